@@ -1,0 +1,145 @@
+//! What the data plane tells the control plane: one record for each request, opened before anything can fail.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, Micros};
+
+/// One request through the gateway, from its first byte to the end of its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub request_id: String,
+    pub path: Path,
+    pub method: String,
+    /// The path of the URL; never its query, which may hold personal data.
+    pub target: String,
+    pub trace_id: String,
+    pub snapshot_generation: u64,
+    pub opened_at: Micros,
+    pub took_us: u64,
+    pub outcome: Outcome,
+    /// The HTTP status that was sent; 0 when the caller left before one could be.
+    pub status: u16,
+    pub kind: Option<Kind>,
+    /// The internal message: what an operator needs. The caller got a public one.
+    pub error: Option<String>,
+    pub app_id: Option<String>,
+    pub app: Option<String>,
+    /// The upstream or provider that answered.
+    pub upstream: Option<String>,
+    pub model: Option<String>,
+    pub run_id: Option<String>,
+    pub task_id: Option<String>,
+    /// The status inside the answer's body (`succeeded`, `failed`, …), when one was seen.
+    pub run_status: Option<String>,
+    pub streamed: bool,
+    pub first_byte_us: Option<u64>,
+    pub first_token_us: Option<u64>,
+    pub events: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub total_tokens: Option<u64>,
+    pub attempts: Vec<Attempt>,
+    pub stages: Vec<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Path {
+    App,
+    Model,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The answer was delivered whole.
+    Ok,
+    /// Refused or failed; `kind` says whose doing.
+    Failed,
+    /// The caller left before the end.
+    CallerGone,
+    /// The answer began and was cut; the caller was told in band.
+    Cut,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "failed",
+            Outcome::CallerGone => "caller_gone",
+            Outcome::Cut => "cut",
+        }
+    }
+}
+
+/// One try of one candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub upstream: String,
+    /// The HTTP status that came back; `None` when none did.
+    pub status: Option<u16>,
+    /// Why it was not the answer; `None` for the attempt that was.
+    pub error: Option<String>,
+    pub took_us: u64,
+}
+
+/// One stage of the path, as `mainstay explain` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    pub name: StageName,
+    pub outcome: StageOutcome,
+    /// The condition that decided the outcome, in words.
+    pub condition: String,
+    /// From the opening of the record to the start of the stage.
+    pub started_us: u64,
+    pub took_us: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageName {
+    Bootstrap,
+    Normalize,
+    Admit,
+    Execute,
+    Check,
+    Compose,
+    Telemetry,
+}
+
+impl StageName {
+    /// The order of the path.
+    pub const ALL: [StageName; 7] = [
+        StageName::Bootstrap,
+        StageName::Normalize,
+        StageName::Admit,
+        StageName::Execute,
+        StageName::Check,
+        StageName::Compose,
+        StageName::Telemetry,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StageName::Bootstrap => "bootstrap",
+            StageName::Normalize => "normalize",
+            StageName::Admit => "admit",
+            StageName::Execute => "execute",
+            StageName::Check => "check",
+            StageName::Compose => "compose",
+            StageName::Telemetry => "telemetry",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageOutcome {
+    Passed,
+    Refused,
+    Failed,
+}

@@ -1,0 +1,102 @@
+//! W3C Trace Context, version 00: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A `traceparent`: which trace a request belongs to and which span is its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceParent {
+    pub trace_id: u128,
+    pub parent_id: u64,
+    pub flags: u8,
+}
+
+impl TraceParent {
+    /// Starts a new trace, sampled.
+    pub fn new_root() -> TraceParent {
+        TraceParent { trace_id: Uuid::new_v4().as_u128(), parent_id: new_span_id(), flags: 1 }
+    }
+
+    /// The same trace with a new span as parent: what is sent on.
+    pub fn child(self) -> TraceParent {
+        TraceParent { parent_id: new_span_id(), ..self }
+    }
+
+    /// Reads a header. `None` when it is malformed, which the specification says to treat as absent.
+    /// Versions above 00 are read by their first four fields, as the specification asks.
+    pub fn parse(header: &str) -> Option<TraceParent> {
+        let mut fields = header.trim().split('-');
+        let version = hex(fields.next()?, 2)?;
+        let trace_id = hex(fields.next()?, 32)?;
+        let parent_id = u64::try_from(hex(fields.next()?, 16)?).ok()?;
+        let flags = u8::try_from(hex(fields.next()?, 2)?).ok()?;
+        let extra = fields.next().is_some();
+        let well_formed = version != 0xff && !(version == 0 && extra) && trace_id != 0 && parent_id != 0;
+        well_formed.then_some(TraceParent { trace_id, parent_id, flags })
+    }
+}
+
+impl std::fmt::Display for TraceParent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.parent_id, self.flags)
+    }
+}
+
+fn hex(text: &str, length: usize) -> Option<u128> {
+    let lower_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if text.len() != length || !lower_hex {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok()
+}
+
+fn new_span_id() -> u64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    // A span id of zero is invalid; a version 4 UUID always has bits set, but the mix might cancel out.
+    (high ^ low).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn the_example_of_the_specification_reads_back() {
+        assert_eq!(TraceParent::parse(EXAMPLE).unwrap().to_string(), EXAMPLE);
+    }
+
+    #[test]
+    fn malformed_headers_are_absent() {
+        for bad in [
+            "",
+            "00",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceParent::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in ".{0,80}") {
+            let _ = TraceParent::parse(&text);
+        }
+
+        #[test]
+        fn a_child_keeps_the_trace_and_changes_the_span(trace_id in 1u128.., parent_id in 1u64.., flags: u8) {
+            let parent = TraceParent { trace_id, parent_id, flags };
+            prop_assert_eq!(TraceParent::parse(&parent.to_string()), Some(parent));
+            prop_assert_eq!(parent.child().trace_id, trace_id);
+            prop_assert_ne!(parent.child().parent_id, 0);
+        }
+    }
+}

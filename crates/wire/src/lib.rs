@@ -1,0 +1,8 @@
+//! Bytes in, values out: every format that Mainstay speaks, without I/O, clocks or runtimes.
+
+pub mod dify;
+pub mod dsl;
+pub mod openai;
+pub mod python_json;
+pub mod sse;
+pub mod webhook;
