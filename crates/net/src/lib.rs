@@ -1,1 +1,18 @@
-//! See ARCHITECTURE.md.
+//! The one way out of the process over HTTP: one client with one pool, every wait by name, and the guard that keeps
+//! addresses given by others away from places of ours.
+//!
+//! Promises: no request waits longer than its [`base::snapshot::Timeouts`](mainstay_base::snapshot::Timeouts) say;
+//! a refused address is never connected to, whatever its name resolves to by then; dropping a [`Body`] closes the
+//! exchange with the peer. Refuses to know: what the bytes mean, whether a request may be sent twice, redirects.
+
+pub mod body;
+pub mod client;
+mod connect;
+mod error;
+pub mod guard;
+mod timed;
+
+pub use body::{Body, BodyError, CollectError, boxed, channel, collect, empty, full, stream};
+pub use client::{Client, ClientOptions};
+pub use error::{Class, SendError};
+pub use guard::{AddressRule, Allowed};

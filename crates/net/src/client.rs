@@ -1,0 +1,241 @@
+//! The client: one pool a rule, every timeout by name, errors by class.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::capture_connection},
+    rt::{TokioExecutor, TokioTimer},
+};
+use mainstay_base::snapshot::Timeouts;
+use rustls::{RootCertStore, pki_types::CertificateDer};
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    body::{Body, BodyError},
+    connect::{ConnectError, Connector},
+    error::{Class, SendError},
+    guard::AddressRule,
+    timed::Timed,
+};
+
+/// Idle connections kept open for one peer; a burst beyond it opens and closes its own.
+const MAX_IDLE_PER_PEER: usize = 64;
+/// Shorter than the 75 s after which common servers (nginx, gunicorn behind it) close an idle connection.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// What one connection may buffer of an answer. Small, because ten thousand streams are relayed at a time.
+const MAX_CONNECTION_BUFFER: usize = 16 * 1024;
+const MAX_RESPONSE_HEADERS: usize = 128;
+/// Rules are configuration, so few; a request under one rule more pays for a connection of its own.
+const MAX_GUARDED_POOLS: usize = 16;
+
+type Pool = legacy::Client<HttpsConnector<Connector>, Body>;
+
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// Certificate authorities trusted besides the public ones (a company's own), DER.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("extra certificate authority number {number} cannot be used: {source}")]
+    Root { number: usize, source: rustls::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Cheap to clone; clones share the pools.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tls: rustls::ClientConfig,
+    any: Pool,
+    guarded: Mutex<Vec<(AddressRule, Pool)>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+impl Client {
+    pub fn new(options: ClientOptions) -> Result<Client, ClientError> {
+        let tls = tls_config(&options)?;
+        let any = pool(&tls, AddressRule::Any, MAX_IDLE_PER_PEER);
+        Ok(Client { inner: Arc::new(Inner { tls, any, guarded: Mutex::default() }) })
+    }
+
+    /// Sends a request with an absolute URL. Redirects are not followed: the caller sees them.
+    pub async fn send(
+        &self,
+        mut request: Request<Body>,
+        timeouts: &Timeouts,
+        rule: AddressRule,
+    ) -> Result<Response<Body>, SendError> {
+        let peer = origin(request.uri());
+        if !is_absolute_http(request.uri()) {
+            let message = "the URL is not absolute, or not http or https";
+            return Err(SendError::new(Class::InvalidRequest, &peer, message, true));
+        }
+        let started = Instant::now();
+        let total_at = started + timeouts.total;
+        let connection = capture_connection(&mut request);
+        let is_connected = || connection.connection_metadata().is_some();
+        let pool = self.pool(rule).await;
+        let mut exchange = std::pin::pin!(pool.request(request));
+        let mut waiting = connection.clone();
+
+        // First until a connection is there, then until the head is: two waits with names of their own.
+        let early = tokio::select! {
+            biased;
+            answer = exchange.as_mut() => Some(answer),
+            connected = tokio::time::timeout(timeouts.connect.min(timeouts.total), async {
+                if waiting.wait_for_connection_metadata().await.is_none() {
+                    // The sender went away without a connection: the exchange is about to say why.
+                    std::future::pending::<()>().await;
+                }
+            }) => match connected {
+                Ok(()) => None,
+                Err(_) => {
+                    let message = format!("no connection within {} ms (connect timeout)", timeouts.connect.as_millis());
+                    return Err(SendError::new(Class::ConnectTimeout, &peer, message, true));
+                }
+            },
+        };
+        let answer = match early {
+            Some(answer) => answer,
+            None => {
+                let first_byte_at = Instant::now() + timeouts.first_byte;
+                match tokio::time::timeout_at(first_byte_at.min(total_at), exchange).await {
+                    Ok(answer) => answer,
+                    Err(_) => return Err(late(&peer, timeouts, total_at <= first_byte_at)),
+                }
+            }
+        };
+        let response = answer.map_err(|error| classify(&peer, &error, is_connected()))?;
+        Ok(response
+            .map(|body: Incoming| Timed::new(body, timeouts.idle, timeouts.total, total_at).boxed_unsync()))
+    }
+
+    /// A connection made under one rule is never used under another, so each rule has a pool.
+    async fn pool(&self, rule: AddressRule) -> Pool {
+        if rule == AddressRule::Any {
+            return self.inner.any.clone();
+        }
+        let mut guarded = self.inner.guarded.lock().await;
+        if let Some((_, pool)) = guarded.iter().find(|(known, _)| *known == rule) {
+            return pool.clone();
+        }
+        if guarded.len() >= MAX_GUARDED_POOLS {
+            return pool(&self.inner.tls, rule, 0);
+        }
+        let pool = pool(&self.inner.tls, rule.clone(), MAX_IDLE_PER_PEER);
+        guarded.push((rule, pool.clone()));
+        pool
+    }
+}
+
+fn tls_config(options: &ClientOptions) -> Result<rustls::ClientConfig, ClientError> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for (index, root) in options.extra_roots.iter().enumerate() {
+        roots.add(root.clone()).map_err(|source| ClientError::Root { number: index + 1, source })?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+fn pool(tls: &rustls::ClientConfig, rule: AddressRule, max_idle_per_peer: usize) -> Pool {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.clone())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector { rule: Arc::new(rule) });
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_max_idle_per_host(max_idle_per_peer)
+        .http1_max_buf_size(MAX_CONNECTION_BUFFER)
+        .http1_max_headers(MAX_RESPONSE_HEADERS)
+        .build(connector)
+}
+
+fn is_absolute_http(uri: &Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+}
+
+/// Scheme, host and port: what an operator needs to know of a URL, and nothing that might be personal or secret.
+fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("(no scheme)");
+    let host = uri.host().unwrap_or("(no host)");
+    match uri.port_u16() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
+fn late(peer: &str, timeouts: &Timeouts, total_first: bool) -> SendError {
+    if total_first {
+        let message = format!("no answer within {} ms (total timeout)", timeouts.total.as_millis());
+        return SendError::new(Class::TotalTimeout, peer, message, false);
+    }
+    let message = format!("no answer within {} ms (first byte timeout)", timeouts.first_byte.as_millis());
+    SendError::new(Class::FirstByteTimeout, peer, message, false)
+}
+
+fn classify(peer: &str, error: &legacy::Error, was_connected: bool) -> SendError {
+    if let Some(connect) = find::<ConnectError>(error) {
+        let class = match connect {
+            ConnectError::NoHost => Class::InvalidRequest,
+            ConnectError::Dns { .. } | ConnectError::NoAddress { .. } => Class::Dns,
+            ConnectError::Refused { .. } => Class::AddressRefused,
+            ConnectError::Connect { .. } => Class::Connect,
+        };
+        return SendError::new(class, peer, connect.to_string(), true);
+    }
+    if error.is_connect() {
+        return SendError::new(
+            Class::Tls,
+            peer,
+            format!("the TLS handshake failed: {}", root_cause(error)),
+            true,
+        );
+    }
+    if let Some(body) = find::<BodyError>(error) {
+        let message = format!("the request's body failed while it was sent: {}", root_cause(body));
+        return SendError::new(Class::RequestBody, peer, message, false);
+    }
+    let message = format!("the peer closed the connection without an answer: {}", root_cause(error));
+    SendError::new(Class::Closed, peer, message, !was_connected)
+}
+
+/// The first error of type `E` in the chain of causes.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root
+}

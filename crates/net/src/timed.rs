@@ -1,0 +1,87 @@
+//! An answer's body under its deadlines: none between two pieces longer than `idle`, nothing after `total`.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::body::BodyError;
+
+/// Wraps what hyper receives. One timer for both deadlines, re-armed only when it fires: a stream of many small
+/// pieces costs a clock reading for each, not a timer operation.
+pub(crate) struct Timed {
+    inner: Incoming,
+    idle: Duration,
+    total: Duration,
+    total_at: Instant,
+    last_piece_at: Instant,
+    timer: Pin<Box<Sleep>>,
+    over: bool,
+}
+
+impl Timed {
+    pub(crate) fn new(inner: Incoming, idle: Duration, total: Duration, total_at: Instant) -> Timed {
+        let now = Instant::now();
+        let timer = Box::pin(sleep_until(total_at.min(now + idle)));
+        Timed { inner, idle, total, total_at, last_piece_at: now, timer, over: false }
+    }
+
+    /// Which deadline has passed, or when the timer is to look again.
+    fn deadline_passed(&self, now: Instant) -> Result<Instant, BodyError> {
+        let idle_at = self.last_piece_at + self.idle;
+        match () {
+            () if now >= self.total_at => Err(BodyError::Total(self.total)),
+            () if now >= idle_at => Err(BodyError::Idle(self.idle)),
+            () => Ok(self.total_at.min(idle_at)),
+        }
+    }
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            let now = Instant::now();
+            self.last_piece_at = now;
+            // A peer that never pauses must not outlive `total` either.
+            if frame.is_some() && now >= self.total_at {
+                self.over = true;
+                return Poll::Ready(Some(Err(BodyError::Total(self.total))));
+            }
+            self.over = !matches!(frame, Some(Ok(_)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            match self.deadline_passed(Instant::now()) {
+                Ok(next) => self.timer.as_mut().reset(next),
+                Err(error) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
