@@ -1,0 +1,48 @@
+//! `cargo xtask test`: all that must hold before a change lands.
+
+use clap::Args;
+
+use crate::{
+    command::{cargo, exists, run},
+    fuzz,
+    postgres::Postgres,
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this; format, lints and fuzz targets are left out.
+    filter: Option<String>,
+    /// How long each fuzz target runs.
+    #[arg(long, default_value_t = 10)]
+    fuzz_seconds: u32,
+}
+
+fn run_checks() -> anyhow::Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+pub(crate) fn run_task(options: &Options) -> anyhow::Result<()> {
+    if let Some(filter) = &options.filter {
+        return run_tests(Some(filter));
+    }
+    run_checks()?;
+    run_tests(None)?;
+    fuzz::run_task(&fuzz::Options { target: None, seconds: options.fuzz_seconds })?;
+    println!("\nAll checks passed.");
+    Ok(())
+}
+
+fn run_tests(filter: Option<&str>) -> anyhow::Result<()> {
+    let postgres = Postgres::start()?;
+    let mut tests = cargo();
+    if exists("cargo-nextest") {
+        tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        tests.args(filter);
+    } else {
+        tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+        tests.args(filter);
+    }
+    // Snapshots are compared, never rewritten, here.
+    run(tests.env("TEST_DATABASE_URL", postgres.url()).env("INSTA_UPDATE", "no"))
+}
