@@ -28,7 +28,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run_task(options: &Options) -> anyhow::Result<()> {
     let wanted = |name: &&str| options.target.as_deref().is_none_or(|target| target == *name);
-    let targets: Vec<&str> = TARGETS.into_iter().filter(|name| wanted(&name)).collect();
+    let targets: Vec<&str> = TARGETS.into_iter().filter(|name| wanted(name)).collect();
     anyhow::ensure!(!targets.is_empty(), "no such fuzz target; there are {}", TARGETS.join(", "));
     let folder = root().join("fuzz");
     let mut build = cargo();
