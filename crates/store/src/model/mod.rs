@@ -1,0 +1,27 @@
+//! The rows of the store as plain values. Time is [`Micros`](mainstay_base::Micros), ids are strings, JSON is
+//! [`serde_json::Value`] and never filtered on.
+
+mod app;
+mod chat;
+mod job;
+mod operations;
+mod run;
+
+pub use app::{App, Imported, NewApp, NewKey, Version, VersionInfo};
+pub use chat::{
+    ChatResult, Conversation, ConversationSort, EndUser, Feedback, File, Message, MessageStatus, NewFile,
+    Page, Rating,
+};
+pub use job::{
+    Cancelled, DeadJob, Finish, Finished, Held, Idempotency, Job, JobKind, JobState, NewJob, QueueStats,
+    Replayed, Submitted,
+};
+pub use operations::{
+    Alert, AlertFilter, AlertState, ChainBreak, Delivery, DeliveryKind, DeliveryState, Execution,
+    ExecutionFilter, Lease, NewDelivery, NewEvent, Policy, RecordFilter, Setting, Severity, Swept,
+    TimelineEvent, TimelineFilter, Verified, Worker,
+};
+pub use run::{
+    LogFilter, LogPage, NewRun, NodeExecution, Run, RunEvent, RunFilter, RunJob, RunResult, RunStatus,
+    RunSummary, Tally,
+};
