@@ -1,0 +1,37 @@
+//! Where a run's events go.
+
+use tokio::sync::mpsc;
+
+use crate::Event;
+
+/// Events that wait for a listener; a run whose listener is this far behind waits for it.
+pub const SINK_CAPACITY: usize = 256;
+
+/// Nobody, or one listener behind a bounded channel. A slow listener slows its own run and nothing else; a listener
+/// that went away is forgotten and the run goes on, as in Dify.
+#[derive(Debug, Default)]
+pub enum Sink {
+    #[default]
+    Nobody,
+    Channel(mpsc::Sender<Event>),
+}
+
+impl Sink {
+    /// A sink and its listening end, holding at most `capacity` events (at least one).
+    pub fn channel(capacity: usize) -> (Sink, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        (Sink::Channel(sender), receiver)
+    }
+
+    pub(crate) fn is_heard(&self) -> bool {
+        matches!(self, Sink::Channel(_))
+    }
+
+    pub(crate) async fn emit(&mut self, event: Event) {
+        if let Sink::Channel(sender) = self
+            && sender.send(event).await.is_err()
+        {
+            *self = Sink::Nobody;
+        }
+    }
+}
