@@ -1,6 +1,10 @@
 //! The invariants of ARCHITECTURE.md, each as a test. A line there that starts with *Invariant* names its test here.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot read the sources should fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot read the sources should fail"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
