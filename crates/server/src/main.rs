@@ -1,1 +1,44 @@
-fn main() {}
+//! The binary `mainstay`: command line, configuration, wiring of all other crates, and the demo.
+//!
+//! Promises: only this crate reads the environment and configuration files, prints, and ends the process; every task
+//! it starts is waited for. Refuses to know: SQL, Dify's semantics, what an alert means.
+
+mod cli;
+mod command;
+mod config;
+mod demo;
+mod env;
+mod failure;
+mod instance;
+mod output;
+mod remote;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::Cli,
+    failure::{Exit, Failure},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::problem("cannot start", error, "check the limits of this user")),
+    };
+    let outcome = runtime.block_on(command::run(cli.command));
+    // Nothing of ours is left by now; a blocked thread of a library must not hold the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    output::note(failure.to_string());
+    let exit: Exit = failure.exit;
+    exit.into()
+}

@@ -1,0 +1,73 @@
+//! `mainstay check`: every problem of a configuration at once.
+
+use serde_json::json;
+
+use crate::{
+    cli::Check,
+    config::{self, Config, Follow, LoadError, Problem},
+    failure::{Exit, Failure, chain},
+    output,
+};
+
+pub(super) fn run(check: &Check) -> Result<Exit, Failure> {
+    if check.print_example {
+        output::line(config::example().trim_end());
+        return Ok(Exit::Good);
+    }
+    let follow = if check.without_secrets { Follow::FormOnly } else { Follow::Yes };
+    let path = &check.config.config;
+    match config::load(Some(path), follow) {
+        Ok(config) => {
+            match check.json {
+                true => output::json(&json!({"ok": true, "problems": []})),
+                false => output::line(format!("{} is good: {}", path.display(), summary(&config))),
+            }
+            Ok(Exit::Good)
+        }
+        Err(LoadError::Problems(problems)) if check.json => {
+            let problems: Vec<_> = problems
+                .iter()
+                .map(|Problem { path, message }| json!({"path": path, "message": message}))
+                .collect();
+            output::json(&json!({"ok": false, "problems": problems}));
+            Ok(Exit::Usage)
+        }
+        Err(error) => Err(failure(&path.display().to_string(), &error)),
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let engine = if config.engine.enabled { "embedded engine on" } else { "embedded engine off" };
+    format!(
+        "{} upstreams, {} apps, {engine}, {} providers, {} workers",
+        config.upstreams.len(),
+        config.apps.len(),
+        config.providers.len(),
+        config.workers.count
+    )
+}
+
+/// A configuration that cannot be used, as every command that needs one reports it.
+pub(crate) fn failure(path: &str, error: &LoadError) -> Failure {
+    match error {
+        LoadError::Problems(problems) => {
+            let lines: Vec<String> =
+                problems.iter().map(|Problem { path, message }| format!("    {path} {message}")).collect();
+            Failure::usage(
+                format!("cannot use {path}"),
+                format!("{error}\n{}", lines.join("\n")),
+                "mainstay check --print-example shows every key",
+            )
+        }
+        LoadError::Read { .. } => Failure::usage(
+            format!("cannot use {path}"),
+            chain(error),
+            "give --config, or start from mainstay check --print-example",
+        ),
+        LoadError::TooLarge { .. } | LoadError::Syntax { .. } => Failure::usage(
+            format!("cannot use {path}"),
+            chain(error),
+            "mainstay check --print-example shows every key",
+        ),
+    }
+}

@@ -1,0 +1,58 @@
+//! One function a command. Each asks, prints, and says by its exit code what it found.
+
+mod alert;
+mod apps;
+mod check;
+mod explain;
+mod health;
+mod runbook;
+mod runs;
+
+use crate::{
+    cli::Command,
+    failure::{Exit, Failure},
+};
+
+pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Check(check) => check::run(&check),
+        Command::Status(read) => health::status(&read).await,
+        Command::Health(read) => health::health(&read).await,
+        Command::Explain(explain) => explain::run(&explain).await,
+        Command::Runs(runs) => runs::run(runs).await,
+        Command::Apps(apps) => apps::run(apps).await,
+        Command::Alert(alert) => alert::run(alert).await,
+        Command::Runbook(runbook) => runbook::run(runbook).await,
+        Command::Demo(_) | Command::Serve(_) | Command::Worker | Command::Migrate(_) => {
+            Err(Failure::usage("not yet", "being wired", ""))
+        }
+    }
+}
+
+/// Runs a list command whose answer is printed as it is or as a table.
+fn print(json: bool, answer: &serde_json::Value, human: impl FnOnce(&serde_json::Value)) -> Exit {
+    match json {
+        true => crate::output::json(answer),
+        false => human(answer),
+    }
+    Exit::Good
+}
+
+/// The items of an answer that is a list, or an object with one under `key`.
+fn items<'a>(answer: &'a serde_json::Value, key: &str) -> &'a [serde_json::Value] {
+    answer.as_array().or_else(|| answer[key].as_array()).map_or(&[][..], Vec::as_slice)
+}
+
+/// An id or a name as one segment of a path.
+fn segment(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,315 @@
+//! Reads a TOML document by key, collecting every problem with its key path instead of stopping at the first.
+
+use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive, time::Duration};
+
+use toml::{Table, Value};
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// `upstream[1].base_url`
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// What readers of one document share.
+#[derive(Default)]
+pub(crate) struct Findings {
+    problems: RefCell<Vec<Problem>>,
+    /// Every key that was asked for, with `[]` for indices: what the example file must explain.
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl Findings {
+    pub(crate) fn report(&self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { path: path.into(), message: message.into() });
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
+    }
+}
+
+/// One table of the document, or the absence of one: then every key has its default.
+pub(crate) struct Reader<'a> {
+    table: Option<&'a Table>,
+    path: String,
+    known: RefCell<BTreeSet<&'static str>>,
+    findings: &'a Findings,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn root(table: &'a Table, findings: &'a Findings) -> Reader<'a> {
+        Reader { table: Some(table), path: String::new(), known: RefCell::default(), findings }
+    }
+
+    /// The full path of a key of this table.
+    pub(crate) fn path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    pub(crate) fn report(&self, key: &str, message: impl Into<String>) {
+        self.findings.report(self.path(key), message);
+    }
+
+    pub(crate) fn text(&self, key: &'static str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(text) if text.trim().is_empty() => {
+                self.report(key, "is empty");
+                None
+            }
+            Value::String(text) => Some(text.clone()),
+            other => self.wrong_type(key, "a text", other),
+        }
+    }
+
+    /// Reports a key that the section cannot do without and does not have.
+    pub(crate) fn require(&self, key: &'static str) {
+        if self.value(key).is_none() {
+            self.report(key, "is missing");
+        }
+    }
+
+    pub(crate) fn required(&self, key: &'static str) -> Option<String> {
+        self.require(key);
+        self.text(key)
+    }
+
+    pub(crate) fn parsed<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        parse(&text).map_err(|message| self.report(key, message)).ok()
+    }
+
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
+        match self.value(key)? {
+            Value::Boolean(flag) => Some(*flag),
+            other => self.wrong_type(key, "true or false", other),
+        }
+    }
+
+    pub(crate) fn number(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(key)?;
+        let Value::Integer(number) = value else { return self.wrong_type(key, "a whole number", value) };
+        match u64::try_from(*number).ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                self.report(key, format!("is {number}, allowed is {} to {}", range.start(), range.end()));
+                None
+            }
+        }
+    }
+
+    /// A number between 0 and 1.
+    pub(crate) fn share(&self, key: &'static str) -> Option<f64> {
+        let share = match self.value(key)? {
+            Value::Float(share) => *share,
+            Value::Integer(whole) => *whole as f64,
+            other => return self.wrong_type(key, "a number from 0 to 1", other),
+        };
+        if (0.0..=1.0).contains(&share) {
+            return Some(share);
+        }
+        self.report(key, format!("is {share}, allowed is 0 to 1"));
+        None
+    }
+
+    /// `250ms`, `5s`, `10m`, `2h`, `30d`; more than nothing.
+    pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
+        self.parsed(key, parse_duration)
+    }
+
+    pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        let Value::Array(items) = value else { return self.wrong_type(key, "a list of texts", value) };
+        let mut texts = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match item {
+                Value::String(text) if !text.trim().is_empty() => texts.push(text.clone()),
+                _ => self.report(&format!("{key}[{index}]"), "is not a text"),
+            }
+        }
+        Some(texts)
+    }
+
+    /// A table within this one; all defaults when it is absent.
+    pub(crate) fn section(&self, key: &'static str) -> Reader<'a> {
+        let table = match self.value(key) {
+            Some(Value::Table(table)) => Some(table),
+            Some(other) => self.wrong_type(key, "a table", other),
+            None => None,
+        };
+        Reader { table, path: self.path(key), known: RefCell::default(), findings: self.findings }
+    }
+
+    /// The tables of `[[key]]`, in order.
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Reader<'a>> {
+        let items: &[Value] = match self.value(key) {
+            Some(Value::Array(items)) => items,
+            Some(other) => self.wrong_type(key, "a list of tables", other).unwrap_or_default(),
+            None => &[],
+        };
+        let mut readers = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}[{index}]", self.path(key));
+            match item {
+                Value::Table(table) => readers.push(Reader {
+                    table: Some(table),
+                    path,
+                    known: RefCell::default(),
+                    findings: self.findings,
+                }),
+                other => self.findings.report(path, format!("is {}, not a table", kind(other))),
+            }
+        }
+        readers
+    }
+
+    /// Reports the keys that nobody asked for. Call it after the last question.
+    pub(crate) fn done(self) {
+        let known = self.known.into_inner();
+        for key in self.table.into_iter().flat_map(Table::keys) {
+            if known.contains(key.as_str()) {
+                continue;
+            }
+            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let hint = match nearest(key, &known) {
+                Some(near) => format!("is not a key; did you mean {near}?"),
+                None => {
+                    format!("is not a key; known are {}", Vec::from_iter(known.iter().copied()).join(", "))
+                }
+            };
+            self.findings.report(path, hint);
+        }
+    }
+
+    fn asked(&self, key: &'static str) {
+        self.known.borrow_mut().insert(key);
+        let mut path = String::new();
+        let mut in_index = false;
+        for c in self.path(key).chars() {
+            match c {
+                '[' => in_index = true,
+                ']' => {
+                    in_index = false;
+                    path.push_str("[]");
+                }
+                _ if in_index => {}
+                c => path.push(c),
+            }
+        }
+        self.findings.asked.borrow_mut().insert(path);
+    }
+
+    fn value(&self, key: &'static str) -> Option<&'a Value> {
+        self.asked(key);
+        self.table?.get(key)
+    }
+
+    fn wrong_type<T>(&self, key: &str, wanted: &str, found: &Value) -> Option<T> {
+        self.report(key, format!("is {}, not {wanted}", kind(found)));
+        None
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number with a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    const WRONG: &str = "is not a time span such as 250ms, 5s, 10m, 2h or 30d";
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(digits);
+    let count: u64 = count.parse().map_err(|_| WRONG.to_owned())?;
+    let unit_ms = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(WRONG.to_owned()),
+    };
+    match count.checked_mul(unit_ms) {
+        None | Some(0) => Err("must be more than nothing and less than for ever".to_owned()),
+        Some(ms) => Ok(Duration::from_millis(ms)),
+    }
+}
+
+/// The known key that a misspelled one probably stands for.
+fn nearest<'k>(key: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
+    let near = known.iter().copied().min_by_key(|candidate| distance(key, candidate))?;
+    (distance(key, near) <= 2).then_some(near)
+}
+
+/// Levenshtein's distance; keys are short.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut previous: Vec<usize> = (0..=right.len()).collect();
+    for (row, l) in left.chars().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, r) in right.iter().enumerate() {
+            let replaced = previous[column] + usize::from(l != *r);
+            current.push(replaced.min(previous[column + 1] + 1).min(current[column] + 1));
+        }
+        previous = current;
+    }
+    previous.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_have_units() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "5", "s", "-5s", "5 weeks", "0s", "99999999999999999999s", "9999999999999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let table: Table = "nam = 1\ncount = \"x\"\nshare = 7\n[[item]]\nurl = ''\n".parse().unwrap();
+        let findings = Findings::default();
+        let root = Reader::root(&table, &findings);
+        assert_eq!(root.text("name"), None);
+        assert_eq!(root.number("count", 0..=3), None);
+        assert_eq!(root.share("share"), None);
+        for item in root.sections("item") {
+            assert_eq!(item.required("url"), None);
+            assert_eq!(item.required("key"), None);
+            item.done();
+        }
+        root.done();
+        let found: Vec<String> =
+            findings.into_problems().into_iter().map(|p| format!("{} {}", p.path, p.message)).collect();
+        assert_eq!(
+            found,
+            [
+                "count is a text, not a whole number",
+                "share is 7, allowed is 0 to 1",
+                "item[0].url is empty",
+                "item[0].key is missing",
+                "nam is not a key; did you mean name?",
+            ]
+        );
+    }
+}

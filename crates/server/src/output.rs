@@ -1,0 +1,143 @@
+//! What commands print: lines, JSON and aligned tables on standard output; narration on standard error.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+/// Widest cell of a table; longer text is cut with `…`.
+const MAX_CELL_CHARS: usize = 72;
+
+/// Prints one line on standard output. A reader that went away (`| head`) is no error of ours.
+pub(crate) fn line(text: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", text.as_ref());
+    let _ = out.flush();
+}
+
+/// Prints one line on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+}
+
+pub(crate) fn json(value: &Value) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// A table with a head line; columns as wide as their widest cell.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Table {
+        Table { rows: vec![head.iter().map(|cell| cell.to_uppercase()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| clean(&cell)).collect());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    pub(crate) fn print(&self, when_empty: &str) {
+        if self.is_empty() {
+            line(when_empty);
+        } else {
+            line(self.render());
+        }
+    }
+
+    fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut rendered = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                rendered.push_str(&format!("{cell:<width$}  "));
+            }
+            text.push_str(rendered.trim_end());
+            text.push('\n');
+        }
+        text.pop();
+        text
+    }
+}
+
+/// One line without control characters (a stored error must not drive the terminal), cut to a width.
+pub(crate) fn clean(text: &str) -> String {
+    let mut cleaned: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CELL_CHARS + 1).collect();
+    if cleaned.chars().count() > MAX_CELL_CHARS {
+        cleaned = cleaned.chars().take(MAX_CELL_CHARS - 1).collect();
+        cleaned.push('…');
+    }
+    cleaned
+}
+
+/// A field of a JSON object as a table's cell; `-` for what is not there.
+pub(crate) fn cell(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A microsecond timestamp of the API as UTC to the second.
+pub(crate) fn time_cell(value: &Value, pointer: &str) -> String {
+    let micros = value.pointer(pointer).and_then(Value::as_i64);
+    match micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok()) {
+        Some(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        None => cell(value, pointer),
+    }
+}
+
+/// Microseconds as a human reads them.
+pub(crate) fn took(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_cuts_what_is_too_wide() {
+        let mut table = Table::new(&["id", "status"]);
+        table.row(["1".to_owned(), "succeeded".to_owned()]);
+        table.row(["long-id".to_owned(), "x".repeat(100)]);
+        let text = table.render();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "ID       STATUS");
+        assert_eq!(lines[1], "1        succeeded");
+        assert!(lines[2].ends_with('…'));
+    }
+
+    #[test]
+    fn a_stored_text_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
+    }
+
+    #[test]
+    fn times_are_read_by_humans() {
+        assert_eq!(took(12), "12 µs");
+        assert_eq!(took(1_500), "1.5 ms");
+        assert_eq!(took(2_000_000), "2.00 s");
+    }
+}
