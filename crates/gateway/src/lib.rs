@@ -1,1 +1,19 @@
-//! See ARCHITECTURE.md.
+//! The data plane: every request to an app or a model walks the six stages of [`path`], and leaves one record.
+//!
+//! Promises: it works from the last [`Snapshot`](mainstay_base::Snapshot) it was given and needs nothing else to
+//! serve; nothing is sent without a permit; nothing is retried after a byte has reached the caller; what streams in
+//! streams out, event by event, at the reader's own pace. Refuses to know: storage, judgement and the engine, which
+//! it reaches only through the two ports of [`ports`].
+
+mod gateway;
+pub mod limits;
+pub mod listen;
+mod path;
+pub mod ports;
+pub mod records;
+
+pub use gateway::{Gateway, Ports, Stats};
+pub use limits::{Limits, ListenLimits};
+pub use listen::{PeerAddress, listen};
+pub use ports::{BoxFuture, Durable, Embedded, EmbeddedCall, Endpoint, Submission};
+pub use records::{RecordReceiver, RecordSender};

@@ -1,0 +1,88 @@
+//! The gateway as the server sees it: ports in, two handlers out.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use mainstay_base::{Clock, Snapshot, record::Path};
+use mainstay_net::{Body, BodyError};
+
+use crate::{
+    limits::Limits,
+    path::{self, policy::Ledger},
+    ports::{Durable, Embedded},
+    records::RecordSender,
+};
+
+/// What the gateway is given.
+pub struct Ports {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub client: mainstay_net::Client,
+    pub embedded: Option<Arc<dyn Embedded>>,
+    pub durable: Option<Arc<dyn Durable>>,
+    pub records: RecordSender,
+    pub clock: Clock,
+    pub limits: Limits,
+}
+
+/// Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) ports: Ports,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// Counts since the start, and what is open now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Permits that are out.
+    pub in_flight: usize,
+    pub admitted: u64,
+    /// Permits settled from a complete answer.
+    pub settled: u64,
+    /// Permits settled from what was streamed so far, because the exchange ended early.
+    pub settled_early: u64,
+    pub records_lost: u64,
+}
+
+impl Gateway {
+    pub fn new(ports: Ports) -> Gateway {
+        let ledger = Arc::new(Ledger::new(&ports.limits));
+        Gateway { inner: Arc::new(Inner { ports, ledger }) }
+    }
+
+    /// Answers one request of the app path: Dify's Service API.
+    pub async fn app<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        path::serve(self, Path::App, request.map(mainstay_net::boxed)).await
+    }
+
+    /// Answers one request of the model path: an OpenAI-shaped API.
+    pub async fn model<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        path::serve(self, Path::Model, request.map(mainstay_net::boxed)).await
+    }
+
+    pub fn stats(&self) -> Stats {
+        Stats { records_lost: self.ports().records.lost(), ..self.inner.ledger.stats() }
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.inner.ports
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+}

@@ -1,0 +1,72 @@
+//! Every limit of the data plane, by name and with its default. `docs/path.md` lists them for operators.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What one request, and all of them together, may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests between admission and the last byte of their answer. One more is refused with 503.
+    pub max_in_flight: usize,
+    /// The body of a run (`/v1/workflows/run`, `/v1/chat-messages`, …), which is read whole.
+    pub max_run_body_bytes: usize,
+    /// The body of a model call, which is read whole; images come in it.
+    pub max_model_body_bytes: usize,
+    /// Any other body that the embedded engine gets; Dify's own limit for an upload is 15 MiB.
+    pub max_embedded_body_bytes: usize,
+    /// Any other body on its way to an upstream; streamed, never held. Dify's nginx has the same limit.
+    pub max_passing_body_bytes: u64,
+    /// All bodies held at a time, together. A request that would exceed it is refused with 503.
+    pub max_held_bodies_bytes: usize,
+    /// How long a caller may take to send a body that is read whole.
+    pub body_read: Duration,
+    /// What is held back of an event until its end comes; a larger one is relayed in pieces.
+    pub max_event_bytes: usize,
+    /// A whole (not streamed) answer up to this size is looked at for its run, status and tokens.
+    pub max_watched_answer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_in_flight: 12 * 1024,
+            max_run_body_bytes: 10 * MIB,
+            max_model_body_bytes: 20 * MIB,
+            max_embedded_body_bytes: 16 * MIB,
+            max_passing_body_bytes: 100 * MIB as u64,
+            max_held_bodies_bytes: 256 * MIB,
+            body_read: Duration::from_secs(60),
+            max_event_bytes: 256 * KIB,
+            max_watched_answer_bytes: 256 * KIB,
+        }
+    }
+}
+
+/// What a listener grants its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenLimits {
+    /// More wait in the system's backlog.
+    pub max_connections: usize,
+    /// The head of a request, and what is buffered for a connection in each direction. hyper's least is 8 KiB.
+    pub max_head_bytes: usize,
+    /// From the last answer (or the connection's start) to the end of the next request's head: idle time included.
+    pub header_read: Duration,
+    /// A reader that takes no byte for so long is disconnected.
+    pub write_stall: Duration,
+    /// How long answers in progress may take to end once shutdown has begun.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ListenLimits {
+    fn default() -> ListenLimits {
+        ListenLimits {
+            max_connections: 16 * 1024,
+            max_head_bytes: 16 * KIB,
+            header_read: Duration::from_secs(75),
+            write_stall: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Stage 1: who asks, about what, by which snapshot. Looks things up in memory and does nothing else.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use mainstay_base::{
+    Record, Secret, Snapshot, TraceParent,
+    id::KeyHash,
+    record::Path,
+    snapshot::{AppRoute, ModelKey, Upstream},
+};
+
+use super::{
+    failure::{Failure, Reason},
+    headers::{self, MAINSTAY_APP, TRACEPARENT},
+    telemetry::Told,
+};
+use crate::{gateway::Gateway, listen::PeerAddress};
+
+/// What every later stage may know of a request.
+pub(crate) struct Context {
+    pub(crate) gateway: Gateway,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) request_id: String,
+    /// Our own span, a child of the caller's: the parent of what we send.
+    pub(crate) trace: TraceParent,
+    /// The caller's `tracestate` belongs to its trace, so it goes on only when that was readable.
+    pub(crate) continues_trace: bool,
+    pub(crate) caller: Caller,
+    pub(crate) peer: Option<IpAddr>,
+    /// The app on whose behalf the embedded engine calls a model.
+    pub(crate) on_behalf_of: Option<String>,
+}
+
+pub(crate) enum Caller {
+    /// A key of an app we know.
+    App {
+        route: Arc<AppRoute>,
+        key: Secret,
+    },
+    /// No key that we know; this upstream checks keys itself.
+    Unknown(Arc<Upstream>),
+    Model(Arc<ModelKey>),
+}
+
+impl Caller {
+    /// Who may answer on the app path, in order.
+    pub(crate) fn candidates(&self) -> &[Arc<Upstream>] {
+        match self {
+            Caller::App { route, .. } => &route.candidates,
+            Caller::Unknown(upstream) => std::slice::from_ref(upstream),
+            Caller::Model(_) => &[],
+        }
+    }
+}
+
+pub(crate) fn context(
+    gateway: &Gateway,
+    path: Path,
+    head: &Parts,
+    request_id: &str,
+) -> Result<Context, Failure> {
+    let snapshot = gateway.ports().snapshot.load_full();
+    let caller = match path {
+        Path::App => app_caller(&snapshot, &head.headers)?,
+        Path::Model => model_caller(&snapshot, &head.headers)?,
+    };
+    let parent = headers::text(&head.headers, &TRACEPARENT).and_then(TraceParent::parse);
+    let on_behalf_of = match path {
+        Path::App => None,
+        Path::Model => headers::text(&head.headers, &MAINSTAY_APP).map(str::to_owned),
+    };
+    Ok(Context {
+        gateway: gateway.clone(),
+        snapshot,
+        request_id: request_id.to_owned(),
+        trace: parent.map_or_else(TraceParent::new_root, TraceParent::child),
+        continues_trace: parent.is_some(),
+        caller,
+        peer: head.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
+        on_behalf_of,
+    })
+}
+
+fn app_caller(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Failure> {
+    let known = bearer(headers).and_then(|key| match snapshot.app.keys.get(&KeyHash::of(key)) {
+        Some(route) => Ok(Caller::App { route: route.clone(), key: Secret::new(key) }),
+        None => Err(Failure::new(Reason::UnknownKey, "the key belongs to no app that is known here")),
+    });
+    match (known, &snapshot.app.unknown_keys_to) {
+        // A real Dify checks keys itself, and has words of its own for a missing one.
+        (Err(_), Some(upstream)) => Ok(Caller::Unknown(upstream.clone())),
+        (known, _) => known,
+    }
+}
+
+fn model_caller(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Failure> {
+    let key = bearer(headers)?;
+    match snapshot.model.keys.get(&KeyHash::of(key)) {
+        Some(key) => Ok(Caller::Model(key.clone())),
+        None => Err(Failure::new(Reason::UnknownKey, "the key is no virtual key of the model path")),
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`, read as Dify reads it.
+fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    let header = headers::text(headers, &AUTHORIZATION).unwrap_or_default();
+    let Some((scheme, token)) = header.trim_start().split_once(|letter: char| letter.is_ascii_whitespace())
+    else {
+        return Err(Failure::new(Reason::NoCredentials, "no Authorization header of two words"));
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Failure::new(
+            Reason::WrongScheme,
+            "the scheme of the Authorization header is not Bearer",
+        ));
+    }
+    Ok(token.trim())
+}
+
+impl Told for Context {
+    fn told(&self, record: &mut Record) -> Cow<'static, str> {
+        record.trace_id = format!("{:032x}", self.trace.trace_id);
+        record.snapshot_generation = self.snapshot.generation;
+        match &self.caller {
+            Caller::App { route, .. } => {
+                record.app_id = Some(route.app_id.clone());
+                record.app = Some(route.name.clone());
+                Cow::Borrowed("the key belongs to an app of the snapshot")
+            }
+            Caller::Unknown(upstream) => {
+                Cow::Owned(format!("the key is not known here; {} checks it", upstream.name))
+            }
+            Caller::Model(key) => {
+                record.app_id.clone_from(&self.on_behalf_of);
+                Cow::Owned(format!("virtual key {}", key.name))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_as_dify_reads_them() {
+        let read = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, http::HeaderValue::from_static(value))]);
+            bearer(&headers).map(str::to_owned).map_err(|failure| failure.reason)
+        };
+        assert_eq!(read("Bearer app-1"), Ok("app-1".to_owned()));
+        assert_eq!(read("bearer   app-1 "), Ok("app-1".to_owned()));
+        assert_eq!(read("Basic abc"), Err(Reason::WrongScheme));
+        assert_eq!(read("app-1"), Err(Reason::NoCredentials));
+        assert_eq!(bearer(&HeaderMap::new()).map_err(|failure| failure.reason), Err(Reason::NoCredentials));
+    }
+}

@@ -1,0 +1,211 @@
+//! Stage 6: the only place where a failure becomes a status and a body, in the words of the path's dialect. The
+//! internal message stays in the record.
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use mainstay_base::record::{Path, StageName};
+use mainstay_net::Body;
+use mainstay_wire::{dify::ApiError, openai::ErrorBody};
+
+use super::{
+    deliver::{Delivery, Source},
+    execute::Answer,
+    failure::{Failure, Reason},
+    headers::X_REQUEST_ID,
+    policy::{Checked, Permit},
+    telemetry::Open,
+    watch::kind_of_status,
+};
+
+/// A full gateway is told to be asked again soon; a missing upstream, a little later.
+const RETRY_SATURATED_S: &str = "1";
+const RETRY_UNREACHABLE_S: &str = "5";
+
+pub(crate) fn reply(outcome: Result<Checked, Failure>, record: Open) -> Response<Body> {
+    match outcome {
+        Ok(Checked { answer, permit }) => deliver(answer, permit, record),
+        Err(failure) => refuse(&failure, record),
+    }
+}
+
+fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
+    let Answer { response, path, is_event_stream, limits, .. } = answer;
+    let (mut head, body) = response.into_parts();
+    let status = head.status.as_u16();
+    let mut is_head = false;
+    if let Some(record) = record.known() {
+        record.status = status;
+        record.streamed = is_event_stream;
+        record.kind = kind_of_status(status);
+        is_head = record.method == "HEAD";
+    }
+    let never_read = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let source = if is_event_stream {
+        // The length is not known any more: an error event may be added.
+        head.headers.remove(CONTENT_LENGTH);
+        Source::events(body, path, limits.max_event_bytes)
+    } else {
+        let announced =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let is_readable = is_json(&head) && !head.headers.contains_key(CONTENT_ENCODING);
+        let max_seen = if is_readable { limits.max_watched_answer_bytes } else { 0 };
+        Source::plain(body, path, max_seen, announced)
+    };
+    stamp(&mut head.headers, &record);
+    note(
+        &mut record,
+        if is_event_stream { "the answer is relayed event by event" } else { "the answer is passed on" },
+    );
+    Response::from_parts(head, Delivery::start(source, Some(permit), record, never_read))
+}
+
+fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
+    let path = record.known().map_or(Path::App, |record| record.path);
+    let (status, body) = match path {
+        Path::App => dify(&failure.reason),
+        Path::Model => openai(&failure.reason),
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match &failure.reason {
+        Reason::NoCredentials | Reason::WrongScheme | Reason::UnknownKey => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"api\""));
+        }
+        Reason::WrongMethod => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"));
+        }
+        Reason::Saturated => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SATURATED_S));
+        }
+        Reason::Unreachable | Reason::NoCandidate => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_UNREACHABLE_S));
+        }
+        _ => {}
+    }
+    let mut is_head = false;
+    if let Some(record) = record.known() {
+        record.status = status;
+        is_head = record.method == "HEAD";
+    }
+    stamp(headers, &record);
+    note(&mut record, "the failure is told in the words of the path's dialect");
+    let source = Source::plain(mainstay_net::full(body), path, 0, None);
+    response.map(|()| Delivery::start(source, None, record, is_head))
+}
+
+fn stamp(headers: &mut http::HeaderMap, record: &Open) {
+    if let Ok(id) = HeaderValue::from_str(record.request_id()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+}
+
+fn note(record: &mut Open, condition: &'static str) {
+    record.passed(StageName::Compose, condition);
+}
+
+fn is_json(head: &http::response::Parts) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|text| text.starts_with("application/json"))
+}
+
+/// Dify's shape: `{"code", "message", "status"}`.
+fn dify(reason: &Reason) -> (u16, String) {
+    let error = match reason {
+        Reason::NoCredentials => {
+            ApiError::unauthorized("Authorization header must be provided and start with 'Bearer'")
+        }
+        Reason::WrongScheme => ApiError::unauthorized("Authorization scheme must be 'Bearer'"),
+        Reason::UnknownKey => ApiError::unauthorized("Access token is invalid"),
+        Reason::NoSuchPath => ApiError::unknown_path(),
+        Reason::WrongMethod => ApiError::method_not_allowed(),
+        Reason::BadPath => ApiError::bad_request("The path of the URL is not acceptable."),
+        Reason::BadHeader { name, why } => ApiError::invalid_param(format!("{name} {why}.")),
+        Reason::BodyTooLarge { .. } => ApiError::too_large(),
+        Reason::BodyTooSlow => {
+            ApiError::new(408, "request_timeout", "The body of the request came too slowly.")
+        }
+        Reason::BodyBroken => ApiError::bad_request("The body of the request did not come to its end."),
+        Reason::MalformedJson => ApiError::malformed_json(),
+        Reason::NotJson => ApiError::not_json_type(),
+        Reason::ModelMissing | Reason::ModelUnknown { .. } => {
+            ApiError::invalid_param("The model is not known.")
+        }
+        Reason::Saturated => ApiError::unavailable("The gateway is busy. Please try again in a moment."),
+        Reason::NoCandidate | Reason::Unreachable => {
+            ApiError::unavailable("The answering service cannot be reached. Please try again later.")
+        }
+        Reason::NoAnswerInTime => {
+            ApiError::new(504, "gateway_timeout", "The answering service did not answer in time.")
+        }
+        Reason::BrokenOff => {
+            ApiError::new(502, "bad_gateway", "The answering service broke off before it answered.")
+        }
+        Reason::Panicked => ApiError::internal(),
+    };
+    (error.status, error.body())
+}
+
+/// OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
+fn openai(reason: &Reason) -> (u16, String) {
+    const INVALID: &str = "invalid_request_error";
+    const SERVER: &str = "server_error";
+    let unknown_model;
+    let bad_header;
+    let (status, kind, code, message) = match reason {
+        Reason::NoCredentials | Reason::WrongScheme => {
+            (401, INVALID, None, "You didn't provide an API key. Send it as Authorization: Bearer YOUR_KEY.")
+        }
+        Reason::UnknownKey => (401, INVALID, Some("invalid_api_key"), "Incorrect API key provided."),
+        Reason::NoSuchPath | Reason::BadPath => (404, INVALID, Some("unknown_url"), "Invalid URL."),
+        Reason::WrongMethod => {
+            (405, INVALID, Some("method_not_supported"), "Not allowed to use this method here.")
+        }
+        Reason::BadHeader { name, why } => {
+            bad_header = format!("{name} {why}.");
+            (400, INVALID, None, bad_header.as_str())
+        }
+        Reason::BodyTooLarge { .. } => {
+            (413, INVALID, Some("request_too_large"), "The request's body is too large.")
+        }
+        Reason::BodyTooSlow => (408, INVALID, Some("request_timeout"), "The request's body came too slowly."),
+        Reason::BodyBroken => (400, INVALID, None, "The request's body did not come to its end."),
+        Reason::MalformedJson => (
+            400,
+            INVALID,
+            None,
+            "We could not parse the JSON body of your request, or a field has the wrong type.",
+        ),
+        Reason::NotJson => {
+            (415, INVALID, None, "Only bodies of Content-Type application/json are served here.")
+        }
+        Reason::ModelMissing => (400, INVALID, None, "you must provide a model parameter"),
+        Reason::ModelUnknown { model } => {
+            unknown_model = format!("The model `{model}` does not exist or you do not have access to it.");
+            (404, INVALID, Some("model_not_found"), unknown_model.as_str())
+        }
+        Reason::Saturated => {
+            (503, SERVER, Some("overloaded"), "The gateway is busy. Please try again in a moment.")
+        }
+        Reason::NoCandidate | Reason::Unreachable => (
+            503,
+            SERVER,
+            Some("provider_unreachable"),
+            "No provider of this model can be reached. Please try again later.",
+        ),
+        Reason::NoAnswerInTime => {
+            (504, SERVER, Some("provider_timeout"), "The provider did not answer in time.")
+        }
+        Reason::BrokenOff => {
+            (502, SERVER, Some("provider_broke_off"), "The provider broke off before it answered.")
+        }
+        Reason::Panicked => {
+            (500, SERVER, None, "The server had an error while processing your request. Sorry about that!")
+        }
+    };
+    let body = serde_json::to_string(&ErrorBody::new(kind, code, message)).unwrap_or_default();
+    (status, body)
+}

@@ -1,0 +1,181 @@
+//! Headers that belong to one hop, and the few that this hop adds.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
+    },
+};
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const CALLBACK_URL: HeaderName = HeaderName::from_static("mainstay-callback-url");
+pub(crate) const MAINSTAY_APP: HeaderName = HeaderName::from_static("mainstay-app");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// RFC 9110 §7.6.1: what one hop says to the next and no farther.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes the headers of one hop, those named in `Connection` included.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes what was said to this gateway and not to whom it asks.
+pub(crate) fn strip_own(headers: &mut HeaderMap) {
+    headers.remove(HOST);
+    headers.remove(EXPECT);
+    headers.remove(CALLBACK_URL);
+    headers.remove(MAINSTAY_APP);
+}
+
+/// Appends the caller's address to `X-Forwarded-For`; says the scheme if nobody before us did.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<IpAddr>) {
+    if let Some(peer) = peer {
+        let mut chain = Vec::with_capacity(48);
+        for value in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(value.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(peer.to_string().as_bytes());
+        if let Ok(value) = HeaderValue::from_bytes(&chain) {
+            headers.insert(X_FORWARDED_FOR, value);
+        }
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+}
+
+/// A header's text when it is there and visible ASCII.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether `Prefer` asks for `respond-async` (RFC 7240). Names are case-insensitive; `respond-async` has no value.
+pub(crate) fn prefers_async(headers: &HeaderMap) -> bool {
+    headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        split_unquoted(value, b',').any(|preference| {
+            let token = split_unquoted(preference, b';').next().unwrap_or_default();
+            let name = token.split_once('=').map_or(token, |(name, _)| name);
+            name.trim().eq_ignore_ascii_case("respond-async")
+        })
+    })
+}
+
+/// Splits at `separator` outside of quoted strings.
+fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let current = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (index, byte) in current.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if byte == separator && !quoted => {
+                    rest = Some(&current[index + 1..]);
+                    return Some(&current[..index]);
+                }
+                _ => {}
+            }
+        }
+        rest = None;
+        Some(current)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn respond_async_is_found_as_rfc_7240_spells_it() {
+        for (value, expected) in [
+            ("respond-async", true),
+            ("Respond-Async", true),
+            ("respond-async, wait=10", true),
+            ("wait=10 , respond-async;foo=bar", true),
+            ("return=minimal; x=\"a, respond-async\"", false),
+            ("x=\"a\\\", respond-async\"", false),
+            ("respond-async=\"\"", true),
+            ("no-respond-async", false),
+            ("respond-async-not", false),
+            ("", false),
+        ] {
+            assert_eq!(prefers_async(&headers(&[("prefer", value)])), expected, "{value}");
+        }
+        assert!(prefers_async(&headers(&[("prefer", "wait=3"), ("prefer", "respond-async")])));
+    }
+
+    #[test]
+    fn headers_of_one_hop_go_no_farther() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("authorization", "Bearer a"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("authorization", "Bearer a")]));
+    }
+
+    #[test]
+    fn the_caller_is_appended_to_the_chain() {
+        let mut map = headers(&[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")]);
+        add_forwarded(&mut map, Some("192.0.2.7".parse().unwrap()));
+        assert_eq!(map["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
+        assert_eq!(map["x-forwarded-proto"], "https");
+    }
+
+    proptest! {
+        #[test]
+        fn any_preference_is_read_without_panic(text in "[ -~]{0,60}") {
+            let map: HeaderMap = [(PREFER, HeaderValue::from_str(&text).unwrap())].into_iter().collect();
+            let _ = prefers_async(&map);
+        }
+    }
+}

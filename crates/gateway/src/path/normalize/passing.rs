@@ -1,0 +1,110 @@
+//! A body that passes through: never held, counted against a limit, and still whole as long as nobody began to read
+//! it, so that a candidate that could not be connected to does not cost it.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use mainstay_net::{Body, BodyError};
+use parking_lot::Mutex;
+
+/// The caller's body and what is known of its passage.
+#[derive(Clone)]
+pub(crate) struct Passing {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Taken by the first poll of an attempt.
+    body: Mutex<Option<Body>>,
+    hint: SizeHint,
+    limit_bytes: u64,
+    passed_bytes: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Passing {
+    pub(crate) fn new(body: Body, limit_bytes: u64) -> Passing {
+        let hint = body.size_hint();
+        let shared = Shared {
+            body: Mutex::new(Some(body)),
+            hint,
+            limit_bytes,
+            passed_bytes: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        };
+        Passing { shared: Arc::new(shared) }
+    }
+
+    /// The body for one attempt.
+    pub(crate) fn attempt(&self) -> Body {
+        mainstay_net::boxed(Attempt { shared: self.shared.clone(), body: None })
+    }
+
+    /// Whether no attempt has read a byte.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.shared.body.lock().is_some()
+    }
+
+    /// The limit, when the body went over it.
+    pub(crate) fn over_limit(&self) -> Option<u64> {
+        self.shared.is_over.load(Ordering::Relaxed).then_some(self.shared.limit_bytes)
+    }
+
+    pub(crate) fn passed_bytes(&self) -> u64 {
+        self.shared.passed_bytes.load(Ordering::Relaxed)
+    }
+}
+
+struct Attempt {
+    shared: Arc<Shared>,
+    body: Option<Body>,
+}
+
+impl HttpBody for Attempt {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.body.is_none() {
+            let taken = self.shared.body.lock().take();
+            self.body = taken;
+        }
+        let Some(body) = self.body.as_mut() else {
+            return Poll::Ready(Some(Err(BodyError::other(
+                "the body was sent to another candidate already",
+            ))));
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            let passed = self.shared.passed_bytes.fetch_add(length, Ordering::Relaxed) + length;
+            if passed > self.shared.limit_bytes {
+                self.shared.is_over.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(BodyError::other("the body is larger than its limit"))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => self.shared.hint.exact() == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| self.shared.hint.clone(), |body| body.size_hint())
+    }
+}

@@ -1,0 +1,211 @@
+//! Opens first and closes last: one record for each request, written when the value is dropped.
+//!
+//! Dropping only sends a message to a bounded channel. Whatever ends a request (its answer's last byte, a refusal, the
+//! caller's leaving, a panic), the record is written once, because there is one owner and its content moves out.
+
+use std::{borrow::Cow, time::Instant};
+
+use http::Request;
+use mainstay_base::{
+    Kind, Record, id,
+    record::{Attempt, Outcome, Path, Stage, StageName, StageOutcome},
+};
+
+use super::failure::Failure;
+use crate::{gateway::Gateway, records::RecordSender};
+
+/// A record that is being written.
+pub(crate) struct Open {
+    /// `None` once it was sent.
+    record: Option<Box<Record>>,
+    request_id: String,
+    started: Instant,
+    /// Where the stage that is under way began.
+    stage_started_us: u64,
+    sender: RecordSender,
+}
+
+/// A stage's result: what it adds to the record, and the condition that let it pass, in words.
+pub(crate) trait Told {
+    fn told(&self, record: &mut Record) -> Cow<'static, str>;
+}
+
+impl Open {
+    pub(crate) fn new<B>(gateway: &Gateway, path: Path, request: &Request<B>) -> Open {
+        let request_id = id::new();
+        let record = Record {
+            request_id: request_id.clone(),
+            path,
+            method: request.method().as_str().to_owned(),
+            target: request.uri().path().to_owned(),
+            trace_id: String::new(),
+            snapshot_generation: 0,
+            opened_at: gateway.ports().clock.now(),
+            took_us: 0,
+            // What is true until something else is known.
+            outcome: Outcome::CallerGone,
+            status: 0,
+            kind: None,
+            error: None,
+            app_id: None,
+            app: None,
+            upstream: None,
+            model: None,
+            run_id: None,
+            task_id: None,
+            run_status: None,
+            streamed: false,
+            first_byte_us: None,
+            first_token_us: None,
+            events: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            input_tokens: None,
+            output_tokens: None,
+            total_tokens: None,
+            attempts: Vec::new(),
+            stages: Vec::with_capacity(StageName::ALL.len()),
+        };
+        Open {
+            record: Some(Box::new(record)),
+            request_id,
+            started: Instant::now(),
+            stage_started_us: 0,
+            sender: gateway.ports().records.clone(),
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Time since the record was opened.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// What is known so far; `None` once the record was sent.
+    pub(crate) fn known(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// Notes how a stage ended. A stage begins where the one before it ended.
+    pub(crate) fn stage<T: Told>(
+        &mut self,
+        name: StageName,
+        result: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let ended_us = self.elapsed_us();
+        if let Some(record) = self.record.as_deref_mut() {
+            let (outcome, condition) = match &result {
+                Ok(value) => (StageOutcome::Passed, value.told(record)),
+                Err(failure) => note_failure(record, failure),
+            };
+            push_stage(record, name, outcome, condition, self.stage_started_us, ended_us);
+        }
+        self.stage_started_us = ended_us;
+        result
+    }
+
+    /// The stage that is under way ended without a result of its own.
+    pub(crate) fn interrupted(&mut self, failure: Failure) -> Failure {
+        let ended_us = self.elapsed_us();
+        if let Some(record) = self.record.as_deref_mut() {
+            let (outcome, condition) = note_failure(record, &failure);
+            if let Some(name) = stage_under_way(record) {
+                push_stage(record, name, outcome, condition, self.stage_started_us, ended_us);
+            }
+        }
+        self.stage_started_us = ended_us;
+        failure
+    }
+
+    /// Notes a stage that cannot fail.
+    pub(crate) fn passed(&mut self, name: StageName, condition: &'static str) {
+        let ended_us = self.elapsed_us();
+        if let Some(record) = self.record.as_deref_mut() {
+            push_stage(record, name, StageOutcome::Passed, condition.into(), self.stage_started_us, ended_us);
+        }
+        self.stage_started_us = ended_us;
+    }
+
+    pub(crate) fn attempt(
+        &mut self,
+        upstream: &str,
+        begun: Instant,
+        status: Option<u16>,
+        error: Option<String>,
+    ) {
+        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(record) = self.record.as_deref_mut() {
+            record.attempts.push(Attempt { upstream: upstream.to_owned(), status, error, took_us });
+        }
+    }
+
+    /// Ends the record and sends it.
+    pub(crate) fn close(&mut self, outcome: Outcome) {
+        if let Some(record) = self.record.as_deref_mut() {
+            record.outcome = outcome;
+        }
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let took_us = self.elapsed_us();
+        let Some(mut record) = self.record.take() else { return };
+        record.took_us = took_us;
+        let condition = match record.outcome {
+            Outcome::Ok => "the answer was delivered whole",
+            Outcome::Failed => "the failure was answered",
+            Outcome::CallerGone => "the caller left before the end",
+            Outcome::Cut => "the answer was cut",
+        };
+        let begun = self.stage_started_us;
+        push_stage(&mut record, StageName::Telemetry, StageOutcome::Passed, condition.into(), begun, took_us);
+        self.sender.send(*record);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let ended_us = self.elapsed_us();
+        let Some(record) = self.record.as_deref_mut() else { return };
+        if std::thread::panicking() {
+            record.outcome = Outcome::Failed;
+            record.kind = Some(Kind::Bug);
+            record.error.get_or_insert_with(|| "panicked while the answer was under way".to_owned());
+        }
+        if record.status == 0
+            && let Some(name) = stage_under_way(record)
+        {
+            let condition = Cow::Borrowed("the caller left during this stage");
+            push_stage(record, name, StageOutcome::Failed, condition, self.stage_started_us, ended_us);
+            self.stage_started_us = ended_us;
+        }
+        self.send();
+    }
+}
+
+fn note_failure(record: &mut Record, failure: &Failure) -> (StageOutcome, Cow<'static, str>) {
+    let kind = failure.kind();
+    record.kind = Some(kind);
+    record.error = Some(failure.internal.clone().into_owned());
+    let outcome = if kind.is_our_fault() { StageOutcome::Failed } else { StageOutcome::Refused };
+    (outcome, failure.internal.clone())
+}
+
+fn stage_under_way(record: &Record) -> Option<StageName> {
+    StageName::ALL.get(record.stages.len()).copied()
+}
+
+fn push_stage(
+    record: &mut Record,
+    name: StageName,
+    outcome: StageOutcome,
+    condition: Cow<'static, str>,
+    started_us: u64,
+    ended_us: u64,
+) {
+    let took_us = ended_us.saturating_sub(started_us);
+    record.stages.push(Stage { name, outcome, condition: condition.into_owned(), started_us, took_us });
+}

@@ -1,0 +1,129 @@
+//! What passes by, looked at as cheaply as its record allows: which run it is, how it ended, what it used.
+//!
+//! Never changes a byte of Dify's. Whatever it cannot read it leaves alone.
+
+use bytes::Bytes;
+use mainstay_base::{Kind, Record, record::Path};
+use mainstay_net::BodyError;
+use mainstay_wire::sse::Frame;
+use serde::de::IgnoredAny;
+
+mod dify;
+mod openai;
+
+/// Watches one stream of events.
+pub(crate) enum Watch {
+    Dify(dify::Watch),
+    OpenAi(openai::Watch),
+}
+
+impl Watch {
+    pub(crate) fn new(path: Path) -> Watch {
+        match path {
+            Path::App => Watch::Dify(dify::Watch::default()),
+            Path::Model => Watch::OpenAi(openai::Watch::default()),
+        }
+    }
+
+    /// Notes what an event says, and gives the bytes that go on.
+    pub(crate) fn event(&mut self, frame: Frame, at_us: u64, record: &mut Record) -> Bytes {
+        record.events += 1;
+        match self {
+            Watch::Dify(watch) => {
+                watch.event(&frame, at_us, record);
+                frame.into_raw()
+            }
+            Watch::OpenAi(watch) => {
+                watch.event(&frame, at_us, record);
+                openai::with_line_feeds(frame.into_raw())
+            }
+        }
+    }
+
+    /// Whether a stream that ended here, with `rest` after its last event, is all there.
+    pub(crate) fn may_end(&self, rest: &[u8]) -> bool {
+        let rest_is_whole = is_whole_event(rest);
+        match self {
+            // Which of Dify's events is the last depends on its version, so an end between two events is an end.
+            Watch::Dify(_) => rest_is_whole,
+            Watch::OpenAi(watch) => rest_is_whole && (watch.has_ended() || !rest.trim_ascii().is_empty()),
+        }
+    }
+
+    /// The event that tells the caller, in band, that the stream was cut.
+    pub(crate) fn cut(&self, cut: &Cut) -> Bytes {
+        match self {
+            Watch::Dify(watch) => watch.cut(cut),
+            Watch::OpenAi(_) => openai::cut(cut),
+        }
+    }
+}
+
+/// Why a stream ended before its end.
+pub(crate) struct Cut {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) message: &'static str,
+    pub(crate) internal: String,
+}
+
+impl Cut {
+    pub(crate) fn by(error: &BodyError) -> Cut {
+        match error {
+            BodyError::Idle(_) | BodyError::Total(_) => Cut {
+                status: 504,
+                code: "gateway_timeout",
+                message: "The answer stopped coming and was given up.",
+                internal: error.to_string(),
+            },
+            BodyError::Closed(_) | BodyError::Other(_) => Cut::short(error.to_string()),
+        }
+    }
+
+    /// The stream ended in order, and yet something is missing.
+    pub(crate) fn early() -> Cut {
+        Cut::short("the stream ended before its last event was whole".to_owned())
+    }
+
+    fn short(internal: String) -> Cut {
+        Cut {
+            status: 502,
+            code: "bad_gateway",
+            message: "The connection to the answering service was lost before the answer was complete.",
+            internal,
+        }
+    }
+}
+
+/// Whether the bytes after the last blank line are nothing, or an event that lacks only its blank line.
+fn is_whole_event(rest: &[u8]) -> bool {
+    let rest = rest.trim_ascii();
+    let Some(data) = rest.strip_prefix(b"data:") else { return rest.is_empty() };
+    let data = data.trim_ascii();
+    data == mainstay_wire::openai::DONE || serde_json::from_slice::<IgnoredAny>(data).is_ok()
+}
+
+/// Notes what a whole (not streamed) answer says.
+pub(crate) fn answer(path: Path, body: &[u8], record: &mut Record) {
+    match path {
+        Path::App => dify::answer(body, record),
+        Path::Model => openai::answer(body, record),
+    }
+}
+
+/// Whose doing an HTTP status is. `None` for an answer that is no failure.
+pub(crate) fn kind_of_status(status: u16) -> Option<Kind> {
+    match status {
+        ..=399 => None,
+        401 | 403 => Some(Kind::Denied),
+        429 => Some(Kind::OverBudget),
+        503 | 504 => Some(Kind::Unavailable),
+        500.. => Some(Kind::Upstream),
+        _ => Some(Kind::Caller),
+    }
+}
+
+/// Whether `needle` occurs in `haystack`. Looks for the first byte first, which in JSON is rare enough.
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    mainstay_wire::openai::contains(haystack, needle)
+}

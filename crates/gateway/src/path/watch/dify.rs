@@ -1,0 +1,186 @@
+//! Dify's events and answers. Most events are told by their first bytes and not parsed.
+
+use bytes::Bytes;
+use mainstay_base::{Kind, Record};
+use mainstay_wire::sse::Frame;
+use serde::{Deserialize, Serialize};
+
+use super::{Cut, contains};
+
+/// How Dify begins an event; the second is for servers that put spaces in their JSON.
+const BEGINNINGS: [&[u8]; 2] = [b"data: {\"event\":\"", b"data: {\"event\": \""];
+
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// What every event repeats, and what the caller needs to ask for the run later.
+    ids: Option<Box<Ids>>,
+}
+
+#[derive(Clone, Default, Deserialize, Serialize)]
+struct Ids {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workflow_run_id: Option<String>,
+}
+
+/// The fields of any event or whole answer that a record keeps.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Facts {
+    event: String,
+    #[serde(flatten)]
+    ids: Ids,
+    code: Option<String>,
+    message: Option<String>,
+    status: Option<serde_json::Value>,
+    data: Option<RunFacts>,
+    metadata: Option<MetadataFacts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RunFacts {
+    status: Option<String>,
+    error: Option<String>,
+    total_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MetadataFacts {
+    usage: Option<UsageFacts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UsageFacts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+}
+
+impl Watch {
+    pub(super) fn event(&mut self, frame: &Frame, at_us: u64, record: &mut Record) {
+        if !frame.is_whole() {
+            return;
+        }
+        let name = name_by_beginning(frame.raw());
+        let carries_text = match name {
+            Some(b"text_chunk") => !contains(frame.raw(), b"\"text\":\"\""),
+            Some(b"message" | b"agent_message") => !contains(frame.raw(), b"\"answer\":\"\""),
+            _ => false,
+        };
+        if carries_text && record.first_token_us.is_none() {
+            record.first_token_us = Some(at_us);
+        }
+        let is_telling =
+            matches!(name, Some(b"workflow_started" | b"workflow_finished" | b"message_end" | b"error"));
+        // An event in an unknown spelling is parsed; so is the first, for its ids.
+        if is_telling || name.is_none() || self.ids.is_none() {
+            self.parse(frame, record);
+        }
+    }
+
+    fn parse(&mut self, frame: &Frame, record: &mut Record) {
+        let Some(data) = frame.data() else { return };
+        let Ok(facts) = serde_json::from_slice::<Facts>(&data) else { return };
+        if self.ids.is_none() && (facts.ids.task_id.is_some() || facts.ids.workflow_run_id.is_some()) {
+            self.ids = Some(Box::new(facts.ids.clone()));
+        }
+        note_ids(&facts.ids, record);
+        match facts.event.as_str() {
+            "workflow_finished" => note_run(facts.data.unwrap_or_default(), record),
+            "message_end" => note_usage(facts.metadata, record),
+            "error" => note_error(facts, record),
+            _ => {}
+        }
+    }
+
+    pub(super) fn cut(&self, cut: &Cut) -> Bytes {
+        #[derive(Serialize)]
+        struct Event<'a> {
+            event: &'static str,
+            #[serde(flatten)]
+            ids: Option<&'a Ids>,
+            code: &'a str,
+            status: u16,
+            message: &'a str,
+        }
+        let event = Event {
+            event: "error",
+            ids: self.ids.as_deref(),
+            code: cut.code,
+            status: cut.status,
+            message: cut.message,
+        };
+        let json = serde_json::to_string(&event).unwrap_or_else(|_| "{\"event\":\"error\"}".to_owned());
+        Bytes::from(format!("data: {json}\n\n"))
+    }
+}
+
+/// The event's name when it stands where Dify puts it.
+fn name_by_beginning(raw: &[u8]) -> Option<&[u8]> {
+    let rest = BEGINNINGS.into_iter().find_map(|beginning| raw.strip_prefix(beginning))?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    Some(&rest[..end])
+}
+
+/// Notes what a blocking answer says. A failed run is HTTP 200 with its status in the body.
+pub(super) fn answer(body: &[u8], record: &mut Record) {
+    let Ok(facts) = serde_json::from_slice::<Facts>(body) else { return };
+    note_ids(&facts.ids, record);
+    if record.status >= 400 {
+        record.error = record.error.take().or(facts.message);
+        return;
+    }
+    if let Some(run) = facts.data {
+        note_run(run, record);
+    }
+    note_usage(facts.metadata, record);
+}
+
+fn note_ids(ids: &Ids, record: &mut Record) {
+    if record.run_id.is_none() {
+        record.run_id.clone_from(&ids.workflow_run_id);
+    }
+    if record.task_id.is_none() {
+        record.task_id.clone_from(&ids.task_id);
+    }
+}
+
+fn note_run(run: RunFacts, record: &mut Record) {
+    let RunFacts { status, error, total_tokens } = run;
+    record.run_status = status.or(record.run_status.take());
+    record.error = error.or(record.error.take());
+    record.total_tokens = total_tokens.or(record.total_tokens);
+}
+
+fn note_usage(metadata: Option<MetadataFacts>, record: &mut Record) {
+    let Some(usage) = metadata.and_then(|metadata| metadata.usage) else { return };
+    let UsageFacts { prompt_tokens, completion_tokens, total_tokens } = usage;
+    record.input_tokens = prompt_tokens.or(record.input_tokens);
+    record.output_tokens = completion_tokens.or(record.output_tokens);
+    record.total_tokens = total_tokens.or(record.total_tokens);
+}
+
+fn note_error(facts: Facts, record: &mut Record) {
+    let status = facts.status.and_then(|status| status.as_u64()).unwrap_or(500);
+    let code = facts.code.unwrap_or_default();
+    // Dify reports a model's failure as 400; it is not the caller's.
+    let models_fault = matches!(
+        code.as_str(),
+        "completion_request_error"
+            | "provider_not_initialize"
+            | "provider_quota_exceeded"
+            | "model_currently_not_support"
+    );
+    let kind = if status >= 500 || models_fault { Kind::Upstream } else { Kind::Caller };
+    record.kind = Some(kind);
+    record.error = facts.message.or(Some(code));
+    record.run_status.get_or_insert_with(|| "failed".to_owned());
+}

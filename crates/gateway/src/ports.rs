@@ -1,0 +1,67 @@
+//! The narrow ports through which the data plane reaches what it must not know.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use mainstay_base::{Secret, TraceParent, snapshot::AppRoute};
+use mainstay_net::Body;
+use serde_json::Value;
+
+pub type BoxFuture<'a, Output> = Pin<Box<dyn Future<Output = Output> + Send + 'a>>;
+
+/// The embedded engine's Service API.
+pub trait Embedded: Send + Sync {
+    fn call(&self, call: EmbeddedCall) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// One admitted request for the embedded engine.
+#[derive(Debug)]
+pub struct EmbeddedCall {
+    pub route: Arc<AppRoute>,
+    pub method: Method,
+    /// With its `/v1`.
+    pub path: String,
+    pub query: Option<String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub request_id: String,
+    /// The gateway's own span: the parent of whatever the engine does.
+    pub trace: TraceParent,
+}
+
+/// Runs that survive this process.
+pub trait Durable: Send + Sync {
+    /// Stores a run and answers 202, or says in Dify's shape why not.
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Response<Body>>;
+
+    /// The answer to `GET /v1/workflows/run/{id}` when the run is one of ours; `None` when it is not.
+    fn find(&self, route: Arc<AppRoute>, run_id: String) -> BoxFuture<'static, Option<Response<Body>>>;
+}
+
+/// One run to be stored and executed later.
+#[derive(Debug)]
+pub struct Submission {
+    pub route: Arc<AppRoute>,
+    pub endpoint: Endpoint,
+    pub body: Value,
+    /// BLAKE3 of the endpoint and the body's bytes, in hexadecimal: whether a repeated key means the same request.
+    pub body_hash: String,
+    pub idempotency_key: Option<String>,
+    pub callback_url: Option<String>,
+    /// The caller's own key, for a run that a real Dify will execute.
+    pub key: Secret,
+    pub request_id: String,
+    pub trace: TraceParent,
+}
+
+/// Which run endpoint was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /v1/workflows/run`
+    RunWorkflow,
+    /// `POST /v1/workflows/{workflow_id}/run`
+    RunWorkflowVersion { workflow_id: String },
+    /// `POST /v1/chat-messages`
+    ChatMessages,
+}
