@@ -1,7 +1,7 @@
 //! The frames of an event stream, in the order of fields that Dify writes.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{ApiError, answer::Metadata};
 use crate::python_json::orjson;
@@ -16,22 +16,23 @@ pub enum Envelope {
     Chat { conversation_id: String, message_id: String, created_at: i64, task_id: String, run_id: String },
 }
 
-/// What a frame says. Bodies are borrowed: a frame is written once and forgotten.
+/// What a frame says. Bodies are borrowed: a frame is written once and forgotten. `F` is whatever serializes as a JSON
+/// object.
 #[derive(Clone, Debug)]
-pub enum Frame<'a> {
-    WorkflowStarted(WorkflowStarted<'a>),
-    NodeStarted(NodeStarted<'a>),
-    NodeFinished(NodeFinished<'a>),
-    NodeRetry(NodeRetry<'a>),
-    IterationStarted(IterationStarted<'a>),
+pub enum Frame<'a, F> {
+    WorkflowStarted(WorkflowStarted<'a, F>),
+    NodeStarted(NodeStarted<'a, F>),
+    NodeFinished(NodeFinished<'a, F>),
+    NodeRetry(NodeRetry<'a, F>),
+    IterationStarted(IterationStarted<'a, F>),
     IterationNext(IterationNext<'a>),
-    IterationCompleted(IterationCompleted<'a>),
+    IterationCompleted(IterationCompleted<'a, F>),
     /// A piece of output: `text_chunk` in a workflow, `message` in a chat.
     Text {
         text: &'a str,
         selector: &'a [String],
     },
-    WorkflowFinished(WorkflowFinished<'a>),
+    WorkflowFinished(WorkflowFinished<'a, F>),
     /// Chat only.
     MessageEnd {
         metadata: &'a Metadata,
@@ -41,22 +42,22 @@ pub enum Frame<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct WorkflowStarted<'a> {
+pub struct WorkflowStarted<'a, F> {
     pub id: &'a str,
     pub workflow_id: &'a str,
-    pub inputs: &'a Map<String, Value>,
+    pub inputs: &'a F,
     pub created_at: i64,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct NodeStarted<'a> {
+pub struct NodeStarted<'a, F> {
     pub id: &'a str,
     pub node_id: &'a str,
     pub node_type: &'a str,
     pub title: &'a str,
     pub index: u64,
     pub predecessor_node_id: Option<&'a str>,
-    pub inputs: Option<&'a Map<String, Value>>,
+    pub inputs: Option<&'a F>,
     pub inputs_truncated: bool,
     pub created_at: i64,
     pub extras: Empty,
@@ -66,23 +67,23 @@ pub struct NodeStarted<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct NodeFinished<'a> {
+pub struct NodeFinished<'a, F> {
     pub id: &'a str,
     pub node_id: &'a str,
     pub node_type: &'a str,
     pub title: &'a str,
     pub index: u64,
     pub predecessor_node_id: Option<&'a str>,
-    pub inputs: &'a Map<String, Value>,
+    pub inputs: &'a F,
     pub inputs_truncated: bool,
-    pub process_data: &'a Map<String, Value>,
+    pub process_data: &'a F,
     pub process_data_truncated: bool,
-    pub outputs: &'a Map<String, Value>,
+    pub outputs: &'a F,
     pub outputs_truncated: bool,
     pub status: &'a str,
     pub error: Option<&'a str>,
     pub elapsed_time: f64,
-    pub execution_metadata: Option<&'a Map<String, Value>>,
+    pub execution_metadata: Option<&'a F>,
     pub created_at: i64,
     pub finished_at: i64,
     pub files: &'a [Value],
@@ -91,22 +92,22 @@ pub struct NodeFinished<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct NodeRetry<'a> {
+pub struct NodeRetry<'a, F> {
     #[serde(flatten)]
-    pub node: NodeFinished<'a>,
+    pub node: NodeFinished<'a, F>,
     pub retry_index: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct IterationStarted<'a> {
+pub struct IterationStarted<'a, F> {
     pub id: &'a str,
     pub node_id: &'a str,
     pub node_type: &'a str,
     pub title: &'a str,
     pub created_at: i64,
     pub extras: Empty,
-    pub metadata: &'a Map<String, Value>,
-    pub inputs: &'a Map<String, Value>,
+    pub metadata: &'a Value,
+    pub inputs: &'a F,
     pub inputs_truncated: bool,
 }
 
@@ -122,32 +123,32 @@ pub struct IterationNext<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct IterationCompleted<'a> {
+pub struct IterationCompleted<'a, F> {
     pub id: &'a str,
     pub node_id: &'a str,
     pub node_type: &'a str,
     pub title: &'a str,
-    pub outputs: &'a Map<String, Value>,
+    pub outputs: &'a F,
     pub outputs_truncated: bool,
     pub created_at: i64,
     pub extras: Empty,
-    pub inputs: &'a Map<String, Value>,
+    pub inputs: &'a F,
     pub inputs_truncated: bool,
     pub status: &'a str,
     pub error: Option<&'a str>,
     pub elapsed_time: f64,
     pub total_tokens: u64,
-    pub execution_metadata: &'a Map<String, Value>,
+    pub execution_metadata: &'a F,
     pub finished_at: i64,
     pub steps: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct WorkflowFinished<'a> {
+pub struct WorkflowFinished<'a, F> {
     pub id: &'a str,
     pub workflow_id: &'a str,
     pub status: &'a str,
-    pub outputs: &'a Map<String, Value>,
+    pub outputs: &'a F,
     pub error: Option<&'a str>,
     pub elapsed_time: f64,
     pub total_tokens: u64,
@@ -185,12 +186,12 @@ impl Envelope {
     }
 
     /// The frame's bytes: `data: {…}` and a blank line.
-    pub fn write(&self, frame: &Frame<'_>) -> String {
+    pub fn write<F: Serialize>(&self, frame: &Frame<'_, F>) -> String {
         format!("data: {}\n\n", self.json(frame))
     }
 
     /// The frame's JSON alone: what is stored of it.
-    pub fn json(&self, frame: &Frame<'_>) -> String {
+    pub fn json<F: Serialize>(&self, frame: &Frame<'_, F>) -> String {
         match frame {
             Frame::WorkflowStarted(data) => self.with_data("workflow_started", data),
             Frame::NodeStarted(data) => self.with_data("node_started", data),
