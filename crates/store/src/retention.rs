@@ -1,12 +1,89 @@
 //! Removing what has been kept long enough, a bounded piece at a time.
+//!
+//! The timeline stays: it is the audit log, and a chain without its beginning proves nothing.
 
-use crate::StoreError;
-use crate::model::{Policy, Swept};
+use mainstay_base::Micros;
 
-pub struct Retention {}
+use crate::{
+    StoreError,
+    db::{Db, Tx, Value, numbers, values},
+    model::{Policy, Swept},
+};
+
+/// The most rows of one kind that one sweep removes, so that it never holds the write lock for long.
+const STEP: usize = 500;
+
+pub struct Retention {
+    pub(crate) db: Db,
+}
 
 impl Retention {
+    /// Each kind is a transaction of its own. Call again soon when there is [`Swept::more`].
     pub async fn sweep(&self, policy: Policy) -> Result<Swept, StoreError> {
-        Err(StoreError::Bug("this part of the store is being written".to_owned()))
+        let Policy { runs, records, idempotency, alerts, files } = policy;
+        let runs = self.db.write(move |tx| sweep_runs(tx, tx.now() - runs)).await?;
+        let records = self.db.write(move |tx| sweep_records(tx, tx.now() - records)).await?;
+        let idempotency = self.db.write(move |tx| sweep_idempotency(tx, tx.now() - idempotency)).await?;
+        let alerts = self.db.write(move |tx| sweep_alerts(tx, tx.now() - alerts)).await?;
+        let files = self.db.write(move |tx| sweep_files(tx, tx.now() - files)).await?;
+        let more = [runs, records, idempotency, alerts, files].iter().any(|rows| *rows >= STEP as u64);
+        Ok(Swept { runs, records, idempotency, alerts, files, more })
     }
+}
+
+/// A run goes with its events, its deliveries and, if it was a dead letter, its job.
+fn sweep_runs(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    let ids = ids(tx, "SELECT id FROM runs WHERE finished_at < $1 ORDER BY finished_at LIMIT $2", before)?;
+    remove(tx, "run_events", "run_id", &ids)?;
+    remove(tx, "outbox", "run_id", &ids)?;
+    remove(tx, "jobs", "id", &ids)?;
+    remove(tx, "runs", "id", &ids)
+}
+
+fn sweep_records(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    let ids =
+        ids(tx, "SELECT request_id FROM records WHERE opened_at < $1 ORDER BY opened_at LIMIT $2", before)?;
+    remove(tx, "records", "request_id", &ids)
+}
+
+fn sweep_idempotency(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    const LOOK: &str =
+        "SELECT scope, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2";
+    let mut removed = 0;
+    for mut row in tx.query(LOOK, values![before, STEP as i64])? {
+        let (scope, key) = (row.text()?, row.text()?);
+        removed +=
+            tx.execute("DELETE FROM idempotency WHERE scope = $1 AND key = $2", values![&scope, &key])?;
+    }
+    Ok(removed)
+}
+
+fn sweep_alerts(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    let old = ids(tx, "SELECT id FROM alerts WHERE resolved_at < $1 ORDER BY resolved_at LIMIT $2", before)?;
+    let removed = remove(tx, "alerts", "id", &old)?;
+    let old = ids(
+        tx,
+        "SELECT id FROM runbook_executions WHERE ended = 1 AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+        before,
+    )?;
+    Ok(removed + remove(tx, "runbook_executions", "id", &old)?)
+}
+
+fn sweep_files(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    let ids = ids(tx, "SELECT id FROM files WHERE created_at < $1 ORDER BY created_at LIMIT $2", before)?;
+    remove(tx, "file_contents", "id", &ids)?;
+    remove(tx, "files", "id", &ids)
+}
+
+fn ids(tx: &mut Tx<'_>, sql: &str, before: Micros) -> Result<Vec<String>, StoreError> {
+    tx.query(sql, values![before, STEP as i64])?.into_iter().map(|mut row| row.text()).collect()
+}
+
+fn remove(tx: &mut Tx<'_>, table: &str, column: &str, ids: &[String]) -> Result<u64, StoreError> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let sql = format!("DELETE FROM {table} WHERE {column} IN ({})", numbers(1, ids.len()));
+    let values: Vec<Value<'_>> = ids.iter().map(Value::from).collect();
+    tx.execute(&sql, &values)
 }
