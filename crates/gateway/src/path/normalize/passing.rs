@@ -105,6 +105,6 @@ impl HttpBody for Attempt {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| self.shared.hint.clone(), |body| body.size_hint())
+        self.body.as_ref().map_or_else(|| self.shared.hint, |body| body.size_hint())
     }
 }

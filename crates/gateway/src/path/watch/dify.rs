@@ -171,15 +171,9 @@ fn note_usage(metadata: Option<MetadataFacts>, record: &mut Record) {
 fn note_error(facts: Facts, record: &mut Record) {
     let status = facts.status.and_then(|status| status.as_u64()).unwrap_or(500);
     let code = facts.code.unwrap_or_default();
-    // Dify reports a model's failure as 400; it is not the caller's.
-    let models_fault = matches!(
-        code.as_str(),
-        "completion_request_error"
-            | "provider_not_initialize"
-            | "provider_quota_exceeded"
-            | "model_currently_not_support"
-    );
-    let kind = if status >= 500 || models_fault { Kind::Upstream } else { Kind::Caller };
+    // Dify says 400 for a model's failure and `invalid_param` for a failed chatflow. What fails once the run has begun
+    // is not the caller's doing.
+    let kind = if status >= 500 || record.run_id.is_some() { Kind::Upstream } else { Kind::Caller };
     record.kind = Some(kind);
     record.error = facts.message.or(Some(code));
     record.run_status.get_or_insert_with(|| "failed".to_owned());

@@ -1,0 +1,171 @@
+//! The model path.
+
+use bytes::Bytes;
+use http::Method;
+use mainstay_base::record::Outcome;
+use mainstay_testkit::{HttpServer, http_server::whole, model};
+use serde_json::json;
+
+use crate::rig::{Setup, cut_after, nobody, provider};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn ask(text: &str, stream: bool) -> String {
+    let options = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
+    let text = json!(text);
+    format!(
+        "{{ \"model\": \"small\",\"messages\":[{{\"role\":\"user\",\"content\":{text}}}]{options},\"temperature\":0.10 }}"
+    )
+}
+
+#[tokio::test]
+async fn only_the_model_and_the_key_are_changed() {
+    let one = model::start().await;
+    let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
+    let mut request = rig.model_request(Method::POST, CHAT, ask("hi", false));
+    request.headers_mut().insert("mainstay-app", "app-7".parse().unwrap());
+    request.headers_mut().insert("openai-organization", "kept".parse().unwrap());
+    let got = rig.got(request).await;
+    assert_eq!(got.json()["choices"][0]["message"]["content"], "Echo from real-small: hi");
+    let seen = &one.requests()[0];
+    assert_eq!(seen.body(), &ask("hi", false).replace("small", "real-small"));
+    assert_eq!(seen.headers()["authorization"], "Bearer sk-one");
+    assert_eq!(seen.headers()["openai-organization"], "kept");
+    assert_eq!(seen.uri().path(), CHAT);
+    assert!(seen.headers().contains_key("traceparent"));
+    assert!(!seen.headers().contains_key("mainstay-app") && !seen.headers().contains_key("x-forwarded-for"));
+    let record = rig.only_record().await;
+    assert_eq!((record.model.as_deref(), record.upstream.as_deref()), (Some("small"), Some("one")));
+    assert_eq!(record.app_id.as_deref(), Some("app-7"));
+    assert!(record.total_tokens.unwrap() > 0 && record.input_tokens.is_some());
+}
+
+#[tokio::test]
+async fn a_stream_is_relayed_and_its_usage_recorded() {
+    let one = model::start().await;
+    let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
+    let got = rig.got(rig.model_request(Method::POST, CHAT, ask("hello there", true))).await;
+    assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    let record = rig.only_record().await;
+    assert_eq!(record.outcome, Outcome::Ok);
+    assert!(record.streamed && record.output_tokens.unwrap() > 0 && record.first_token_us.is_some());
+}
+
+#[tokio::test]
+async fn the_next_provider_is_asked_before_the_first_byte_only() {
+    let twin = model::start().await;
+    let limited = HttpServer::start(|_| async { whole(429, "application/json", "{}") }).await;
+    let failing = HttpServer::start(|_| async { whole(500, "application/json", "{}") }).await;
+    for first in [nobody().await, limited.url(), failing.url()] {
+        let mut rig = Setup::model(&[provider("first", &first), provider("twin", &twin.url())]).start().await;
+        let got = rig.got(rig.model_request(Method::POST, CHAT, ask("hi", false))).await;
+        assert_eq!(got.status, 200);
+        let record = rig.only_record().await;
+        assert_eq!((record.attempts.len(), record.upstream.as_deref()), (2, Some("twin")));
+        assert!(record.attempts[0].error.is_some() && record.attempts[1].error.is_none());
+    }
+    let before = twin.requests().len();
+    let broken = cut_after(b"data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n").await;
+    let mut rig =
+        Setup::model(&[provider("broken", &broken.url()), provider("twin", &twin.url())]).start().await;
+    let got = rig.got(rig.model_request(Method::POST, CHAT, ask("hi", true))).await;
+    assert_eq!(twin.requests().len(), before);
+    let last = got.text().trim_end().rsplit("\n\n").next().unwrap().strip_prefix("data: ").unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["error"]["code"], "bad_gateway");
+    assert!(got.text().contains("half") && !got.text().contains("[DONE]"));
+    assert_eq!(rig.only_record().await.outcome, Outcome::Cut);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_without_an_end_says_so() {
+    for (text, outcome) in [
+        ("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", Outcome::Cut),
+        ("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", Outcome::Ok),
+        ("data: {\"choices\":[]}\n\ndata: [DONE]", Outcome::Ok),
+        ("data: {\"choices\":[]}\r\n\r\ndata: [DONE]\r\n\r\n", Outcome::Ok),
+        ("data: {\"error\":{\"message\":\"overloaded\"}}\n\n", Outcome::Failed),
+    ] {
+        let one = HttpServer::start(move |_| async move { whole(200, "text/event-stream", text) }).await;
+        let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
+        let got = rig.got(rig.model_request(Method::POST, CHAT, ask("hi", true))).await;
+        assert_eq!(rig.only_record().await.outcome, outcome, "{text:?}");
+        assert_eq!(got.text().contains("bad_gateway"), outcome == Outcome::Cut);
+        assert!(!got.text().contains('\r'), "Dify's plugin splits at LF LF only");
+    }
+}
+
+#[tokio::test]
+async fn a_drained_provider_is_asked_last() {
+    let one = model::start().await;
+    let two = model::start().await;
+    let mut setup = Setup::model(&[provider("one", &one.url()), provider("two", &two.url())]);
+    setup.snapshot.model.drained = vec!["one".to_owned()];
+    let rig = setup.start().await;
+    rig.got(rig.model_request(Method::POST, CHAT, ask("hi", false))).await;
+    assert_eq!((one.requests().len(), two.requests().len()), (0, 1));
+    let got = rig.got(rig.model_request(Method::POST, CHAT, ask("[[fail:server]]", false))).await;
+    assert_eq!(got.status, 503);
+    assert_eq!((one.requests().len(), two.requests().len()), (1, 2), "drained is better than nobody");
+}
+
+#[tokio::test]
+async fn a_providers_own_refusal_passes_unchanged() {
+    let one = model::start().await;
+    let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
+    let got = rig.got(rig.model_request(Method::POST, CHAT, ask("[[fail:auth]]", false))).await;
+    assert_eq!(got.status, 401);
+    assert!(got.json()["error"]["message"].as_str().unwrap().contains("Incorrect API key"));
+    let record = rig.only_record().await;
+    assert_eq!((record.outcome, record.kind.unwrap().as_str()), (Outcome::Failed, "denied"));
+}
+
+#[tokio::test]
+async fn refusals_have_openais_shape() {
+    let mut setup = Setup::model(&[provider("one", &nobody().await)]);
+    setup.limits.max_model_body_bytes = 500;
+    let rig = setup.start().await;
+    let cases: [(Method, &str, Bytes, u16, serde_json::Value); 8] = [
+        (Method::POST, CHAT, "{\"model\":\"other\"}".into(), 404, json!("model_not_found")),
+        (Method::POST, CHAT, "{}".into(), 400, json!(null)),
+        (Method::POST, CHAT, "{\"model\":".into(), 400, json!(null)),
+        (Method::POST, CHAT, "\"\u{fffd}\"".into(), 400, json!(null)),
+        (Method::POST, CHAT, vec![b' '; 501].into(), 413, json!("request_too_large")),
+        (Method::POST, CHAT, ask("hi", false).into(), 503, json!("provider_unreachable")),
+        (Method::GET, "/v1/files", Bytes::new(), 404, json!("unknown_url")),
+        (Method::DELETE, "/v1/models/small", Bytes::new(), 405, json!("method_not_supported")),
+    ];
+    for (method, path, body, status, code) in cases {
+        let got = rig.got(rig.model_request(method, path, body.clone())).await;
+        assert_eq!((got.status, &got.json()["error"]["code"]), (status, &code), "{path} {body:?}");
+        assert!(got.json()["error"]["message"].is_string() && got.json()["error"]["param"].is_null());
+    }
+    let mut request = rig.model_request(Method::POST, CHAT, "{}");
+    request.headers_mut().insert("authorization", "Bearer sk-stolen".parse().unwrap());
+    let got = rig.got(request).await;
+    assert_eq!((got.status, got.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")));
+    let mut request = rig.model_request(Method::POST, "/v1/audio/transcriptions", "--x--");
+    request.headers_mut().insert("content-type", "multipart/form-data; boundary=x".parse().unwrap());
+    assert_eq!(rig.got(request).await.status, 415);
+}
+
+#[tokio::test]
+async fn models_are_listed_from_the_snapshot() {
+    let rig = Setup::model(&[]).start().await;
+    let got = rig.got(rig.model_request(Method::GET, "/v1/models", "")).await;
+    assert_eq!(got.json()["data"][0]["id"], "small");
+    let got = rig.got(rig.model_request(Method::GET, "/v1/models/small", "")).await;
+    assert_eq!(got.json()["object"], "model");
+    assert_eq!(rig.got(rig.model_request(Method::GET, "/v1/models/large", "")).await.status, 404);
+}
+
+#[tokio::test]
+async fn other_models_go_where_the_operator_said() {
+    let one = model::start().await;
+    let mut setup = Setup::model(&[]);
+    setup.snapshot.model.other_models_to = vec![provider("one", &one.url())];
+    let rig = setup.start().await;
+    let body = ask("hi", false).replace("small", "anything");
+    assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, body.clone())).await.status, 200);
+    assert_eq!(one.requests()[0].body(), &body);
+}
