@@ -1,1 +1,31 @@
-//! See ARCHITECTURE.md.
+//! Judgement and action: is everything well, who has to know, what is done about it, and did it help.
+//!
+//! Promises: every decision is a pure function of a world and a time ([`health::decide`], [`alert::step`],
+//! [`runbook::step`]); every action has a budget, is stored before it is done, is checked afterwards and stands in
+//! one timeline; only one control acts, however many run. Refuses to know: the gateway, the engine, SQL, HTTP servers,
+//! configuration files. What it needs done in the process around it comes in as [`Ports`].
+
+pub mod alert;
+pub mod delivery;
+mod driver;
+mod facade;
+pub mod health;
+mod incident;
+pub mod jobs;
+mod leader;
+pub mod options;
+pub mod overrides;
+pub mod ports;
+mod probe;
+pub mod runbook;
+mod watch;
+
+pub use driver::Control;
+pub use facade::{Acknowledged, ControlError, Facade, RunRefused, RunRequest};
+pub use health::{Component, Group, Observer, Report, State};
+pub use options::{Options, Receiver};
+pub use overrides::{Freeze, Overrides};
+pub use ports::{
+    CallbackBody, EngineProbe, Peers, Ports, ProbeKind, ProviderPeer, Restarted, Slot, SlotState, Supervisor,
+    UpstreamPeer,
+};

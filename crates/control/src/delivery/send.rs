@@ -1,0 +1,237 @@
+//! Takes due deliveries by lease and sends them.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request,
+    header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use mainstay_base::{Clock, snapshot::Timeouts};
+use mainstay_net::{AddressRule, Client};
+use mainstay_store::{
+    Store, StoreError,
+    model::{Delivery, DeliveryKind},
+};
+use mainstay_wire::webhook;
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::schedule::{Next, Verdict, next, retry_after, verdict};
+use crate::{options::Options, ports::CallbackBody};
+
+/// Deliveries in hand at a time, under way or waiting for their host.
+const CONCURRENCY: usize = 128;
+/// Calls under way to one host at a time, so that a slow receiver does not take all places.
+const PER_HOST: usize = 32;
+/// How long one may wait for its host; then it is let go and comes again when its lease ends.
+const WAIT: Duration = Duration::from_secs(20);
+/// Longer than waiting and an attempt can take, so that nobody else begins one beside it.
+const LEASE: Duration = Duration::from_secs(60);
+/// Between two looks into the outbox when it was empty.
+const POLL: Duration = Duration::from_millis(250);
+/// Calls under way may take so long to end at a shutdown.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+/// A receiver that takes longer to answer should accept first and work afterwards.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(15),
+    idle: Duration::from_secs(5),
+    total: Duration::from_secs(20),
+};
+/// So much of the answer is read, so that the connection can be used again; it is not looked at.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
+
+/// Everything one call needs. Shared by all calls.
+struct Context {
+    store: Store,
+    client: Client,
+    clock: Clock,
+    callbacks: Arc<dyn CallbackBody>,
+    callback_key: Option<webhook::Key>,
+    callback_rule: AddressRule,
+    receiver_keys: HashMap<String, webhook::Key>,
+}
+
+/// The outbox's reader. Any number of processes may run one: the store gives each delivery to one at a time.
+pub(crate) struct Deliverer {
+    context: Arc<Context>,
+    calls: JoinSet<()>,
+    /// Calls under way by host.
+    under_way: HashMap<String, Arc<Semaphore>>,
+}
+
+impl Deliverer {
+    pub(crate) fn new(
+        store: Store,
+        client: Client,
+        clock: Clock,
+        callbacks: Arc<dyn CallbackBody>,
+        options: &Options,
+    ) -> Deliverer {
+        let keyed = options
+            .receivers
+            .iter()
+            .filter_map(|receiver| Some((receiver.url.clone(), receiver.key.clone()?)));
+        let context = Context {
+            store,
+            client,
+            clock,
+            callbacks,
+            callback_key: options.callback_key.clone(),
+            callback_rule: options.callback_rule.clone(),
+            receiver_keys: keyed.collect(),
+        };
+        Deliverer { context: Arc::new(context), calls: JoinSet::new(), under_way: HashMap::new() }
+    }
+
+    /// Sends what is due until `shutdown`; then waits for the calls under way, for a while.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let taken = match self.round().await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    debug!(%error, "cannot look into the outbox");
+                    0
+                }
+            };
+            // Where some were due, more may be, as soon as there is room.
+            let more = taken > 0 && self.calls.len() < CONCURRENCY;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(POLL), if !more => {}
+                () = std::future::ready(()), if more => {}
+            }
+        }
+        let all = async { while self.calls.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_CALLS, all).await.is_err() {
+            debug!("calls under way are dropped; they come again elsewhere");
+        }
+        self.calls.shutdown().await;
+    }
+
+    /// Takes what is due, as far as there is room, and starts to send it. Never waits for a receiver.
+    async fn round(&mut self) -> Result<usize, StoreError> {
+        while let Some(ended) = self.calls.try_join_next() {
+            if let Err(error) = ended {
+                warn!(%error, "a delivery ended badly; it comes again when its lease ends");
+            }
+        }
+        self.under_way.retain(|_, places| Arc::strong_count(places) > 1);
+        let room = CONCURRENCY.saturating_sub(self.calls.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        let due = self.context.store.outbox().due(room, LEASE).await?;
+        let taken = due.len();
+        for delivery in due {
+            let places = self.under_way.entry(host_of(&delivery.url));
+            let places = places.or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone();
+            let context = self.context.clone();
+            self.calls.spawn(async move {
+                let Ok(Ok(_place)) = tokio::time::timeout(WAIT, places.acquire()).await else { return };
+                deliver(&context, delivery).await;
+            });
+        }
+        Ok(taken)
+    }
+}
+
+async fn deliver(context: &Context, delivery: Delivery) {
+    let (status, verdict) = attempt(context, &delivery).await;
+    let (outbox, now) = (context.store.outbox(), context.clock.now());
+    let status = status.map(i64::from);
+    let stored = match verdict {
+        Verdict::Delivered => outbox.delivered(&delivery.id, status.unwrap_or(0)).await,
+        Verdict::Refused(error) => {
+            warn!(webhook.id = %delivery.id, %error, "delivery refused for good");
+            outbox.failed(&delivery.id, status, &error, None).await
+        }
+        Verdict::Failed { error, retry_after } => {
+            let random = uuid::Uuid::new_v4().as_u64_pair().1;
+            let next_at = match next(delivery.attempts, delivery.created_at, retry_after, random, now) {
+                Next::At(at) => Some(at),
+                Next::GiveUp => None,
+            };
+            let again = if next_at.is_some() { "again later" } else { "given up" };
+            info!(webhook.id = %delivery.id, attempt = delivery.attempts, %error, again, "delivery failed");
+            outbox.failed(&delivery.id, status, &error, next_at).await
+        }
+    };
+    if let Err(error) = stored {
+        // It comes again when its lease ends, under the same id: the receiver can tell.
+        warn!(webhook.id = %delivery.id, %error, "cannot store what came of a delivery");
+    }
+}
+
+async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdict) {
+    let failed = |error: String| Verdict::Failed { error, retry_after: None };
+    let body = match body(context, delivery).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return (None, Verdict::Refused("there is nothing to send: its run is gone".to_owned())),
+        Err(error) => return (None, failed(error.to_string())),
+    };
+    let (key, rule) = match delivery.kind {
+        DeliveryKind::Callback => (context.callback_key.as_ref(), context.callback_rule.clone()),
+        DeliveryKind::Alert => (context.receiver_keys.get(&delivery.url), AddressRule::Any),
+    };
+    let request = match request(&delivery.url, &delivery.id, key, body, context.clock.now().unix_seconds()) {
+        Ok(request) => request,
+        Err(error) => return (None, Verdict::Refused(error)),
+    };
+    let response = match context.client.send(request, &TIMEOUTS, rule).await {
+        Ok(response) => response,
+        Err(error) if error.class() == mainstay_net::Class::InvalidRequest => {
+            return (None, Verdict::Refused(error.to_string()));
+        }
+        Err(error) => return (None, failed(error.to_string())),
+    };
+    let status = response.status().as_u16();
+    let wait = header(response.headers(), RETRY_AFTER.as_str())
+        .and_then(|value| retry_after(value, context.clock.now()));
+    // The answer is what counts; a body that cannot be read only costs the connection.
+    let _ = mainstay_net::collect(response.into_body(), MAX_ANSWER_BYTES).await;
+    (Some(status), verdict(status, wait))
+}
+
+async fn body(context: &Context, delivery: &Delivery) -> Result<Option<Bytes>, StoreError> {
+    match (&delivery.payload, &delivery.run_id) {
+        (Some(payload), _) => serde_json::to_vec(payload)
+            .map(|body| Some(body.into()))
+            .map_err(|error| StoreError::Bug(error.to_string())),
+        (None, Some(run_id)) => context.callbacks.body(run_id.clone()).await,
+        (None, None) => Ok(None),
+    }
+}
+
+fn request(
+    url: &str,
+    id: &str,
+    key: Option<&webhook::Key>,
+    body: Bytes,
+    now_seconds: i64,
+) -> Result<Request<mainstay_net::Body>, String> {
+    let mut request = Request::post(url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, AGENT)
+        .header(webhook::HEADER_ID, id)
+        .header(webhook::HEADER_TIMESTAMP, HeaderValue::from(now_seconds));
+    if let Some(key) = key {
+        request = request.header(webhook::HEADER_SIGNATURE, key.sign(id, now_seconds, &body));
+    }
+    request.body(mainstay_net::full(body)).map_err(|error| format!("the address cannot be called: {error}"))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Host and port; the whole text when it has none, which then fails on its own.
+fn host_of(url: &str) -> String {
+    let parsed = url.parse::<http::Uri>().ok();
+    parsed
+        .and_then(|uri| uri.authority().map(|authority| authority.as_str().to_owned()))
+        .unwrap_or_else(|| url.to_owned())
+}

@@ -1,0 +1,245 @@
+//! Runs control: one task that looks, one that acts when it holds the lease, one that sends what is in the outbox.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use mainstay_store::{Store, StoreError, model::Policy};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    delivery::Deliverer,
+    facade::{Facade, Shared},
+    health::{Report, State, WORKER_LEFT},
+    incident::Incidents,
+    leader::{Leader, RENEW_EVERY},
+    overrides::{self, Freeze, Overrides},
+    ports::{Peers, Ports},
+    runbook,
+    watch::Watch,
+};
+
+/// Between two rounds of acting, unless something wakes it.
+const ROUND: Duration = Duration::from_millis(400);
+/// A round that hangs (a database that does not answer) is given up; the next begins anew from the store.
+const ROUND_DEADLINE: Duration = Duration::from_secs(15);
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// When a sweep reached its own limit there is more to do.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
+const ROWS_EVERY: Duration = Duration::from_secs(10);
+const WAKE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Control as it runs. Dropping it stops everything at once; [`Control::shutdown`] does so in order.
+pub struct Control {
+    facade: Facade,
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Control {
+    /// Starts to look, to act and to deliver.
+    pub fn start(ports: Ports) -> Control {
+        let now = ports.clock.now();
+        let wake = Arc::new(Notify::new());
+        let shared = Arc::new(Shared {
+            store: ports.store.clone(),
+            clock: ports.clock.clone(),
+            observer: ports.observer.clone(),
+            report: watch::Sender::new(Arc::new(Report::unknown(now))),
+            overrides: watch::Sender::new(Arc::new(Overrides::default())),
+            freeze: watch::Sender::new(Arc::new(Freeze::default())),
+            is_leader: false.into(),
+            wake: wake.clone(),
+        });
+        let shutdown = CancellationToken::new();
+        let deliverer = Deliverer::new(
+            ports.store.clone(),
+            ports.client.clone(),
+            ports.clock.clone(),
+            ports.callbacks.clone(),
+            &ports.options,
+        );
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Watch::new(&ports, shared.clone()).run(shutdown.clone()));
+        tasks.spawn(Act::new(&ports, shared.clone(), wake).run(shutdown.clone()));
+        tasks.spawn(deliverer.run(shutdown.clone()));
+        Control { facade: Facade { shared }, shutdown, tasks }
+    }
+
+    pub fn facade(&self) -> Facade {
+        self.facade.clone()
+    }
+
+    /// Ends everything, waiting `limit` for what is under way.
+    pub async fn shutdown(mut self, limit: Duration) {
+        self.shutdown.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(limit, all).await.is_err() {
+            warn!("control did not end in time; what is left is dropped");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The task that acts, while this process holds the lease.
+struct Act {
+    shared: Arc<Shared>,
+    store: Store,
+    peers: watch::Receiver<Arc<Peers>>,
+    automatic: bool,
+    retention: Policy,
+    leader: Leader,
+    incidents: Incidents,
+    runbooks: runbook::Shell,
+    wake: Arc<Notify>,
+    sweep: JoinSet<Result<bool, StoreError>>,
+    next_campaign_at: Instant,
+    next_sweep_at: Instant,
+    next_rows_at: Instant,
+}
+
+impl Act {
+    fn new(ports: &Ports, shared: Arc<Shared>, wake: Arc<Notify>) -> Act {
+        let (store, options) = (ports.store.clone(), &ports.options);
+        let now = Instant::now();
+        Act {
+            shared,
+            peers: ports.peers.clone(),
+            automatic: options.automatic,
+            retention: options.retention,
+            leader: Leader::new(store.clone(), options.holder.clone()),
+            incidents: Incidents::new(store.clone(), options.receivers.clone()),
+            runbooks: runbook::Shell::new(
+                store.clone(),
+                options.host.clone(),
+                ports.supervisor.clone(),
+                wake.clone(),
+            ),
+            store,
+            wake,
+            sweep: JoinSet::new(),
+            next_campaign_at: now,
+            next_sweep_at: now + SWEEP_AGAIN,
+            next_rows_at: now + ROWS_EVERY,
+        }
+    }
+
+    async fn run(mut self, shutdown: CancellationToken) {
+        let mut ticks = interval(ROUND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => {}
+                () = self.wake.notified() => tokio::time::sleep(WAKE_PAUSE).await,
+            }
+            match timeout(ROUND_DEADLINE, self.round()).await {
+                Ok(Ok(())) => {}
+                // The report says so too; it is the alert's business to be loud.
+                Ok(Err(error)) => debug!(%error, "a round of control failed; the next begins anew"),
+                Err(_) => warn!("a round of control took too long; the next begins anew"),
+            }
+        }
+        self.runbooks.shutdown().await;
+        self.sweep.shutdown().await;
+        if timeout(ROUND, self.leader.resign()).await.is_err() {
+            debug!("the lease could not be given back; it ends by itself");
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), StoreError> {
+        if Instant::now() >= self.next_campaign_at {
+            self.next_campaign_at = Instant::now() + RENEW_EVERY;
+            self.leader.campaign().await?;
+        }
+        let overrides = Arc::new(overrides::overrides(&self.store).await?);
+        publish(&self.shared.overrides, overrides.clone());
+        let freeze = Arc::new(overrides::freeze(&self.store).await?);
+        publish(&self.shared.freeze, freeze.clone());
+
+        let is_leader = self.leader.epoch().is_some();
+        if self.shared.is_leader.swap(is_leader, Ordering::Relaxed) != is_leader {
+            info!(is_leader, "this control {}", if is_leader { "acts" } else { "only watches" });
+            self.incidents.reset();
+        }
+        let report = self.shared.report.borrow().clone();
+        if !is_leader || report.components.is_empty() {
+            return Ok(());
+        }
+        self.act(&report, &overrides, &freeze).await?;
+        self.keep_house(&report).await
+    }
+
+    async fn act(
+        &mut self,
+        report: &Report,
+        overrides: &Overrides,
+        freeze: &Freeze,
+    ) -> Result<(), StoreError> {
+        let now = self.shared.clock.now();
+        self.incidents.refresh().await?;
+        let says = self.runbooks.says(&self.incidents).await?;
+        self.incidents.look(report, &says, now).await?;
+        // Between a decision and its effect the lease must not have ended.
+        if self.leader.epoch().is_none() {
+            return Ok(());
+        }
+        let peers = self.peers.borrow().clone();
+        let world =
+            runbook::World { report, peers: &peers, overrides, freeze, automatic: self.automatic, now };
+        self.runbooks.round(&self.incidents, &world).await
+    }
+
+    async fn keep_house(&mut self, report: &Report) -> Result<(), StoreError> {
+        let now = Instant::now();
+        while let Some(swept) = self.sweep.try_join_next() {
+            match swept {
+                Ok(Ok(true)) => self.next_sweep_at = now + SWEEP_AGAIN,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => warn!(%error, "cannot remove what is too old"),
+                Err(error) => warn!(%error, "a sweep ended badly"),
+            }
+        }
+        if now >= self.next_sweep_at && self.sweep.is_empty() {
+            self.next_sweep_at = now + SWEEP_EVERY;
+            let (retention, policy) = (self.store.retention(), self.retention);
+            self.sweep.spawn(async move { retention.sweep(policy).await.map(|swept| swept.more) });
+        }
+        if now >= self.next_rows_at && report.component("store").is_some_and(|store| store.state == State::Ok)
+        {
+            self.next_rows_at = now + ROWS_EVERY;
+            self.remove_gone_workers().await?;
+        }
+        Ok(())
+    }
+
+    /// Rows of processes that ended without saying so. Their jobs come back by their leases.
+    async fn remove_gone_workers(&self) -> Result<(), StoreError> {
+        let now = self.shared.clock.now();
+        for worker in self.store.workers().list().await? {
+            if now.since(worker.beat_at) >= 2 * WORKER_LEFT {
+                info!(worker.id = %worker.id, worker.host = %worker.host, "a worker that is gone is forgotten");
+                self.store.workers().remove(&worker.id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells followers only of what has changed.
+fn publish<T: PartialEq>(sender: &watch::Sender<Arc<T>>, value: Arc<T>) {
+    sender.send_if_modified(|before| {
+        let is_news = *before != value;
+        if is_news {
+            *before = value;
+        }
+        is_news
+    });
+}

@@ -1,0 +1,13 @@
+//! Is everything well? Facts are gathered by a shell; [`decide`] turns them into a [`Report`].
+
+mod decide;
+mod report;
+mod traffic;
+mod world;
+
+pub(crate) use decide::WORKER_LEFT;
+pub use decide::decide;
+pub(crate) use report::iso_text;
+pub use report::{Component, Group, Report, State};
+pub use traffic::{Observer, Role, Traffic};
+pub use world::{PeerFacts, ProbeFacts, Read, WorkerFacts, World};

@@ -1,0 +1,126 @@
+//! The answer of `GET /health`.
+
+use mainstay_base::Micros;
+use serde::{Serialize, Serializer};
+
+/// Ordered from good to bad, so that the worst of many is their maximum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Ok,
+    /// Not looked at yet, or not enough seen to say.
+    #[default]
+    Unknown,
+    Degraded,
+    Down,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Unknown => "unknown",
+            State::Degraded => "degraded",
+            State::Down => "down",
+        }
+    }
+
+    /// Degraded or down: something an operator should know of.
+    pub fn is_trouble(self) -> bool {
+        matches!(self, State::Degraded | State::Down)
+    }
+}
+
+/// What kind of component it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    Store,
+    Engine,
+    /// The worker processes together.
+    Workers,
+    /// One worker process.
+    Worker,
+    Queue,
+    Upstream,
+    Provider,
+}
+
+impl Group {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Group::Store => "store",
+            Group::Engine => "engine",
+            Group::Workers => "workers",
+            Group::Worker => "worker",
+            Group::Queue => "queue",
+            Group::Upstream => "upstream",
+            Group::Provider => "provider",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Component {
+    /// `store`, `engine`, `workers`, `worker:0`, `queue`, `upstream:NAME`, `provider:NAME`.
+    pub id: String,
+    pub group: Group,
+    pub name: String,
+    pub state: State,
+    pub reason: String,
+    /// Since when it is in this state.
+    #[serde(serialize_with = "iso")]
+    pub since: Micros,
+    #[serde(serialize_with = "iso_option")]
+    pub last_check: Option<Micros>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The overall state: `ok`, `degraded` or `down`; `unknown` before the first round of checks.
+    pub state: State,
+    pub reason: String,
+    #[serde(serialize_with = "iso")]
+    pub since: Micros,
+    #[serde(serialize_with = "iso")]
+    pub at: Micros,
+    pub components: Vec<Component>,
+}
+
+impl Report {
+    /// Before anything was looked at.
+    pub fn unknown(at: Micros) -> Report {
+        let reason = "nothing was checked yet".to_owned();
+        Report { state: State::Unknown, reason, since: at, at, components: Vec::new() }
+    }
+
+    pub fn component(&self, id: &str) -> Option<&Component> {
+        self.components.iter().find(|component| component.id == id)
+    }
+
+    /// 200 while somebody can be served, 503 otherwise.
+    pub fn http_status(&self) -> u16 {
+        if self.state == State::Down { 503 } else { 200 }
+    }
+
+    /// Whether a first round of checks is complete, so that orchestrators may send traffic (`/readyz`).
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ok | State::Degraded)
+    }
+}
+
+/// RFC 3339 with microseconds, UTC.
+pub(crate) fn iso_text(at: Micros) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.6}"))
+}
+
+fn iso<S: Serializer>(at: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&iso_text(*at))
+}
+
+fn iso_option<S: Serializer>(at: &Option<Micros>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => iso(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}

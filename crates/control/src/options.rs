@@ -1,0 +1,47 @@
+//! What operators decide about control.
+
+use mainstay_net::AddressRule;
+use mainstay_store::model::{Policy, Severity};
+use mainstay_wire::webhook;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names this process among all that run control (`host:pid`, or an instance id).
+    pub holder: String,
+    /// The name of this host, as its workers give it with their heartbeats.
+    pub host: String,
+    /// Who is told of alerts.
+    pub receivers: Vec<Receiver>,
+    /// Signs callbacks. `None`: callbacks go out unsigned.
+    pub callback_key: Option<webhook::Key>,
+    /// Where callbacks may go: their addresses come from callers.
+    pub callback_rule: AddressRule,
+    /// How long things are kept.
+    pub retention: Policy,
+    /// Whether runbooks act by themselves. `false` leaves health, alerts and runs by hand.
+    pub automatic: bool,
+}
+
+impl Options {
+    pub fn new(holder: impl Into<String>, host: impl Into<String>) -> Options {
+        Options {
+            holder: holder.into(),
+            host: host.into(),
+            receivers: Vec::new(),
+            callback_key: None,
+            callback_rule: AddressRule::default(),
+            retention: Policy::default(),
+            automatic: true,
+        }
+    }
+}
+
+/// Where alerts are sent.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    pub name: String,
+    pub url: String,
+    /// `None`: calls go out unsigned.
+    pub key: Option<webhook::Key>,
+    pub min_severity: Severity,
+}

@@ -1,0 +1,12 @@
+//! What is done about it. A runbook is data ([`Definition`]); its execution is a pure state machine ([`step`]) whose
+//! every action has a budget, is stored before it is done, and is checked afterwards.
+
+mod definition;
+mod guard;
+mod shell;
+mod step;
+
+pub use definition::{Action, BUILT_IN, Budget, Definition, Hold, Verify, automatic_for, find};
+pub use guard::may_detour;
+pub(crate) use shell::{Request, Shell, World, requested};
+pub use step::{Effect, Ending, Event, Facts, Run, Stage, step};

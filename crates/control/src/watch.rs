@@ -1,0 +1,327 @@
+//! Gathers the facts that health is decided by. Every question has a deadline and is never asked twice at a time, so
+//! that whoever hangs is found out and nobody waits for it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use mainstay_base::{Clock, Micros};
+use mainstay_net::Client;
+use mainstay_store::{
+    Store,
+    model::{QueueStats, Worker},
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    facade::Shared,
+    health::{Observer, PeerFacts, ProbeFacts, Read, Role, Traffic, WorkerFacts, World, decide},
+    ports::{EngineProbe, Peers, Ports, Supervisor},
+    probe,
+};
+
+/// Between two reports.
+const LOOK: Duration = Duration::from_millis(500);
+const STORE_EVERY: Duration = Duration::from_secs(1);
+const QUEUE_EVERY: Duration = Duration::from_secs(1);
+const WORKERS_EVERY: Duration = Duration::from_millis(500);
+/// The store answers in milliseconds; one that takes longer is as good as away.
+const STORE_DEADLINE: Duration = Duration::from_secs(2);
+/// Idle peers are asked so often, those in trouble or out of rotation more often.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBE_TROUBLED_EVERY: Duration = Duration::from_secs(2);
+const ENGINE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One question's bookkeeping.
+struct Question {
+    under_way: bool,
+    next_at: Instant,
+    failures: u32,
+}
+
+impl Question {
+    fn new() -> Question {
+        Question { under_way: false, next_at: Instant::now(), failures: 0 }
+    }
+
+    /// Whether to ask now; if so, it is under way.
+    fn begin(&mut self, every: Duration) -> bool {
+        let now = Instant::now();
+        let due = !self.under_way && now >= self.next_at;
+        if due {
+            self.under_way = true;
+            self.next_at = now + every;
+        }
+        due
+    }
+
+    fn end<T>(&mut self, at: Micros, value: Result<T, String>) -> Read<T> {
+        self.under_way = false;
+        self.failures = if value.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        Read { at, value, failures: self.failures }
+    }
+}
+
+enum Answer {
+    Store(Result<Duration, String>),
+    Queue(Result<QueueStats, String>),
+    Workers(Result<Vec<Worker>, String>),
+    Engine(Result<(), String>),
+    Peer(Role, String, Result<(), String>),
+}
+
+struct Probed {
+    question: Question,
+    facts: Option<ProbeFacts>,
+}
+
+impl Probed {
+    fn new() -> Probed {
+        Probed { question: Question::new(), facts: None }
+    }
+
+    fn end(&mut self, at: Micros, result: Result<(), String>) {
+        self.question.under_way = false;
+        let before = self.facts.take().unwrap_or_default();
+        let (bad_in_a_row, good_in_a_row) = match &result {
+            Ok(()) => (0, before.good_in_a_row.saturating_add(1)),
+            Err(_) => (before.bad_in_a_row.saturating_add(1), 0),
+        };
+        self.facts = Some(ProbeFacts { at, error: result.err(), bad_in_a_row, good_in_a_row });
+    }
+
+    fn is_well(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.error.is_none())
+    }
+}
+
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    store: Store,
+    client: Client,
+    clock: Clock,
+    observer: Observer,
+    supervisor: Option<Arc<dyn Supervisor>>,
+    engine: Option<Arc<dyn EngineProbe>>,
+    peers: watch::Receiver<Arc<Peers>>,
+    world: World,
+    store_question: Question,
+    queue_question: Question,
+    workers_question: Question,
+    engine_probe: Probed,
+    probes: HashMap<(Role, String), Probed>,
+    beats: HashMap<String, (Micros, Instant)>,
+    answers: JoinSet<Answer>,
+}
+
+impl Watch {
+    pub(crate) fn new(ports: &Ports, shared: Arc<Shared>) -> Watch {
+        Watch {
+            shared,
+            store: ports.store.clone(),
+            client: ports.client.clone(),
+            clock: ports.clock.clone(),
+            observer: ports.observer.clone(),
+            supervisor: ports.supervisor.clone(),
+            engine: ports.engine.clone(),
+            peers: ports.peers.clone(),
+            world: World { host: ports.options.host.clone(), ..World::default() },
+            store_question: Question::new(),
+            queue_question: Question::new(),
+            workers_question: Question::new(),
+            engine_probe: Probed::new(),
+            probes: HashMap::new(),
+            beats: HashMap::new(),
+            answers: JoinSet::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => {
+                    self.ask();
+                    self.report();
+                }
+                Some(answer) = self.answers.join_next(), if !self.answers.is_empty() => match answer {
+                    Ok(answer) => self.take(answer),
+                    Err(error) => {
+                        warn!(%error, "a check ended badly");
+                        self.ask_everything_anew();
+                    }
+                },
+            }
+        }
+        self.answers.shutdown().await;
+    }
+
+    fn ask(&mut self) {
+        let store = &self.store;
+        if self.store_question.begin(STORE_EVERY) {
+            let store = store.clone();
+            self.answers.spawn(async move { Answer::Store(within(STORE_DEADLINE, store.ping()).await) });
+        }
+        if self.queue_question.begin(QUEUE_EVERY) {
+            let jobs = store.jobs();
+            self.answers.spawn(async move { Answer::Queue(within(STORE_DEADLINE, jobs.stats()).await) });
+        }
+        if self.workers_question.begin(WORKERS_EVERY) {
+            let workers = store.workers();
+            self.answers.spawn(async move { Answer::Workers(within(STORE_DEADLINE, workers.list()).await) });
+        }
+        let every = pace(&self.engine_probe, false);
+        if let Some(engine) = &self.engine
+            && self.engine_probe.question.begin(every)
+        {
+            let probe = engine.probe();
+            self.answers.spawn(async move { Answer::Engine(within(ENGINE_DEADLINE, probe).await) });
+        }
+        self.ask_peers();
+    }
+
+    fn ask_peers(&mut self) {
+        let peers = self.peers.borrow().clone();
+        let now = self.clock.now();
+        let drained = self.shared.overrides.borrow().clone();
+        for upstream in &peers.upstreams {
+            let Some(base_url) = upstream.base_url.clone() else { continue };
+            let traffic = self.observer.traffic(Role::Upstream, &upstream.name, now);
+            if self.is_due(Role::Upstream, &upstream.name, &traffic, false) {
+                let (client, name) = (self.client.clone(), upstream.name.clone());
+                self.answers.spawn(async move {
+                    let result = within(probe::DEADLINE, probe::dify(&client, &base_url)).await;
+                    Answer::Peer(Role::Upstream, name, result)
+                });
+            }
+        }
+        for provider in &peers.providers {
+            let traffic = self.observer.traffic(Role::Provider, &provider.name, now);
+            let is_drained = drained.drained.contains_key(&provider.name);
+            if self.is_due(Role::Provider, &provider.name, &traffic, is_drained) {
+                let (client, provider) = (self.client.clone(), provider.clone());
+                self.answers.spawn(async move {
+                    let result = within(probe::DEADLINE, probe::provider(&client, &provider)).await;
+                    Answer::Peer(Role::Provider, provider.name, result)
+                });
+            }
+        }
+        let is_peer = |role: Role, name: &str| match role {
+            Role::Upstream => peers.upstreams.iter().any(|peer| peer.name == name),
+            Role::Provider => peers.providers.iter().any(|peer| peer.name == name),
+        };
+        self.probes.retain(|(role, name), _| is_peer(*role, name));
+    }
+
+    /// Peers that real traffic vouches for are left alone.
+    fn is_due(&mut self, role: Role, name: &str, traffic: &Traffic, drained: bool) -> bool {
+        let probed = self.probes.entry((role, name.to_owned())).or_insert_with(Probed::new);
+        let vouched_for = traffic.good > 0 && traffic.bad == 0 && probed.facts.is_some();
+        if vouched_for && !drained {
+            return false;
+        }
+        let every = pace(probed, drained || traffic.bad > 0);
+        probed.question.begin(every)
+    }
+
+    fn take(&mut self, answer: Answer) {
+        let now = self.clock.now();
+        match answer {
+            Answer::Store(result) => self.world.store = Some(self.store_question.end(now, result)),
+            Answer::Queue(result) => self.world.queue = Some(self.queue_question.end(now, result)),
+            Answer::Workers(result) => {
+                let facts = result.map(|workers| self.silences(workers));
+                self.world.workers = Some(self.workers_question.end(now, facts));
+            }
+            Answer::Engine(result) => self.engine_probe.end(now, result),
+            Answer::Peer(role, name, result) => {
+                if let Some(probed) = self.probes.get_mut(&(role, name)) {
+                    probed.end(now, result);
+                }
+            }
+        }
+    }
+
+    /// How long each heartbeat has been standing still, by our own clock: the clocks of the database and of other
+    /// hosts may be wrong, and a heartbeat we did not look at proves nothing.
+    fn silences(&mut self, workers: Vec<Worker>) -> Vec<WorkerFacts> {
+        let now = Instant::now();
+        self.beats.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
+        let mut facts = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let beat = self.beats.entry(worker.id.clone()).or_insert((worker.beat_at, now));
+            if beat.0 != worker.beat_at {
+                *beat = (worker.beat_at, now);
+            }
+            let silent = now.saturating_duration_since(beat.1);
+            let Worker { id, slot, pid, host, started_at, beat_at: _, jobs } = worker;
+            facts.push(WorkerFacts { id, slot, pid, host, jobs, started_at, silent });
+        }
+        facts
+    }
+
+    fn report(&mut self) {
+        let now = self.clock.now();
+        let peers = self.peers.borrow().clone();
+        let overrides = self.shared.overrides.borrow().clone();
+        let facts = |role: Role, name: &str, drained: bool| PeerFacts {
+            name: name.to_owned(),
+            traffic: self.observer.traffic(role, name, now),
+            probe: self.probes.get(&(role, name.to_owned())).and_then(|probed| probed.facts.clone()),
+            drained,
+        };
+        let embedded = peers.upstreams.iter().find(|peer| peer.base_url.is_none());
+        self.world.engine = self.engine.as_ref().map(|_| PeerFacts {
+            traffic: embedded
+                .map(|peer| self.observer.traffic(Role::Upstream, &peer.name, now))
+                .unwrap_or_default(),
+            probe: self.engine_probe.facts.clone(),
+            ..PeerFacts::default()
+        });
+        let upstreams = peers.upstreams.iter().filter(|peer| peer.base_url.is_some());
+        let upstreams = upstreams.map(|peer| facts(Role::Upstream, &peer.name, false)).collect();
+        let is_drained = |name: &str| overrides.drained.contains_key(name);
+        let providers = peers.providers.iter();
+        let providers =
+            providers.map(|peer| facts(Role::Provider, &peer.name, is_drained(&peer.name))).collect();
+        self.world.upstreams = upstreams;
+        self.world.providers = providers;
+        self.world.slots = self.supervisor.as_ref().map(|supervisor| supervisor.list()).unwrap_or_default();
+        let report = decide(&self.world, now);
+        self.world.previous = Some(report.clone());
+        self.shared.report.send_replace(Arc::new(report));
+    }
+
+    /// A check that panicked has left no trace of which it was.
+    fn ask_everything_anew(&mut self) {
+        self.answers.abort_all();
+        self.answers = JoinSet::new();
+        self.store_question.under_way = false;
+        self.queue_question.under_way = false;
+        self.workers_question.under_way = false;
+        self.engine_probe.question.under_way = false;
+        for probed in self.probes.values_mut() {
+            probed.question.under_way = false;
+        }
+    }
+}
+
+fn pace(probed: &Probed, in_trouble: bool) -> Duration {
+    if in_trouble || !probed.is_well() { PROBE_TROUBLED_EVERY } else { PROBE_EVERY }
+}
+
+async fn within<T, E: ToString>(
+    deadline: Duration,
+    ask: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match timeout(deadline, ask).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", deadline.as_secs())),
+    }
+}
