@@ -12,8 +12,8 @@ use mainstay_base::{
 
 use super::{
     failure::{Failure, Reason},
-    headers::{self, MAINSTAY_APP, TRACEPARENT},
-    telemetry::Told,
+    headers::{self, MAINSTAY_APP},
+    telemetry::{Open, Told},
 };
 use crate::{gateway::Gateway, listen::PeerAddress};
 
@@ -58,14 +58,16 @@ pub(crate) fn context(
     gateway: &Gateway,
     path: Path,
     head: &Parts,
-    request_id: &str,
+    record: &mut Open,
 ) -> Result<Context, Failure> {
     let snapshot = gateway.ports().snapshot.load_full();
+    if let Some(record) = record.known() {
+        record.snapshot_generation = snapshot.generation;
+    }
     let caller = match path {
         Path::App => app_caller(&snapshot, &head.headers)?,
         Path::Model => model_caller(&snapshot, &head.headers)?,
     };
-    let parent = headers::text(&head.headers, &TRACEPARENT).and_then(TraceParent::parse);
     let on_behalf_of = match path {
         Path::App => None,
         Path::Model => headers::text(&head.headers, &MAINSTAY_APP).map(str::to_owned),
@@ -73,9 +75,9 @@ pub(crate) fn context(
     Ok(Context {
         gateway: gateway.clone(),
         snapshot,
-        request_id: request_id.to_owned(),
-        trace: parent.map_or_else(TraceParent::new_root, TraceParent::child),
-        continues_trace: parent.is_some(),
+        request_id: record.request_id().to_owned(),
+        trace: record.trace(),
+        continues_trace: record.continues_trace(),
         caller,
         peer: head.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
         on_behalf_of,
@@ -120,8 +122,6 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
 
 impl Told for Context {
     fn told(&self, record: &mut Record) -> Cow<'static, str> {
-        record.trace_id = format!("{:032x}", self.trace.trace_id);
-        record.snapshot_generation = self.snapshot.generation;
         match &self.caller {
             Caller::App { route, .. } => {
                 record.app_id = Some(route.app_id.clone());

@@ -50,8 +50,8 @@ async fn run(
     record: &mut telemetry::Open,
 ) -> Result<policy::Checked, Failure> {
     let (head, body) = request.into_parts();
-    let context =
-        record.stage(StageName::Bootstrap, bootstrap::context(gateway, path, &head, record.request_id()))?;
+    let context = bootstrap::context(gateway, path, &head, record);
+    let context = record.stage(StageName::Bootstrap, context)?;
     let call = record.stage(StageName::Normalize, normalize::call(&context, head, body).await)?;
     let permit = record.stage(StageName::Admit, policy::admit(&context, &call))?;
     let answer = execute::dispatch(&context, call, &permit, record).await;

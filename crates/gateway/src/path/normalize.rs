@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use mainstay_base::{Record, snapshot::Target};
+use mainstay_base::Record;
 use mainstay_net::Body;
 
 use super::{
@@ -86,7 +86,7 @@ pub(crate) async fn call(context: &Context, head: Parts, body: Body) -> Result<C
 }
 
 /// Reads a body to its end, within a size, a time and the memory that all held bodies share.
-async fn read(
+pub(crate) async fn read(
     context: &Context,
     head: &CallHead,
     body: Body,
@@ -150,10 +150,6 @@ pub(crate) fn too_large(limit_bytes: u64) -> Failure {
     Failure::new(reason, format!("the body is larger than the limit of {limit_bytes} bytes"))
 }
 
-fn is_embedded(target: &Target) -> bool {
-    *target == Target::Embedded
-}
-
 impl Told for Call {
     fn told(&self, record: &mut Record) -> Cow<'static, str> {
         match self {
@@ -164,6 +160,14 @@ impl Told for Call {
 }
 
 impl CallBody {
+    /// The bytes that are held; none of a body that is passing.
+    pub(crate) fn bytes(&self) -> Bytes {
+        match self {
+            CallBody::Whole { bytes, .. } => bytes.clone(),
+            CallBody::Passing(_) => Bytes::new(),
+        }
+    }
+
     /// The size when the body is held.
     fn known_bytes(&self) -> u64 {
         match self {

@@ -7,11 +7,14 @@ use std::{borrow::Cow, time::Instant};
 
 use http::Request;
 use mainstay_base::{
-    Kind, Record, id,
+    Kind, Micros, Record, TraceParent, id,
     record::{Attempt, Outcome, Path, Stage, StageName, StageOutcome},
 };
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    headers::{self, TRACEPARENT},
+};
 use crate::{gateway::Gateway, records::RecordSender};
 
 /// A record that is being written.
@@ -19,6 +22,10 @@ pub(crate) struct Open {
     /// `None` once it was sent.
     record: Option<Box<Record>>,
     request_id: String,
+    /// Our own span, a child of the caller's.
+    trace: TraceParent,
+    /// The caller's `traceparent` was there and readable.
+    continues_trace: bool,
     started: Instant,
     /// Where the stage that is under way began.
     stage_started_us: u64,
@@ -33,42 +40,22 @@ pub(crate) trait Told {
 impl Open {
     pub(crate) fn new<B>(gateway: &Gateway, path: Path, request: &Request<B>) -> Open {
         let request_id = id::new();
+        let parent = headers::text(request.headers(), &TRACEPARENT).and_then(TraceParent::parse);
+        let trace = parent.map_or_else(TraceParent::new_root, TraceParent::child);
         let record = Record {
             request_id: request_id.clone(),
-            path,
             method: request.method().as_str().to_owned(),
             target: request.uri().path().to_owned(),
-            trace_id: String::new(),
-            snapshot_generation: 0,
+            trace_id: format!("{:032x}", trace.trace_id),
             opened_at: gateway.ports().clock.now(),
-            took_us: 0,
-            // What is true until something else is known.
-            outcome: Outcome::CallerGone,
-            status: 0,
-            kind: None,
-            error: None,
-            app_id: None,
-            app: None,
-            upstream: None,
-            model: None,
-            run_id: None,
-            task_id: None,
-            run_status: None,
-            streamed: false,
-            first_byte_us: None,
-            first_token_us: None,
-            events: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            input_tokens: None,
-            output_tokens: None,
-            total_tokens: None,
-            attempts: Vec::new(),
             stages: Vec::with_capacity(StageName::ALL.len()),
+            ..blank_record(path)
         };
         Open {
             record: Some(Box::new(record)),
             request_id,
+            trace,
+            continues_trace: parent.is_some(),
             started: Instant::now(),
             stage_started_us: 0,
             sender: gateway.ports().records.clone(),
@@ -77,6 +64,14 @@ impl Open {
 
     pub(crate) fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    pub(crate) fn trace(&self) -> TraceParent {
+        self.trace
+    }
+
+    pub(crate) fn continues_trace(&self) -> bool {
+        self.continues_trace
     }
 
     /// Time since the record was opened.
@@ -183,6 +178,42 @@ impl Drop for Open {
             self.stage_started_us = ended_us;
         }
         self.send();
+    }
+}
+
+/// A record of which nothing is known. Its outcome is what is true until something else is known.
+pub(crate) fn blank_record(path: Path) -> Record {
+    Record {
+        request_id: String::new(),
+        path,
+        method: String::new(),
+        target: String::new(),
+        trace_id: String::new(),
+        snapshot_generation: 0,
+        opened_at: Micros(0),
+        took_us: 0,
+        outcome: Outcome::CallerGone,
+        status: 0,
+        kind: None,
+        error: None,
+        app_id: None,
+        app: None,
+        upstream: None,
+        model: None,
+        run_id: None,
+        task_id: None,
+        run_status: None,
+        streamed: false,
+        first_byte_us: None,
+        first_token_us: None,
+        events: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        input_tokens: None,
+        output_tokens: None,
+        total_tokens: None,
+        attempts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 

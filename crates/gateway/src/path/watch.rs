@@ -123,7 +123,73 @@ pub(crate) fn kind_of_status(status: u16) -> Option<Kind> {
     }
 }
 
-/// Whether `needle` occurs in `haystack`. Looks for the first byte first, which in JSON is rare enough.
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    mainstay_wire::openai::contains(haystack, needle)
+#[cfg(test)]
+mod tests {
+    use mainstay_wire::sse::Decoder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::path::telemetry::blank_record;
+
+    fn watch(path: Path, bytes: &[u8]) -> (Vec<u8>, Record) {
+        let mut record = blank_record(path);
+        let (mut watch, mut decoder) = (Watch::new(path), Decoder::new(1000));
+        let mut out = Vec::new();
+        decoder.push(Bytes::copy_from_slice(bytes));
+        while let Some(frame) = decoder.next_frame() {
+            out.extend_from_slice(&watch.event(frame, 1, &mut record));
+        }
+        let rest = decoder.finish();
+        let _ = (watch.may_end(&rest), watch.cut(&Cut::early()));
+        out.extend_from_slice(&rest);
+        (out, record)
+    }
+
+    #[test]
+    fn facts_are_found_in_any_spelling() {
+        for text in [
+            r#"data: {"event":"workflow_finished","task_id":"t","data":{"status":"stopped","total_tokens":3}}"#,
+            r#"data: {"event": "workflow_finished", "task_id": "t", "data": {"status": "stopped", "total_tokens": 3}}"#,
+            r#"data:{"task_id":"t","data":{"status":"stopped","total_tokens":3},"event":"workflow_finished"}"#,
+        ] {
+            let (_, record) = watch(Path::App, format!("{text}\n\n").as_bytes());
+            assert_eq!(record.run_status.as_deref(), Some("stopped"), "{text}");
+            assert_eq!((record.task_id.as_deref(), record.total_tokens), (Some("t"), Some(3)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_before_the_run_is_the_callers_and_after_it_is_not() {
+        let error =
+            "data: {\"event\":\"error\",\"code\":\"invalid_param\",\"status\":400,\"message\":\"m\"}\n\n";
+        let (_, record) = watch(Path::App, error.as_bytes());
+        assert_eq!(record.kind, Some(Kind::Caller));
+        let begun = "data: {\"event\":\"workflow_started\",\"workflow_run_id\":\"r\"}\n\n";
+        let (_, record) = watch(Path::App, format!("{begun}{error}").as_bytes());
+        assert_eq!((record.kind, record.error.as_deref()), (Some(Kind::Upstream), Some("m")));
+    }
+
+    #[test]
+    fn an_empty_piece_of_text_is_not_the_first_token() {
+        let event = |answer: &str| format!("data: {{\"event\":\"message\",\"answer\":\"{answer}\"}}\n\n");
+        assert_eq!(watch(Path::App, event("").as_bytes()).1.first_token_us, None);
+        assert_eq!(watch(Path::App, event("a").as_bytes()).1.first_token_us, Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_watched_without_panic_and_difys_pass_unchanged(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            name in "[a-z_]{0,20}",
+            rest in ".{0,60}",
+        ) {
+            let event = format!("data: {{\"event\":\"{name}\",{rest}}}\n\n");
+            for input in [bytes.as_slice(), event.as_bytes()] {
+                prop_assert_eq!(&watch(Path::App, input).0, input);
+                watch(Path::Model, input);
+                answer(Path::App, input, &mut blank_record(Path::App));
+                answer(Path::Model, input, &mut blank_record(Path::Model));
+            }
+        }
+    }
 }

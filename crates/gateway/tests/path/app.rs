@@ -236,3 +236,31 @@ async fn head_and_empty_answers_end_at_once() {
     assert_eq!(rig.got(rig.app_request(Method::HEAD, "/v1/info", "")).await.status, 204);
     assert_eq!(rig.only_record().await.outcome, Outcome::Ok);
 }
+
+#[tokio::test]
+async fn an_upload_reaches_the_standby_when_dify_is_gone() {
+    let engine = FakeEngine::new(|| json(201, "{}"));
+    let mut setup = Setup::app(vec![upstream("gone", &nobody().await), embedded()]);
+    setup.embedded = Some(engine.clone());
+    setup.limits.max_embedded_body_bytes = 100;
+    let mut rig = setup.start().await;
+    let got = rig.got(rig.app_request(Method::POST, "/v1/files/upload", vec![b'x'; 100])).await;
+    assert_eq!(got.status, 201);
+    assert_eq!(engine.calls.lock()[0].body.len(), 100);
+    assert_eq!(rig.only_record().await.attempts.len(), 2);
+    let got = rig.got(rig.app_request(Method::POST, "/v1/files/upload", vec![b'x'; 101])).await;
+    assert_eq!(got.status, 413);
+}
+
+#[tokio::test]
+async fn a_new_snapshot_routes_the_next_request() {
+    let dify = echo().await;
+    let mut rig = Setup::app(vec![]).start().await;
+    assert_eq!(rig.run("{}").await.status, 503);
+    let mut next = Setup::app(vec![upstream("dify", &dify.url())]).snapshot;
+    next.generation = 7;
+    rig.snapshot.store(std::sync::Arc::new(next));
+    assert_eq!(rig.run("{}").await.status, 200);
+    assert_eq!(rig.record().await.snapshot_generation, 0);
+    assert_eq!(rig.only_record().await.snapshot_generation, 7);
+}

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header::HOST};
 use mainstay_base::{
     record::Path,
@@ -16,7 +15,7 @@ use crate::{
         bootstrap::{Caller, Context},
         failure::{Failure, Reason},
         headers::{self, PREFERENCE_APPLIED, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
-        normalize::{AppCall, CallBody, CallHead, Task, too_large},
+        normalize::{AppCall, CallBody, CallHead, Task, read, too_large},
         policy::Permit,
         telemetry::Open,
     },
@@ -128,13 +127,23 @@ async fn ask_embedded(
     let Some(embedded) = &context.gateway.ports().embedded else {
         return Err(missed(Failure::new(Reason::NoCandidate, "this gateway has no embedded engine"), true));
     };
+    // A body that was passing to candidates that could not be reached is read now; `_read` keeps its memory counted.
+    let limit_bytes = context.gateway.ports().limits.max_embedded_body_bytes;
+    let (bytes, _read) = match body {
+        CallBody::Whole { bytes, .. } => (bytes.clone(), None),
+        CallBody::Passing(passing) => {
+            let read = read(context, head, passing.attempt(), limit_bytes).await;
+            let read = read.map_err(|failure| missed(failure, false))?;
+            (read.bytes(), Some(read))
+        }
+    };
     let call = EmbeddedCall {
         route: route.clone(),
         method: head.method.clone(),
         path: head.path.clone(),
         query: head.query.clone(),
         headers,
-        body: whole(context, body).await.map_err(|failure| missed(failure, false))?,
+        body: bytes,
         request_id: context.request_id.clone(),
         trace: context.trace,
     };
@@ -144,19 +153,6 @@ async fn ask_embedded(
             format!("{}: no answer within {} ms (first byte timeout)", upstream.name, wait.as_millis());
         missed(Failure::new(Reason::NoAnswerInTime, text), is_idempotent(&head.method))
     })
-}
-
-/// The embedded engine takes whole bodies; [`crate::path::normalize`] has read them unless the routes changed since.
-async fn whole(context: &Context, body: &CallBody) -> Result<Bytes, Failure> {
-    match body {
-        CallBody::Whole { bytes, .. } => Ok(bytes.clone()),
-        CallBody::Passing(passing) => {
-            let limit_bytes = context.gateway.ports().limits.max_embedded_body_bytes;
-            mainstay_net::collect(passing.attempt(), limit_bytes)
-                .await
-                .map_err(|_| too_large(limit_bytes as u64))
-        }
-    }
 }
 
 async fn ask_http(

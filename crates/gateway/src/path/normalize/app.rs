@@ -5,11 +5,14 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use http::Method;
 use http_body::Body as _;
-use mainstay_base::{Record, Secret, snapshot::AppRoute};
+use mainstay_base::{
+    Record, Secret,
+    snapshot::{AppRoute, Target},
+};
 use mainstay_net::Body;
 use url::Url;
 
-use super::{CallBody, CallHead, Passing, is_embedded, read, refuse_announced};
+use super::{CallBody, CallHead, Passing, read, refuse_announced};
 use crate::{
     path::{
         bootstrap::{Caller, Context},
@@ -56,12 +59,13 @@ pub(super) async fn call(context: &Context, head: CallHead, body: Body) -> Resul
     Ok(AppCall { head, body, task: Task::Run })
 }
 
-/// Calls that are not runs pass through, unless the embedded engine may get them: it takes whole bodies.
+/// Calls that are not runs pass through, unless the embedded engine comes first: it takes whole bodies.
 async fn other(context: &Context, head: CallHead, body: Body) -> Result<AppCall, Failure> {
     let task = find_task(context, &head).unwrap_or(Task::Other);
     let limits = &context.gateway.ports().limits;
-    let any_is_embedded = context.caller.candidates().iter().any(|candidate| is_embedded(&candidate.target));
-    let body = if any_is_embedded || body.is_end_stream() {
+    let first = context.caller.candidates().first();
+    let embedded_first = first.is_some_and(|first| first.target == Target::Embedded);
+    let body = if embedded_first || body.is_end_stream() {
         read(context, &head, body, limits.max_embedded_body_bytes).await?
     } else {
         refuse_announced(&head, limits.max_passing_body_bytes)?;

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use mainstay_base::{Kind, Record};
-use mainstay_wire::sse::Frame;
+use mainstay_wire::{openai::contains, sse::Frame};
 use serde::{Deserialize, Serialize};
 
-use super::{Cut, contains};
+use super::Cut;
 
 /// How Dify begins an event; the second is for servers that put spaces in their JSON.
 const BEGINNINGS: [&[u8]; 2] = [b"data: {\"event\":\"", b"data: {\"event\": \""];

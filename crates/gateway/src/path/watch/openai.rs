@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use mainstay_base::{Kind, Record};
 use mainstay_wire::{
-    openai::{ErrorBody, StreamFacts, Usage, usage_of_answer},
+    openai::{ErrorBody, StreamFacts, Usage, contains, usage_of_answer},
     sse::Frame,
 };
 
-use super::{Cut, contains};
+use super::Cut;
 
 #[derive(Default)]
 pub(crate) struct Watch {
