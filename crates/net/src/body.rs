@@ -121,3 +121,59 @@ where
     }
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn pieces(pieces: &[&'static str]) -> Body {
+        let pieces: Vec<Result<Bytes, BodyError>> =
+            pieces.iter().map(|piece| Ok(Bytes::from(*piece))).collect();
+        super::stream(stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn pieces_are_collected_in_order_up_to_the_limit() {
+        for (given, limit_bytes, expected) in [
+            (&["ab", "cd", "e"][..], 5, Some("abcde")),
+            (&["ab", "", "cd"][..], 4, Some("abcd")),
+            (&[][..], 0, Some("")),
+            (&["ab", "cd", "e"][..], 4, None),
+            (&["abcdef"][..], 5, None),
+        ] {
+            let collected = collect(pieces(given), limit_bytes).await.ok();
+            assert_eq!(collected.as_deref(), expected.map(str::as_bytes), "{given:?} within {limit_bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_says_it_is_too_large_is_refused_unread() {
+        let refused = collect(full("abcdef"), 5).await;
+        assert!(matches!(refused, Err(CollectError::TooLarge { limit_bytes: 5 })));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_is_an_error_not_a_short_body() {
+        let broken = stream::iter([Ok(Bytes::from("ab")), Err(BodyError::other("the source is gone"))]);
+        assert!(matches!(
+            collect(super::stream(broken), 10).await,
+            Err(CollectError::Body(BodyError::Other(_)))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_channel_makes_its_sender_wait_and_tells_it_when_the_reader_has_left() {
+        let (sender, body) = channel(1);
+        sender.try_send(Ok(Bytes::from("a"))).unwrap();
+        assert!(sender.try_send(Ok(Bytes::from("b"))).is_err(), "one piece waits, the next has no room");
+        drop(body);
+        assert!(sender.send(Ok(Bytes::from("c"))).await.is_err());
+
+        let (sender, body) = channel(4);
+        sender.try_send(Ok(Bytes::from("x"))).unwrap();
+        drop(sender);
+        assert_eq!(collect(body, 10).await.unwrap(), "x", "a dropped sender is the end of the body");
+    }
+}

@@ -198,3 +198,159 @@ fn is_within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The first and the last address of each family, and its neighbours outside.
+    const TABLE: &[(&str, bool)] = &[
+        ("1.1.1.1", true),
+        ("8.8.8.8", true),
+        ("0.0.0.0", false),
+        ("0.255.255.255", false),
+        ("9.255.255.255", true),
+        ("10.0.0.0", false),
+        ("10.255.255.255", false),
+        ("11.0.0.0", true),
+        ("100.63.255.255", true),
+        ("100.64.0.0", false),
+        ("100.100.100.200", false), // Alibaba's metadata service
+        ("100.127.255.255", false),
+        ("100.128.0.0", true),
+        ("126.255.255.255", true),
+        ("127.0.0.1", false),
+        ("127.255.255.255", false),
+        ("128.0.0.0", true),
+        ("168.63.129.15", true),
+        ("168.63.129.16", false), // Azure's wire server
+        ("169.253.255.255", true),
+        ("169.254.169.254", false), // metadata services
+        ("169.254.170.2", false),   // ECS task credentials
+        ("169.255.0.0", true),
+        ("172.15.255.255", true),
+        ("172.16.0.0", false),
+        ("172.31.255.255", false),
+        ("172.32.0.0", true),
+        ("192.0.0.192", false), // Oracle's metadata service
+        ("192.0.1.0", true),
+        ("192.0.2.1", false),
+        ("192.88.99.1", false),
+        ("192.167.255.255", true),
+        ("192.168.0.0", false),
+        ("192.168.255.255", false),
+        ("192.169.0.0", true),
+        ("198.17.255.255", true),
+        ("198.18.0.0", false),
+        ("198.19.255.255", false),
+        ("198.20.0.0", true),
+        ("198.51.100.7", false),
+        ("203.0.113.7", false),
+        ("223.255.255.255", true),
+        ("224.0.0.1", false),
+        ("239.255.255.255", false),
+        ("240.0.0.1", false),
+        ("255.255.255.255", false),
+        ("2606:4700:4700::1111", true),
+        ("2001:4860:4860::8888", true),
+        ("::", false),
+        ("::1", false),
+        ("::7f00:1", false),         // IPv4-compatible
+        ("::ffff:127.0.0.1", false), // IPv4-mapped
+        ("::ffff:10.0.0.1", false),
+        ("::ffff:169.254.169.254", false),
+        ("::ffff:8.8.8.8", true),
+        ("64:ff9b::8.8.8.8", true),   // NAT64 to a public address
+        ("64:ff9b::10.0.0.1", false), // NAT64 to a private one
+        ("64:ff9b:1::1", false),      // local-use NAT64
+        ("100::1", false),            // discard
+        ("2001::1", false),           // Teredo
+        ("2001:2::1", false),         // benchmarking
+        ("2001:20::1", false),        // ORCHIDv2
+        ("2001:db8::1", false),       // documentation
+        ("2002:7f00:1::", false),     // 6to4 around 127.0.0.1
+        ("2002:808:808::", false),    // 6to4 around a public address
+        ("3fff::1", false),           // documentation
+        ("5f00::1", false),           // segment routing
+        ("fc00::1", false),           // unique local
+        ("fd00:ec2::254", false),     // AWS's metadata service
+        ("fe80::1", false),           // link-local
+        ("fec0::1", false),           // site-local, long deprecated
+        ("ff02::1", false),           // multicast
+    ];
+
+    #[test]
+    fn every_family_of_addresses_is_judged() {
+        for (address, public) in TABLE {
+            assert_eq!(is_public(address.parse().unwrap()), *public, "{address}");
+        }
+    }
+
+    #[test]
+    fn exceptions_open_exactly_what_they_say() {
+        let rule = |text: &str| AddressRule::public_only([text.parse::<Allowed>().unwrap()]);
+        for (allowed, host, port, address, permitted) in [
+            ("10.0.0.5", "crm", 80, "10.0.0.5", true),
+            ("10.0.0.5", "crm", 8443, "10.0.0.5", true),
+            ("10.0.0.5", "crm", 80, "10.0.0.6", false),
+            ("10.0.0.5:8080", "crm", 8080, "10.0.0.5", true),
+            ("10.0.0.5:8080", "crm", 80, "10.0.0.5", false),
+            ("10.0.0.0/8", "crm", 80, "10.9.9.9", true),
+            ("10.0.0.0/8", "crm", 80, "::ffff:10.9.9.9", true),
+            ("10.0.0.0/8", "crm", 80, "11.0.0.1", true), // public anyway
+            ("10.0.0.0/8", "crm", 80, "192.168.0.1", false),
+            ("[fd00::1]:8080", "crm", 8080, "fd00::1", true),
+            ("[fd00::1]:8080", "crm", 8080, "fd00::2", false),
+            ("fd00::/8", "crm", 80, "fd12::1", true),
+            ("crm.internal", "crm.internal", 80, "10.1.1.1", true),
+            ("crm.internal", "CRM.internal.", 443, "127.0.0.1", true),
+            ("crm.internal:443", "crm.internal", 443, "10.1.1.1", true),
+            ("crm.internal:443", "crm.internal", 80, "10.1.1.1", false),
+            ("crm.internal", "evil.crm.internal", 80, "10.1.1.1", false),
+            ("0.0.0.0/0", "crm", 80, "127.0.0.1", true),
+            ("0.0.0.0/0", "crm", 80, "::1", false),
+        ] {
+            let found = rule(allowed).permits(host, port, address.parse().unwrap());
+            assert_eq!(found, permitted, "{allowed}: {host}:{port} at {address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused_as_an_exception() {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/x",
+            "fd00::/129",
+            "a b",
+            "host:port",
+            "host:99999",
+            "http://a",
+            "a:1:2",
+        ] {
+            assert!(bad.parse::<Allowed>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn any_address_is_permitted_only_by_the_rule_for_configured_ones() {
+        let loopback = "127.0.0.1".parse().unwrap();
+        assert!(AddressRule::Any.permits("localhost", 80, loopback));
+        assert!(!AddressRule::default().permits("localhost", 80, loopback));
+    }
+
+    proptest! {
+        #[test]
+        fn an_ipv4_address_is_judged_the_same_in_ipv6_clothes(bits: u32) {
+            let four = Ipv4Addr::from_bits(bits);
+            prop_assert_eq!(is_public(IpAddr::V4(four)), is_public(IpAddr::V6(four.to_ipv6_mapped())));
+        }
+
+        #[test]
+        fn exceptions_of_any_text_are_read_without_panic(text in ".{0,40}") {
+            let _ = text.parse::<Allowed>();
+        }
+    }
+}
