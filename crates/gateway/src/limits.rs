@@ -70,3 +70,47 @@ impl Default for ListenLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_page_gives_every_limit_with_its_value() {
+        let page = include_str!("../../../docs/path.md");
+        let Limits {
+            max_in_flight,
+            max_run_body_bytes,
+            max_model_body_bytes,
+            max_embedded_body_bytes,
+            max_passing_body_bytes,
+            max_held_bodies_bytes,
+            body_read,
+            max_event_bytes,
+            max_watched_answer_bytes,
+        } = Limits::default();
+        let ListenLimits { max_connections, max_head_bytes, header_read, write_stall, shutdown_grace } =
+            ListenLimits::default();
+        let seconds = |wait: Duration| format!("{} s", wait.as_secs());
+        for (name, value) in [
+            ("`max_in_flight`", max_in_flight.to_string()),
+            ("`max_run_body_bytes`", max_run_body_bytes.to_string()),
+            ("`max_model_body_bytes`", max_model_body_bytes.to_string()),
+            ("`max_embedded_body_bytes`", max_embedded_body_bytes.to_string()),
+            ("`max_passing_body_bytes`", max_passing_body_bytes.to_string()),
+            ("`max_held_bodies_bytes`", max_held_bodies_bytes.to_string()),
+            ("`body_read`", seconds(body_read)),
+            ("`max_event_bytes`", max_event_bytes.to_string()),
+            ("`max_watched_answer_bytes`", max_watched_answer_bytes.to_string()),
+            ("`max_connections`", max_connections.to_string()),
+            ("`max_head_bytes`", max_head_bytes.to_string()),
+            ("`header_read`", seconds(header_read)),
+            ("`write_stall`", seconds(write_stall)),
+            ("`shutdown_grace`", seconds(shutdown_grace)),
+            ("records queue", crate::records::QUEUE.to_string()),
+        ] {
+            let row = format!("| {name} | {value} |");
+            assert!(page.contains(&row), "docs/path.md lacks: {row}");
+        }
+    }
+}
