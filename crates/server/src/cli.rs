@@ -248,14 +248,33 @@ pub(crate) enum Runbook {
     },
     /// Run a runbook now.
     Run {
-        /// As `restart-service`.
+        /// As `restart-service` or `provider-detour`.
         name: String,
-        /// What to run it on, as `worker-1`.
-        #[arg(long)]
+        /// The component to run it on, as `worker:0` or `provider:openai` (see `mainstay health`).
+        #[arg(long, value_name = "COMPONENT")]
         target: String,
         /// Why, for the timeline.
         #[arg(long, default_value = "asked for on the command line")]
-        reason: String,
+        why: String,
+        /// Only say what it would do.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Let no runbook act by itself until it is unfrozen.
+    Freeze {
+        /// Why, for the timeline.
+        #[arg(long, default_value = "asked for on the command line")]
+        why: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Let runbooks act by themselves again.
+    Unfreeze {
+        /// Why, for the timeline.
+        #[arg(long, default_value = "asked for on the command line")]
+        why: String,
         #[command(flatten)]
         read: Read,
     },

@@ -3,15 +3,28 @@
 //! Promises: only this crate reads the environment and configuration files, prints, and ends the process; every task
 //! it starts is waited for. Refuses to know: SQL, Dify's semantics, what an alert means.
 
+mod adapters;
 mod cli;
 mod command;
 mod config;
 mod demo;
+mod embedded;
 mod env;
 mod failure;
+mod health_routes;
 mod instance;
+mod logging;
+mod metrics;
+mod orders;
 mod output;
+mod publisher;
+mod records;
 mod remote;
+mod routes;
+mod service;
+mod signals;
+mod supervisor;
+mod worker;
 
 use std::process::ExitCode;
 

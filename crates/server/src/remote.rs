@@ -69,6 +69,10 @@ impl Remote {
         Ok(Remote { base_url, token, client })
     }
 
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.expect(Method::GET, path, None).await
     }
@@ -141,20 +145,16 @@ impl Remote {
             return Ok(answer);
         }
         let body = answer.json();
-        let said = ["/message", "/error/message", "/error", "/detail"]
-            .iter()
-            .find_map(|pointer| body.pointer(pointer)?.as_str().map(str::to_owned));
-        let cause = said.unwrap_or_else(|| format!("it answered {}", answer.status));
+        let said = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let cause = said("/error/message").unwrap_or_else(|| format!("it answered {}", answer.status));
+        let next = |otherwise: &str| said("/error/next").unwrap_or_else(|| otherwise.to_owned());
         let thing = format!("the admin API refused {path}");
         Err(match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Failure::usage(thing, cause, "give the admin token by --token or MAINSTAY_TOKEN")
             }
-            StatusCode::NOT_FOUND => {
-                Failure::problem(thing, cause, "check the id; the list command shows what there is")
-            }
-            StatusCode::SERVICE_UNAVAILABLE => Failure::unreachable(thing, cause, "see mainstay health"),
-            _ => Failure::problem(thing, cause, ""),
+            StatusCode::SERVICE_UNAVAILABLE => Failure::unreachable(thing, cause, next("see mainstay health")),
+            _ => Failure::problem(thing, cause, next("")),
         })
     }
 }

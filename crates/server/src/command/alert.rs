@@ -17,7 +17,7 @@ pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
             let answer = Remote::find(&read)?.get("/api/alerts").await?;
             Ok(print(read.json, &answer, |answer| {
                 let mut table = Table::new(&["alert", "state", "severity", "subject", "since", "summary"]);
-                for alert in items(answer, "alerts") {
+                for alert in items(answer, "open").iter().chain(items(answer, "resolved")) {
                     table.row([
                         cell(alert, "/id"),
                         cell(alert, "/state"),

@@ -25,27 +25,49 @@ pub(super) async fn run(apps: Apps) -> Result<Exit, Failure> {
             Ok(print(read.json, &answer, list))
         }
         Apps::Show { app, read } => {
-            let answer = Remote::find(&read)?.get(&format!("/api/apps/{}", segment(&app))).await?;
+            let remote = Remote::find(&read)?;
+            let id = app_id(&remote, &app).await?;
+            let answer = remote.get(&format!("/api/apps/{}", segment(&id))).await?;
             Ok(print(read.json, &answer, show))
         }
         Apps::Export { app, version, read } => {
-            let mut path = format!("/api/apps/{}/export", segment(&app));
+            let remote = Remote::find(&read)?;
+            let id = app_id(&remote, &app).await?;
+            let mut path = format!("/api/apps/{}/export", segment(&id));
             if let Some(version) = version {
                 path.push_str(&format!("?version={}", segment(&version)));
             }
-            output::line(Remote::find(&read)?.get_text(&path).await?.trim_end());
+            output::line(remote.get_text(&path).await?.trim_end());
             Ok(Exit::Good)
         }
+    }
+}
+
+/// An app's id, given that or its name.
+async fn app_id(remote: &Remote, app: &str) -> Result<String, Failure> {
+    if mainstay_base::id::is_uuid(app) {
+        return Ok(app.to_owned());
+    }
+    let answer = remote.get("/api/apps").await?;
+    let named: Vec<&Value> = items(&answer, "apps").iter().filter(|found| found["name"] == app).collect();
+    match named[..] {
+        [found] => Ok(cell(found, "/id")),
+        [] => Err(Failure::problem(format!("there is no app {app}"), "no app has this name", "see mainstay apps list")),
+        _ => Err(Failure::problem(
+            format!("{app} is not one app"),
+            format!("{} apps have this name", named.len()),
+            "give the id, see mainstay apps list",
+        )),
     }
 }
 
 async fn import(paths: &[PathBuf], read: &Read) -> Result<Exit, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        files.push(json!({"name": path.display().to_string(), "dsl": read_file(path)?}));
+        files.push(json!({"name": path.display().to_string(), "content": read_file(path)?}));
     }
     let answer =
-        Remote::find(read)?.send(Method::POST, "/api/apps/import", Some(json!({"files": files}))).await?;
+        Remote::find(read)?.send(Method::POST, "/api/apps", Some(json!({"files": files}))).await?;
     let body = answer.json();
     if answer.status.is_success() {
         return Ok(print(read.json, &body, imported));
@@ -55,9 +77,9 @@ async fn import(paths: &[PathBuf], read: &Read) -> Result<Exit, Failure> {
         return Ok(Exit::Problem);
     }
     let problems: Vec<String> =
-        items(&body, "problems").iter().map(|problem| format!("    {}", place(problem))).collect();
+        items(&body["error"], "problems").iter().map(|problem| format!("    {}", place(problem))).collect();
     let cause = match problems.is_empty() {
-        true => format!("{} {}", answer.status, cell(&body, "/message")),
+        true => format!("{} {}", answer.status, cell(&body, "/error/message")),
         false => format!("{} problems\n{}", problems.len(), problems.join("\n")),
     };
     Err(Failure::problem(
@@ -90,17 +112,20 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 }
 
 fn imported(answer: &Value) {
-    let mut table = Table::new(&["app", "mode", "version", "id", "api key (shown once)"]);
+    let mut table = Table::new(&["app", "mode", "version", "id", "api key"]);
     for app in items(answer, "imported") {
         table.row([
             cell(app, "/name"),
             cell(app, "/mode"),
-            cell(app, "/version"),
+            cell(app, "/version_number"),
             cell(app, "/app_id"),
-            cell(app, "/key"),
+            cell(app, "/api_key"),
         ]);
     }
     table.print("nothing imported");
+    if items(answer, "imported").iter().any(|app| app["api_key"].is_string()) {
+        output::note("The API key of a new app is shown only now.");
+    }
 }
 
 fn list(answer: &Value) {

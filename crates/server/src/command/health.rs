@@ -1,7 +1,7 @@
 //! `mainstay health` and `mainstay status`.
 
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     cli::Read,
@@ -19,7 +19,7 @@ pub(super) async fn health(read: &Read) -> Result<Exit, Failure> {
         true => output::json(&report),
         false => print(&report),
     }
-    Ok(if report["status"] == "ok" { Exit::Good } else { Exit::Problem })
+    Ok(if report["state"] == "ok" { Exit::Good } else { Exit::Problem })
 }
 
 /// The health report comes with 503 when the service is down: still an answer.
@@ -27,7 +27,7 @@ async fn report(remote: &Remote) -> Result<Value, Failure> {
     let answer = remote.send(Method::GET, "/health", None).await?;
     let report = answer.json();
     let known = matches!(answer.status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE);
-    if !known || !report["status"].is_string() {
+    if !known || !report["state"].is_string() {
         return Err(Failure::unreachable(
             "cannot read the health report",
             format!("/health answered {}", answer.status),
@@ -38,27 +38,51 @@ async fn report(remote: &Remote) -> Result<Value, Failure> {
 }
 
 fn print(report: &Value) {
-    output::line(format!("health: {}", cell(report, "/status")));
+    output::line(format!("health: {} since {} ({})", cell(report, "/state"), cell(report, "/since"), cell(report, "/reason")));
+    output::line("");
     let mut table = Table::new(&["component", "state", "since", "reason"]);
     for component in items(report, "components") {
         table.row([
-            cell(component, "/name"),
+            cell(component, "/id"),
             cell(component, "/state"),
-            time_cell(component, "/since"),
+            cell(component, "/since"),
             cell(component, "/reason"),
         ]);
     }
-    table.print("no components");
+    table.print("nothing was checked yet");
 }
 
 pub(super) async fn status(read: &Read) -> Result<Exit, Failure> {
     let remote = Remote::find(read)?;
-    let report = report(&remote).await?;
-    let overview = remote.get("/api").await?;
+    let overview = remote.get("/api/overview").await?;
     if read.json {
-        output::json(&json!({"health": report, "overview": overview}));
+        output::json(&overview);
         return Ok(Exit::Good);
     }
-    print(&report);
+    output::line(format!("instance {}", remote.base_url()));
+    print(&overview["health"]);
+    output::line("");
+    let queue = &overview["queue"];
+    output::line(format!(
+        "queue: {} queued, {} delayed, {} with workers, {} dead; {} done and {} failed in the last minute",
+        cell(queue, "/queued"),
+        cell(queue, "/delayed"),
+        cell(queue, "/leased"),
+        cell(queue, "/dead"),
+        cell(queue, "/done_last_minute"),
+        cell(queue, "/failed_last_minute"),
+    ));
+    let mut table = Table::new(&["worker", "pid", "host", "runs", "last beat"]);
+    for worker in items(&overview, "workers") {
+        table.row([
+            cell(worker, "/slot"),
+            cell(worker, "/pid"),
+            cell(worker, "/host"),
+            cell(worker, "/jobs"),
+            time_cell(worker, "/beat_at"),
+        ]);
+    }
+    table.print("no workers");
+    output::line(format!("{} open alerts", items(&overview, "open_alerts").len()));
     Ok(Exit::Good)
 }

@@ -7,6 +7,7 @@ mod explain;
 mod health;
 mod runbook;
 mod runs;
+pub(crate) mod serve;
 
 use crate::{
     cli::Command,
@@ -23,9 +24,10 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Apps(apps) => apps::run(apps).await,
         Command::Alert(alert) => alert::run(alert).await,
         Command::Runbook(runbook) => runbook::run(runbook).await,
-        Command::Demo(_) | Command::Serve(_) | Command::Worker | Command::Migrate(_) => {
-            Err(Failure::usage("not yet", "being wired", ""))
-        }
+        Command::Demo(demo) => Box::pin(crate::demo::run(demo)).await,
+        Command::Serve(serve) => Box::pin(serve::run(serve)).await,
+        Command::Worker => Box::pin(crate::worker::run()).await,
+        Command::Migrate(file) => serve::migrate(&file).await,
     }
 }
 

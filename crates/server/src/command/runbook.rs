@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cli::Runbook,
+    cli::{Read, Runbook},
     failure::{Exit, Failure},
     output::{self, Table, cell, time_cell},
     remote::Remote,
@@ -18,25 +18,35 @@ pub(super) async fn run(runbook: Runbook) -> Result<Exit, Failure> {
             Ok(print(read.json, &answer, list))
         }
         Runbook::Show { execution_id, read } => {
-            let path = format!("/api/runbooks/{}", segment(&execution_id));
+            let path = format!("/api/executions/{}", segment(&execution_id));
             let answer = Remote::find(&read)?.get(&path).await?;
             Ok(print(read.json, &answer, output::json))
         }
-        Runbook::Run { name, target, reason, read } => {
+        Runbook::Run { name, target, why, dry_run, read } => {
             let path = format!("/api/runbooks/{}/run", segment(&name));
-            let answer =
-                Remote::find(&read)?.post(&path, json!({"target": target, "reason": reason})).await?;
+            let body = json!({"target": target, "why": why, "dry_run": dry_run});
+            let answer = Remote::find(&read)?.post(&path, body).await?;
             Ok(print(read.json, &answer, |answer| {
-                output::line(format!("runbook {name} runs on {target}: {}", cell(answer, "/id")));
+                let id = cell(answer, "/execution_id");
+                output::line(format!("{name} on {target} is execution {id}; see mainstay runbook show {id}"));
             }))
         }
+        Runbook::Freeze { why, read } => freeze(true, &why, &read).await,
+        Runbook::Unfreeze { why, read } => freeze(false, &why, &read).await,
     }
+}
+
+async fn freeze(frozen: bool, why: &str, read: &Read) -> Result<Exit, Failure> {
+    let answer = Remote::find(read)?.post("/api/freeze", json!({"frozen": frozen, "why": why})).await?;
+    Ok(print(read.json, &answer, |_| {
+        output::line(if frozen { "runbooks are frozen" } else { "runbooks act by themselves again" });
+    }))
 }
 
 fn list(answer: &Value) {
     let mut table = Table::new(&["runbook", "does"]);
     for runbook in items(answer, "runbooks") {
-        table.row([cell(runbook, "/name"), cell(runbook, "/about")]);
+        table.row([cell(runbook, "/name"), cell(runbook, "/does")]);
     }
     table.print("no runbooks");
     output::line("");

@@ -21,7 +21,7 @@ pub(super) async fn run(runs: Runs) -> Result<Exit, Failure> {
         Runs::Cancel { run_id, read } => act(&run_id, "cancel", &read).await,
         Runs::Retry { run_id, read } => act(&run_id, "retry", &read).await,
         Runs::Dead { read } => {
-            let answer = Remote::find(&read)?.get("/api/runs/dead").await?;
+            let answer = Remote::find(&read)?.get("/api/dead").await?;
             Ok(print(read.json, &answer, dead))
         }
     }
@@ -99,12 +99,12 @@ fn dead(answer: &Value) {
     let mut table = Table::new(&["run", "app", "attempts", "class", "error", "since"]);
     for job in items(answer, "dead") {
         table.row([
-            cell(job, "/run_id"),
-            cell(job, "/app_name"),
+            cell(job, "/id"),
+            cell(job, "/app_id"),
             cell(job, "/attempt"),
-            cell(job, "/last_class"),
-            cell(job, "/last_error"),
-            time_cell(job, "/dead_at"),
+            cell(job, "/class"),
+            cell(job, "/error"),
+            time_cell(job, "/died_at"),
         ]);
     }
     table.print("no dead runs");
@@ -114,14 +114,7 @@ async fn act(run_id: &str, action: &str, read: &Read) -> Result<Exit, Failure> {
     let path = format!("/api/runs/{}/{action}", segment(run_id));
     let answer = Remote::find(read)?.post(&path, json!({})).await?;
     Ok(print(read.json, &answer, |answer| {
-        output::line(format!("run {run_id}: {}", said(answer, action)));
+        let said = ["/cancelled", "/replayed"].iter().find_map(|pointer| answer.pointer(pointer)?.as_str());
+        output::line(format!("run {run_id}: {}", said.unwrap_or("accepted")));
     }))
-}
-
-/// What the API says that came of an action.
-fn said(answer: &Value, action: &str) -> String {
-    ["/message", "/result", "/state", "/status"]
-        .iter()
-        .find_map(|pointer| answer.pointer(pointer)?.as_str().map(str::to_owned))
-        .unwrap_or_else(|| format!("{action} accepted"))
 }

@@ -16,12 +16,9 @@ use mainstay_base::{
     snapshot::{Provider, Upstream},
 };
 use mainstay_net::AddressRule;
+use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{
-    example::example,
-    reader::{Problem, parse_duration},
-    secrets::Follow,
-};
+pub(crate) use self::{example::example, read::EMBEDDED, reader::Problem, secrets::Follow};
 use crate::env;
 
 pub(crate) const DEFAULT_PATH: &str = "mainstay.toml";
@@ -70,8 +67,25 @@ pub(crate) struct Engine {
     pub(crate) model_url: Option<String>,
     pub(crate) model_key: Option<Secret>,
     /// Which addresses the `http-request` node may reach.
-    pub(crate) http_request: AddressRule,
+    pub(crate) http_request: Reach,
     pub(crate) run_timeout: Duration,
+}
+
+/// Which addresses may be reached that somebody else gave us. Kept as texts, because workers are told them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reach {
+    pub(crate) any: bool,
+    pub(crate) allow: Vec<String>,
+}
+
+impl Reach {
+    /// The rule itself. The texts were checked when they were read; what cannot be read allows nothing.
+    pub(crate) fn rule(&self) -> AddressRule {
+        match self.any {
+            true => AddressRule::Any,
+            false => AddressRule::public_only(self.allow.iter().filter_map(|text| text.parse().ok())),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +148,7 @@ pub(crate) struct Receiver {
 #[derive(Clone, Debug)]
 pub(crate) struct Callbacks {
     pub(crate) secret: Option<Secret>,
-    /// Which addresses a callback may reach.
-    pub(crate) rule: AddressRule,
+    pub(crate) reach: Reach,
 }
 
 #[derive(Clone, Copy, Debug)]

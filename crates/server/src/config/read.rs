@@ -11,11 +11,11 @@ use mainstay_base::{
     AppMode, Secret,
     snapshot::{Provider, Target, Timeouts, Upstream},
 };
-use mainstay_net::{AddressRule, Allowed};
+use mainstay_net::Allowed;
 use mainstay_wire::webhook;
 
 use super::{
-    AdminToken, App, Callbacks, Config, Engine, Limits, Listeners, Log, Model, Receiver, Records, Retention,
+    AdminToken, App, Callbacks, Config, Engine, Limits, Listeners, Log, Model, Reach, Receiver, Records, Retention,
     Route, VirtualKey, Workers,
     reader::Reader,
     secrets::{self, Follow},
@@ -119,10 +119,7 @@ fn engine(reader: Reader<'_>, follow: Follow) -> Engine {
         _ => Err("is neither public nor any".to_owned()),
     });
     let allow = allowed(&reader, "http_request_allow");
-    let http_request = match rule.as_deref() {
-        Some("any") => AddressRule::Any,
-        _ => AddressRule::public_only(allow),
-    };
+    let http_request = Reach { any: rule.as_deref() == Some("any"), allow };
     let run_timeout = reader.duration("run_timeout").unwrap_or(Duration::from_secs(1200));
     reader.done();
     Engine { enabled, model_url, model_key, http_request, run_timeout }
@@ -301,9 +298,9 @@ fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Option<Receive
 
 fn callbacks(reader: Reader<'_>, follow: Follow) -> Callbacks {
     let secret = webhook_secret(&reader, follow);
-    let rule = AddressRule::public_only(allowed(&reader, "allow"));
+    let reach = Reach { any: false, allow: allowed(&reader, "allow") };
     reader.done();
-    Callbacks { secret, rule }
+    Callbacks { secret, reach }
 }
 
 fn webhook_secret(reader: &Reader<'_>, follow: Follow) -> Option<Secret> {
@@ -379,13 +376,12 @@ fn http_url(text: &str) -> Result<String, String> {
 }
 
 /// `HOST`, `HOST:PORT`, `IP` or `NETWORK/BITS`.
-fn allowed(reader: &Reader<'_>, key: &'static str) -> Vec<Allowed> {
-    let mut allowed = Vec::new();
-    for (index, text) in reader.texts(key).unwrap_or_default().iter().enumerate() {
-        match text.parse::<Allowed>() {
-            Ok(item) => allowed.push(item),
-            Err(error) => reader.report(&format!("{key}[{index}]"), error.to_string()),
+fn allowed(reader: &Reader<'_>, key: &'static str) -> Vec<String> {
+    let texts = reader.texts(key).unwrap_or_default();
+    for (index, text) in texts.iter().enumerate() {
+        if let Err(error) = text.parse::<Allowed>() {
+            reader.report(&format!("{key}[{index}]"), error.to_string());
         }
     }
-    allowed
+    texts
 }

@@ -1,6 +1,232 @@
 //! `mainstay demo`: everything on this machine, with traffic to look at and faults to inject.
+//!
+//! Promises: one line on standard output when ready, everything else on standard error; whatever it starts ends with
+//! it; data outlives it only in a folder that was named.
 
 mod model;
 mod provider;
 mod receiver;
+mod sample;
 pub(crate) mod scenario;
+mod traffic;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use mainstay_base::{
+    Clock, Secret,
+    snapshot::{Provider as ProviderRoute, Timeouts},
+};
+use mainstay_store::{Options, Store};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{provider::Provider, receiver::Receiver, sample::Keys, traffic::Traffic};
+use crate::{
+    cli::{self, Role},
+    command::serve::publish,
+    config::{self, AdminToken, Config, Follow, Listeners, Reach, Route},
+    failure::{Exit, Failure, chain},
+    logging,
+    output::note,
+    service::Service,
+    signals,
+};
+
+/// How long the first round of health checks may take.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the demo's own servers may take to end.
+const LAST_TASKS: Duration = Duration::from_secs(3);
+/// A fault of a model shows fast, so that a scenario does.
+const MODEL_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(5),
+    idle: Duration::from_secs(5),
+    total: Duration::from_secs(60),
+};
+
+/// Everything that a scenario looks at and acts on.
+pub(crate) struct Stage {
+    service: Service,
+    primary: Provider,
+    reserve: Provider,
+    traffic: Arc<Traffic>,
+}
+
+pub(crate) async fn run(demo: cli::Demo) -> Result<Exit, Failure> {
+    logging::install(false, &demo.log);
+    let end = CancellationToken::new();
+    signals::cancel_on_end(&end)?;
+    let folder = Folder::of(demo.data_dir.clone())?;
+    let tasks = TaskTracker::new();
+    let helpers = CancellationToken::new();
+    let keys = Keys::of(&folder.path).map_err(|error| broken("cannot keep the demo's keys", &error))?;
+    let stage = set(&demo, &folder, &keys, &tasks, &helpers).await?;
+    let _published = publish(&stage.service);
+    ready(&stage, &keys, &end).await?;
+    let traffic_task = tasks.spawn(Arc::clone(&stage.traffic).run(demo.traffic, helpers.clone()));
+
+    let outcome = match demo.scenario {
+        Some(name) => tokio::select! {
+            outcome = scenario::run(name, &stage) => outcome,
+            () = end.cancelled() => Exit::Problem,
+        },
+        None => {
+            wait(demo.exit_after, &end).await;
+            Exit::Good
+        }
+    };
+    helpers.cancel();
+    let _ = traffic_task.await;
+    note(stage.traffic.summary());
+    stage.service.shutdown().await;
+    tasks.close();
+    let _ = tokio::time::timeout(LAST_TASKS, tasks.wait()).await;
+    Ok(outcome)
+}
+
+/// Starts the instance and what the demo puts around it.
+async fn set(
+    demo: &cli::Demo,
+    folder: &Folder,
+    keys: &Keys,
+    tasks: &TaskTracker,
+    helpers: &CancellationToken,
+) -> Result<Stage, Failure> {
+    let start = |error: std::io::Error| Failure::problem("cannot start the demo's model provider", error, "");
+    let primary = Provider::start(tasks, helpers.clone()).await.map_err(start)?;
+    let reserve = Provider::start(tasks, helpers.clone()).await.map_err(start)?;
+    let callback_secret = Secret::new(keys.callback_secret.clone());
+    let receiver = Receiver::start(&callback_secret, Clock::System, tasks, helpers.clone())
+        .await
+        .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
+    let config = configuration(demo, folder, &primary, &reserve, &receiver, callback_secret)?;
+    let options = Options { url: config.store_url.clone(), clock: Clock::System };
+    Store::migrate(&options)
+        .await
+        .map_err(|error| Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir"))?;
+    let service = Service::start(config, Role::All, Some(keys.admin_token())).await?;
+    sample::import(&service.standby, &service.store, keys)
+        .await
+        .map_err(|error| broken("cannot import the sample apps", &error))?;
+    service
+        .publisher
+        .refresh()
+        .await
+        .map_err(|error| Failure::unreachable("cannot publish the sample apps", chain(&error), ""))?;
+    let app_url = service.app.map(|address| format!("http://{address}")).unwrap_or_default();
+    let traffic = Traffic::new(app_url, keys.clone(), receiver)
+        .map_err(|error| Failure::problem("cannot make traffic", chain(&error), ""))?;
+    Ok(Stage { service, primary, reserve, traffic: Arc::new(traffic) })
+}
+
+/// The defaults of `serve`, with what the demo brings.
+fn configuration(
+    demo: &cli::Demo,
+    folder: &Folder,
+    primary: &Provider,
+    reserve: &Provider,
+    receiver: &Receiver,
+    callback_secret: Secret,
+) -> Result<Config, Failure> {
+    let mut config = config::parse("the demo's configuration", "", &[], Follow::Yes)
+        .map_err(|error| Failure::problem("the demo is misconfigured", chain(&error), "please report it"))?;
+    config.listeners = Listeners { admin: demo.admin, app: demo.app, model: demo.model };
+    config.log.filter = demo.log.clone();
+    config.store_url = match &demo.store {
+        Some(url) => url.clone(),
+        None => format!("sqlite:{}", folder.path.join("mainstay.db").display()),
+    };
+    config.workers.count = demo.workers;
+    let provider = |name: &str, running: &Provider| {
+        Arc::new(ProviderRoute {
+            name: name.to_owned(),
+            base_url: running.base_url.clone(),
+            key: None,
+            timeouts: MODEL_TIMEOUTS,
+        })
+    };
+    config.providers = vec![provider("primary", primary), provider("reserve", reserve)];
+    let targets = config.providers.iter().map(|provider| (Arc::clone(provider), provider::MODEL.to_owned())).collect();
+    config.model.routes = vec![Route { model: provider::MODEL.to_owned(), targets }];
+    config.callbacks.secret = Some(callback_secret);
+    // The receiver is on the loopback interface, where callbacks may not go otherwise.
+    config.callbacks.reach = Reach { any: false, allow: vec![receiver.address.to_string()] };
+    config.admin_tokens = Vec::<AdminToken>::new();
+    Ok(config)
+}
+
+/// Says that everything answers: the one line that programs wait for.
+async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<(), Failure> {
+    let service = &stage.service;
+    let mut reports = service.facade.as_ref().map(mainstay_control::Facade::reports);
+    let all_well = async {
+        if let Some(reports) = &mut reports {
+            let _ = reports.wait_for(|report| report.state == mainstay_control::State::Ok).await;
+        }
+    };
+    tokio::select! {
+        well = tokio::time::timeout(READY_WITHIN, all_well) => if well.is_err() {
+            let why = service.facade.as_ref().map(|facade| facade.report().reason.clone()).unwrap_or_default();
+            return Err(Failure::problem("the demo is not healthy", why, "run it with --log info to see more"));
+        },
+        () = end.cancelled() => return Ok(()),
+    }
+    let url = |address: Option<std::net::SocketAddr>| address.map(|a| format!("http://{a}")).unwrap_or_default();
+    crate::output::line(format!(
+        "mainstay ready admin={} app={} model={} token={} app_key={}",
+        service.admin_url(),
+        url(service.app),
+        url(service.model),
+        keys.admin_token,
+        keys.quote,
+    ));
+    note(format!("console   {}/login  (log in with the token above)", service.admin_url()));
+    note(format!("apps      {} (app_key above), {} key {}, {} key {}", sample::QUOTE, sample::TRIAGE, keys.triage, sample::HELP, keys.help));
+    note(format!("faults    POST {} and {}", stage.primary.faults_url, stage.reserve.faults_url));
+    note("commands  mainstay status, mainstay runs list, mainstay explain REQUEST_ID find this instance by themselves");
+    Ok(())
+}
+
+async fn wait(exit_after: Option<Duration>, end: &CancellationToken) {
+    match exit_after {
+        Some(duration) => {
+            let _ = tokio::time::timeout(duration, end.cancelled()).await;
+        }
+        None => end.cancelled().await,
+    }
+}
+
+fn broken(thing: &str, error: &anyhow::Error) -> Failure {
+    Failure::problem(thing, format!("{error:#}"), "")
+}
+
+/// Where the demo keeps its data.
+struct Folder {
+    path: PathBuf,
+    /// Made by us, so removed by us.
+    temporary: bool,
+}
+
+impl Folder {
+    fn of(named: Option<PathBuf>) -> Result<Folder, Failure> {
+        let temporary = named.is_none();
+        let path = named.unwrap_or_else(|| std::env::temp_dir().join(format!("mainstay-demo-{}", mainstay_base::id::new())));
+        make_private(&path).map_err(|error| {
+            Failure::usage(format!("cannot use {} for data", path.display()), error, "choose another --data-dir")
+        })?;
+        Ok(Folder { path, temporary })
+    }
+}
+
+/// Runs hold what users wrote: nobody else reads them.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
