@@ -67,7 +67,10 @@ fn postgres(url: &str, clock: &Clock) -> Result<PostgresServer, OpenError> {
         }
     };
     config.ssl_mode(if encrypts { SslMode::Require } else { SslMode::Disable });
-    config.application_name("mainstay").connect_timeout(CONNECT_LIMIT).tcp_user_timeout(SILENCE_LIMIT);
+    config.connect_timeout(CONNECT_LIMIT).tcp_user_timeout(SILENCE_LIMIT);
+    if config.get_application_name().is_none() {
+        config.application_name("mainstay");
+    }
     let tls = if encrypts { Some(tls(&url, roots.as_deref())?) } else { None };
     Ok(PostgresServer { config, tls, clock: clock.clone() })
 }

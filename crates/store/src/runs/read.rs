@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The columns of a [`RunSummary`] in the order [`summary`] reads them.
+/// The columns of a [`RunSummary`] in the order [`summary`] reads them. They come last: it stops where there is no job.
 const SUMMARY: &str = "r.id, r.app_id, r.app_name, r.mode, r.kind, r.upstream, r.version_id, r.version, r.status, \
      r.error, r.error_kind, r.end_user_id, r.session_id, r.task_id, r.conversation_id, r.request_id, r.trace_id, \
      r.upstream_run_id, r.total_tokens, r.total_steps, r.exceptions_count, r.created_at, r.started_at, \
@@ -21,10 +21,10 @@ const SUMMARY: &str = "r.id, r.app_id, r.app_name, r.mode, r.kind, r.upstream, r
 const FROM: &str = "FROM runs r LEFT JOIN jobs j ON j.id = r.id";
 
 pub(crate) fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<Run>, StoreError> {
-    let sql = format!("SELECT {SUMMARY}, r.inputs, r.outputs, r.usage {FROM} WHERE r.id = $1");
+    let sql = format!("SELECT r.inputs, r.outputs, r.usage, {SUMMARY} {FROM} WHERE r.id = $1");
     let Some(mut row) = tx.one(&sql, values![id])? else { return Ok(None) };
-    let summary = summary(&mut row)?;
-    Ok(Some(Run { summary, inputs: row.json()?, outputs: row.opt_json()?, usage: row.opt_json()? }))
+    let (inputs, outputs, usage) = (row.json()?, row.opt_json()?, row.opt_json()?);
+    Ok(Some(Run { summary: summary(&mut row)?, inputs, outputs, usage }))
 }
 
 pub(super) fn nodes(tx: &mut Tx<'_>, run_id: &str) -> Result<Vec<NodeExecution>, StoreError> {

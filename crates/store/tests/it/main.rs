@@ -1,0 +1,13 @@
+//! The contract of the store, held on SQLite always and on PostgreSQL when `TEST_DATABASE_URL` names one.
+
+mod apps;
+mod chats;
+mod fixture;
+mod idempotency;
+mod operations;
+mod queue;
+mod runs;
+mod schedule;
+mod schema;
+mod sharing;
+mod timeline;
