@@ -24,7 +24,8 @@ struct Payload {
     files: Vec<Value>,
     chat: Option<Chat>,
     request_id: String,
-    trace: TraceParent,
+    /// As in the header: JSON has no 128-bit numbers.
+    traceparent: String,
     created_at: Micros,
 }
 
@@ -34,7 +35,7 @@ struct Chat {
     query: String,
 }
 
-pub(super) fn payload(prepared: &Prepared) -> Value {
+pub(super) fn payload(prepared: &Prepared) -> Result<Value, ApiError> {
     let chat = prepared.chat.as_ref();
     let payload = Payload {
         version_id: prepared.version.id.clone(),
@@ -44,10 +45,10 @@ pub(super) fn payload(prepared: &Prepared) -> Value {
         files: prepared.files.clone(),
         chat: chat.map(|chat| Chat { conversation: chat.conversation.clone(), query: chat.query.clone() }),
         request_id: prepared.request_id.clone(),
-        trace: prepared.trace,
+        traceparent: prepared.trace.to_string(),
         created_at: prepared.created_at,
     };
-    serde_json::to_value(payload).unwrap_or_default()
+    serde_json::to_value(payload).map_err(|_| ApiError::internal())
 }
 
 impl Standby {
@@ -101,7 +102,7 @@ impl Standby {
             mode: ResponseMode::Blocking,
             chat,
             request_id: payload.request_id,
-            trace: payload.trace,
+            trace: TraceParent::parse(&payload.traceparent).unwrap_or_else(TraceParent::new_root),
             created_at: payload.created_at,
         })
     }

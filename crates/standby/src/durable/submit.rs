@@ -130,7 +130,7 @@ impl Standby {
         }
         let job = NewJob {
             run: prepared.new_run(),
-            payload: embedded::payload(&prepared),
+            payload: embedded::payload(&prepared)?,
             repeatable: true,
             idempotency: None,
             callback_url: None,
@@ -184,7 +184,7 @@ impl Standby {
             created_at: self.inner.clock.now(),
         };
         let accepted = json!(queued_run(&run));
-        let payload = upstream::payload(&submission.endpoint, &submission.body, submission.trace);
+        let payload = upstream::payload(&submission.endpoint, &submission.body, submission.trace)?;
         let job = NewJob { run, payload, repeatable: *idempotent, idempotency: None, callback_url: None };
         Ok(Ready { job, accepted })
     }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use mainstay_base::{Kind, Micros, Secret, TraceParent};
 use mainstay_net::{AddressRule, Body, collect, full};
 use mainstay_store::model::{Finish, Job, RunEvent, RunResult, RunStatus};
-use mainstay_wire::sse::Decoder;
+use mainstay_wire::{dify::ApiError, sse::Decoder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -39,15 +39,17 @@ const ASK_FOR: Duration = Duration::from_secs(1200);
 struct Payload {
     path: String,
     body: Value,
-    trace: TraceParent,
+    /// As in the header: JSON has no 128-bit numbers.
+    traceparent: String,
 }
 
-pub(super) fn payload(endpoint: &Endpoint, body: &Value, trace: TraceParent) -> Value {
+pub(super) fn payload(endpoint: &Endpoint, body: &Value, trace: TraceParent) -> Result<Value, ApiError> {
     let mut body = body.clone();
     if let Some(fields) = body.as_object_mut() {
         fields.insert("response_mode".to_owned(), Value::from("streaming"));
     }
-    serde_json::to_value(Payload { path: endpoint.path(), body, trace }).unwrap_or_default()
+    let payload = Payload { path: endpoint.path(), body, traceparent: trace.to_string() };
+    serde_json::to_value(payload).map_err(|_| ApiError::internal())
 }
 
 /// One attempt.
@@ -305,13 +307,14 @@ impl Attempt<'_> {
 
     fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Request<Body> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let parent = TraceParent::parse(&self.payload.traceparent).unwrap_or_else(TraceParent::new_root);
         let url = format!("{}{path}", self.upstream.base_url.trim_end_matches('/'));
         let request = Request::builder()
             .method(method)
             .uri(url)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()))
             .header(header::CONTENT_TYPE, "application/json")
-            .header("traceparent", self.payload.trace.child().to_string())
+            .header("traceparent", parent.child().to_string())
             .body(full(bytes));
         // An address that is no URL is refused by the client, in its own words.
         request.unwrap_or_else(|_| Request::new(mainstay_net::empty()))

@@ -246,7 +246,7 @@ impl Parameters {
             suggested_questions: or("suggested_questions", Value::Array(Vec::new())),
             suggested_questions_after_answer: or("suggested_questions_after_answer", off()),
             speech_to_text: or("speech_to_text", off()),
-            text_to_speech: or("text_to_speech", off()),
+            text_to_speech: with_voice(or("text_to_speech", off())),
             retriever_resource: or("retriever_resource", off()),
             annotation_reply: or("annotation_reply", off()),
             more_like_this: or("more_like_this", off()),
@@ -256,6 +256,16 @@ impl Parameters {
             system_parameters,
         }
     }
+}
+
+/// Dify fills these two in when it publishes.
+fn with_voice(mut feature: Value) -> Value {
+    if let Some(fields) = feature.as_object_mut() {
+        for name in ["voice", "language"] {
+            fields.entry(name).or_insert_with(|| Value::from(""));
+        }
+    }
+    feature
 }
 
 /// `POST /v1/files/upload`.

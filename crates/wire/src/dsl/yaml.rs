@@ -30,6 +30,8 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<Value, Problem> {
             max_alias_expansions_per_anchor: limits.max_aliases,
         },
         with_snippet: false,
+        // YAML 1.1 reads `n` and `yes` as booleans; Dify (and YAML 1.2) as the texts that people named variables.
+        strict_booleans: true,
     };
     serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| whole_file(format!("not readable as YAML: {error}")))
