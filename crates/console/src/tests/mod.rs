@@ -1,0 +1,9 @@
+//! The console as its users meet it: through its router, over a real store.
+
+mod actions;
+mod assets;
+mod auth;
+mod control;
+mod escape;
+mod pages;
+mod world;
