@@ -52,6 +52,6 @@ impl Default for Options {
 
 impl Default for RetryLimits {
     fn default() -> RetryLimits {
-        RetryLimits { upstream: 3, unavailable: 5, over_budget: 5 }
+        RetryLimits { upstream: 3, unavailable: 5, over_budget: 3 }
     }
 }

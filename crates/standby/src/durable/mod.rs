@@ -117,13 +117,17 @@ impl Standby {
         if before + 1 >= limit {
             return Finish::Dead { class: class.to_owned(), message, kind, result };
         }
-        Finish::Retry { class: class.to_owned(), message, after: pause(before), limit }
+        let random = uuid::Uuid::new_v4().as_u64_pair().0;
+        Finish::Retry { class: class.to_owned(), message, after: pause(before, random), limit }
     }
 }
 
-fn pause(failures_before: i64) -> std::time::Duration {
+/// Between half the doubled pause and all of it, so that jobs that failed together do not come back together.
+fn pause(failures_before: i64, random: u64) -> std::time::Duration {
     let doublings = u32::try_from(failures_before.clamp(0, 16)).unwrap_or(0);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+    let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let half_us = u64::try_from(longest.as_micros() / 2).unwrap_or(u64::MAX);
+    longest - std::time::Duration::from_micros(random % half_us.max(1))
 }
 
 #[cfg(test)]
@@ -134,7 +138,11 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        let pauses: Vec<Duration> = [0, 1, 2, 5, 6, 100].into_iter().map(pause).collect();
-        assert_eq!(pauses, [1, 2, 4, 32, 60, 60].map(Duration::from_secs));
+        for (failures, longest) in [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (100, 60)] {
+            let longest = Duration::from_secs(longest);
+            assert_eq!(pause(failures, 0), longest);
+            let random = pause(failures, u64::MAX / 3);
+            assert!(random > longest / 2 && random <= longest, "{random:?} of {longest:?}");
+        }
     }
 }

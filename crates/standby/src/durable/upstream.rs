@@ -100,7 +100,7 @@ impl Standby {
 
 impl Attempt<'_> {
     async fn run(&self) -> Finish {
-        if !self.job.repeatable && self.job.attempt > 1 {
+        if !self.job.repeatable {
             match self.standby.inner.store.runs().get(&self.job.run_id).await {
                 Ok(Some(run)) => {
                     if let Some(id) = run.summary.upstream_run_id {
@@ -206,8 +206,12 @@ impl Attempt<'_> {
         })
     }
 
-    /// Asks Dify to stop, and tells what was seen until then.
+    /// Asks Dify to stop, if that is what somebody asked for, and tells what was seen until then.
     async fn stopped(&self, gathered: Gathered) -> Finish {
+        if !self.is_cancelled().await {
+            // The worker ends or has lost the job; the run goes on in Dify, and whoever takes the job next asks for it.
+            return Finish::Release;
+        }
         if let Some(task_id) = &gathered.task_id {
             let kind = if self.payload.path.ends_with("/chat-messages") {
                 "chat-messages"
@@ -231,6 +235,12 @@ impl Attempt<'_> {
         Finish::Cancelled(Some(result))
     }
 
+    async fn is_cancelled(&self) -> bool {
+        let run = self.standby.inner.store.runs().get(&self.job.run_id).await;
+        let job = run.ok().flatten().and_then(|run| run.summary.job);
+        job.is_some_and(|job| job.cancel_requested)
+    }
+
     /// Dify does not stop a run whose caller has gone: it is asked until it has ended.
     async fn ask_until_ended(&self, upstream_run_id: &str) -> Finish {
         let until = Instant::now() + ASK_FOR;
@@ -240,7 +250,9 @@ impl Attempt<'_> {
                 return Finish::Done(result);
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Finish::Cancelled(None),
+                () = self.stop.cancelled() => {
+                    return if self.is_cancelled().await { Finish::Cancelled(None) } else { Finish::Release };
+                }
                 () = sleep(ASK_EVERY) => {}
             }
         }

@@ -195,6 +195,47 @@ async fn a_stop_reaches_a_run_in_the_queue_and_one_with_a_worker() {
     assert!(matches!(finish, Finish::Cancelled(Some(_))), "{finish:?}");
 }
 
+#[tokio::test]
+async fn a_worker_that_ends_leaves_its_run_to_dify_and_a_cancel_stops_it_there() {
+    let cut: &'static str = recorded_stream().split_inclusive("\n\n").next().unwrap();
+    let (stage, dify) = with_dify(move |request: http::Request<bytes::Bytes>| async move {
+        if request.uri().path().ends_with("/stop") {
+            return http_server::json(200, &json!({"result": "success"}));
+        }
+        let pieces = vec![
+            (Duration::ZERO, bytes::Bytes::from_static(cut.as_bytes())),
+            (Duration::from_secs(60), bytes::Bytes::new()),
+        ];
+        http_server::events(pieces, false)
+    })
+    .await;
+    let stops = || dify.requests().iter().filter(|request| request.uri().path().ends_with("/stop")).count();
+    for is_cancelled in [false, true] {
+        submit(&stage, at_upstream(&stage, false)).await;
+        let job = claim(&stage).await;
+        let stop = CancellationToken::new();
+        let control = async {
+            wait_until("the run is started", Duration::from_secs(10), || async {
+                let run = stage.store.runs().get(&job.run_id).await.unwrap().unwrap();
+                run.summary.upstream_run_id.is_some().then_some(())
+            })
+            .await;
+            if is_cancelled {
+                stage.store.jobs().cancel(&job.run_id).await.unwrap();
+            }
+            stop.cancel();
+        };
+        let (finish, ()) = tokio::join!(stage.standby.execute(&job, stop.clone()), control);
+        if is_cancelled {
+            let Finish::Cancelled(Some(result)) = finish else { panic!("{finish:?}") };
+            assert_eq!(result.status, RunStatus::Stopped);
+        } else {
+            assert_eq!(finish, Finish::Release);
+        }
+        assert_eq!(stops(), usize::from(is_cancelled));
+    }
+}
+
 const SAMPLE: &str = include_str!("../fixtures/samples/24_wf-llm_streaming.txt");
 
 fn recorded_stream() -> &'static str {
