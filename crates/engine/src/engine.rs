@@ -1,4 +1,4 @@
-//! Plans to outcomes.
+//! The engine as others hold it.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use mainstay_base::{Clock, Secret};
 use mainstay_net::{AddressRule, Client};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Limits, Plan, RunInput, RunOutcome, Sink};
+use crate::{Limits, Plan, RunInput, RunOutcome, Sink, run};
 
 /// What an engine needs from outside.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ports {
     pub client: Client,
     pub model: ModelEndpoint,
@@ -28,9 +28,9 @@ pub struct ModelEndpoint {
 }
 
 /// Runs plans. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Engine {
-    pub(crate) ports: Arc<Ports>,
+    ports: Arc<Ports>,
 }
 
 impl Engine {
@@ -39,6 +39,7 @@ impl Engine {
     }
 
     /// Runs a plan to its end. Cancelling `stop` ends it as stopped; dropping the future ends it without an outcome.
+    /// With [`Sink::Nobody`] nothing is made only to be told.
     pub async fn run(
         &self,
         plan: &Arc<Plan>,
@@ -46,21 +47,6 @@ impl Engine {
         sink: Sink,
         stop: CancellationToken,
     ) -> RunOutcome {
-        let _ = (plan, sink, stop);
-        RunOutcome {
-            status: crate::RunStatus::Succeeded,
-            outputs: crate::Fields::new(),
-            error: None,
-            error_kind: None,
-            total_tokens: 0,
-            total_steps: 0,
-            exceptions_count: 0,
-            nodes: Vec::new(),
-            answer: None,
-            conversation_variables: serde_json::Map::new(),
-            usage: crate::Usage::default(),
-            started_at: input.started_at,
-            finished_at: self.ports.clock.now(),
-        }
+        run::run(Arc::clone(&self.ports), Arc::clone(plan), input, sink, stop).await
     }
 }

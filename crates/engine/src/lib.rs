@@ -5,24 +5,37 @@
 //! template or peer makes a run panic, outlive its [`Limits`] or grow without bound. It refuses to know where runs are
 //! stored, who called, and what Dify's envelopes look like.
 
+mod compile;
+mod condition;
 mod engine;
 mod event;
 mod fields;
 mod input;
+mod inputs;
+mod jinja;
 mod limits;
+mod model;
+mod node;
 mod outcome;
 mod plan;
+mod pool;
 mod problem;
+mod python;
+mod run;
+mod segment;
+mod selector;
 mod sink;
+mod template;
 mod usage;
 
+pub use compile::check;
 pub use engine::{Engine, ModelEndpoint, Ports};
 pub use event::{Event, IterationStarted, NodeStarted};
 pub use fields::Fields;
 pub use input::{ChatInput, Exchange, RunInput};
 pub use limits::Limits;
 pub use outcome::{IterationPlace, NodeExecution, NodeStatus, RunOutcome, RunStatus};
-pub use plan::{Plan, StartVariable, check};
+pub use plan::{Plan, StartVariable};
 pub use problem::Problem;
 pub use sink::{SINK_CAPACITY, Sink};
 pub use usage::Usage;

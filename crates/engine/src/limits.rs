@@ -14,8 +14,6 @@ pub struct Limits {
     /// Iterations within iterations.
     pub max_call_depth: usize,
     pub max_template_output_bytes: usize,
-    /// Instructions of a Jinja template.
-    pub max_template_fuel: u64,
     pub max_http_text_bytes: usize,
     pub max_model_answer_bytes: usize,
     /// Bytes of one variable's value.
@@ -33,7 +31,6 @@ impl Default for Limits {
             max_iteration_items: 1_000,
             max_call_depth: 5,
             max_template_output_bytes: 400_000,
-            max_template_fuel: 2_000_000,
             max_http_text_bytes: 1024 * 1024,
             max_model_answer_bytes: 4 * 1024 * 1024,
             max_variable_bytes: 2 * 1024 * 1024,

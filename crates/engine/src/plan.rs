@@ -1,19 +1,65 @@
 //! A checked app, compiled once and run many times.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mainstay_base::AppMode;
-use mainstay_wire::dsl;
 use serde_json::{Map, Value};
 
-use crate::Problem;
+use crate::{
+    Fields, inputs, jinja,
+    node::{Level, Node, Role},
+    selector::NodeIndex,
+};
 
-/// Immutable and shared between runs.
+/// Immutable and shared between runs. Made by [`check`](crate::check).
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) mode: AppMode,
+    pub(crate) nodes: Vec<PlanNode>,
+    /// The graph outside of iterations.
+    pub(crate) level: Level,
+    pub(crate) edges: usize,
+    pub(crate) templates: jinja::Templates,
     pub(crate) start_variables: Vec<StartVariable>,
+    pub(crate) environment: Arc<Fields>,
+    pub(crate) conversation_types: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) conversation_defaults: Map<String, Value>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PlanNode {
+    pub(crate) id: Arc<str>,
+    pub(crate) kind: &'static str,
+    pub(crate) title: Arc<str>,
+    pub(crate) role: Role,
+    pub(crate) node: Box<dyn Node>,
+    pub(crate) outgoing: Vec<Edge>,
+    pub(crate) incoming: u32,
+    pub(crate) retry: Retry,
+    pub(crate) strategy: Strategy,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    /// Its place among all edges of the plan.
+    pub(crate) number: usize,
+    pub(crate) target: NodeIndex,
+    pub(crate) handle: Arc<str>,
+}
+
+/// How often, and after what wait, a failed node is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) most: u64,
+    pub(crate) interval: Duration,
+}
+
+/// What a failure that is not retried leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Strategy {
+    Abort,
+    FailBranch,
+    DefaultValue(Fields),
 }
 
 /// An input that the start node asks for.
@@ -21,7 +67,7 @@ pub struct Plan {
 pub struct StartVariable {
     pub name: Arc<str>,
     pub label: String,
-    /// `text-input`, `paragraph`, `number`, `select`, `checkbox`, `file`, `file-list`, `json_object`, …
+    /// `text-input`, `paragraph`, `number`, `select`, `checkbox`, `file`, `file-list`, `json_object`.
     pub kind: String,
     pub required: bool,
     pub max_length: Option<u64>,
@@ -40,6 +86,11 @@ impl Plan {
         &self.start_variables
     }
 
+    /// Names and declared types of the conversation's variables.
+    pub fn conversation_types(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.conversation_types.iter().map(|(name, value_type)| (&**name, &**value_type))
+    }
+
     /// First values of the conversation's variables.
     pub fn conversation_defaults(&self) -> &Map<String, Value> {
         &self.conversation_defaults
@@ -48,11 +99,10 @@ impl Plan {
     /// A caller's inputs as the run takes them: declared ones only, checked and with defaults, as Dify does. The error
     /// is Dify's sentence, such as `q is required in input form`.
     pub fn inputs(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-        Ok(given.clone())
+        inputs::prepare(&self.start_variables, given)
     }
-}
 
-/// Compiles an app, or names everything that keeps it from running.
-pub fn check(app: &dsl::App) -> Result<Plan, Vec<Problem>> {
-    Ok(Plan { mode: app.mode, start_variables: Vec::new(), conversation_defaults: Map::new() })
+    pub(crate) fn node(&self, index: NodeIndex) -> &PlanNode {
+        &self.nodes[index as usize]
+    }
 }

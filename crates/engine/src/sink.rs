@@ -22,16 +22,4 @@ impl Sink {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
         (Sink::Channel(sender), receiver)
     }
-
-    pub(crate) fn is_heard(&self) -> bool {
-        matches!(self, Sink::Channel(_))
-    }
-
-    pub(crate) async fn emit(&mut self, event: Event) {
-        if let Sink::Channel(sender) = self
-            && sender.send(event).await.is_err()
-        {
-            *self = Sink::Nobody;
-        }
-    }
 }
