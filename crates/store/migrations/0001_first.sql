@@ -67,6 +67,7 @@ CREATE TABLE runs (
   elapsed_us BIGINT,
   usage TEXT,
   inputs TEXT NOT NULL,
+  payload TEXT,
   outputs TEXT,
   nodes TEXT
 );
@@ -84,6 +85,7 @@ CREATE TABLE run_events (
 );
 
 -- One row for each run that is waiting, held or dead; its id is the run's. A job that is done is gone.
+-- Its payload stands with the run, so that a heartbeat rewrites a short row.
 -- due_at: queued, not before; leased, the end of the lease; dead, NULL. So one index finds whatever can be taken.
 CREATE TABLE jobs (
   id KEYTEXT PRIMARY KEY,
@@ -106,9 +108,8 @@ CREATE TABLE jobs (
   submitted_at BIGINT NOT NULL,
   leased_at BIGINT,
   died_at BIGINT,
-  callback_url TEXT,
-  payload TEXT NOT NULL
-);
+  callback_url TEXT
+) STORED BY KEY;
 CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE idempotency (

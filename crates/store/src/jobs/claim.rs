@@ -52,7 +52,7 @@ pub(super) fn claim(
          last_class = CASE WHEN owner IS NULL THEN last_class ELSE 'crash' END, \
          last_error = CASE WHEN owner IS NULL THEN last_error ELSE 'the lease of worker ' || owner || ' ran out' END \
          WHERE id IN (SELECT id FROM due) \
-         RETURNING id, app_id, kind, upstream, payload, repeatable, epoch, attempt, crashes, failures, \
+         RETURNING id, app_id, kind, upstream, (SELECT r.payload FROM runs r WHERE r.id = jobs.id), repeatable, epoch, attempt, crashes, failures, \
          submitted_at, due_at, started_upstream, cancel_requested, last_class, last_error";
     let (now, max) = (tx.now(), i64::try_from(max).unwrap_or(1));
     let rows = tx.query(SQL, values![now, max, worker_id, now + lease])?;

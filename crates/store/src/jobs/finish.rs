@@ -9,7 +9,7 @@ use crate::{
     db::{Row, Tx, values},
     model::{Finish, Finished, RunStatus},
     outbox,
-    runs::{self, Ending},
+    runs::{self, Ending, Payload},
 };
 
 /// The error of a run that somebody stopped.
@@ -77,7 +77,7 @@ pub(super) fn end(
     const SQL: &str = "DELETE FROM jobs WHERE id = $1 AND epoch = $2 AND state = 'leased' \
          RETURNING callback_url, replays";
     let Some(row) = tx.one(SQL, values![job_id, epoch])? else { return Ok(Finished::Fenced) };
-    settle(tx, job_id, row, ending)?;
+    settle(tx, job_id, row, ending, Payload::Drop)?;
     Ok(Finished::Stored)
 }
 
@@ -95,14 +95,20 @@ pub(super) fn bury(
     let Some(row) = tx.one(SQL, values![job_id, epoch, tx.now(), class, message])? else {
         return Ok(Finished::Fenced);
     };
-    settle(tx, job_id, row, ending)?;
+    settle(tx, job_id, row, ending, Payload::Keep)?;
     Ok(Finished::Dead)
 }
 
-/// Stores the result, and the callback if somebody waits for one.
-fn settle(tx: &mut Tx<'_>, run_id: &str, mut job: Row, ending: &Ending) -> Result<(), StoreError> {
+/// Stores the result, and the callback if somebody waits for one. `job` is its callback_url and replays.
+pub(super) fn settle(
+    tx: &mut Tx<'_>,
+    run_id: &str,
+    mut job: Row,
+    ending: &Ending,
+    payload: Payload,
+) -> Result<(), StoreError> {
     let (callback_url, replays) = (job.opt_text()?, job.int()?);
-    runs::end(tx, run_id, ending)?;
+    runs::end(tx, run_id, ending, payload)?;
     if let Some(url) = callback_url {
         outbox::put_callback(tx, run_id, replays, &url)?;
     }

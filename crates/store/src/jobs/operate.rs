@@ -1,14 +1,13 @@
 //! What operators do and see: cancel, replay, dead letters, figures.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::finish;
+use super::{CRASH, finish};
 use crate::{
     StoreError,
-    db::{Tx, values},
+    db::{Row, Tx, values},
     model::{Cancelled, DeadJob, JobKind, JobState, QueueStats, Replayed, RunStatus},
-    outbox,
-    runs::{self, Ending, list_limit},
+    runs::{Ending, Payload, list_limit},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,13 +25,9 @@ pub(super) fn cancel(tx: &mut Tx<'_>, run_id: &str) -> Result<Cancelled, StoreEr
 
 fn stop_queued(tx: &mut Tx<'_>, run_id: &str) -> Result<Cancelled, StoreError> {
     const SQL: &str = "DELETE FROM jobs WHERE id = $1 RETURNING callback_url, replays";
-    if let Some(mut row) = tx.one(SQL, values![run_id])? {
-        let (callback_url, replays) = (row.opt_text()?, row.int()?);
+    if let Some(job) = tx.one(SQL, values![run_id])? {
         let ending = Ending::without_result(RunStatus::Stopped, finish::STOPPED, None, tx.now());
-        runs::end(tx, run_id, &ending)?;
-        if let Some(url) = callback_url {
-            outbox::put_callback(tx, run_id, replays, &url)?;
-        }
+        finish::settle(tx, run_id, job, &ending, Payload::Drop)?;
     }
     Ok(Cancelled::Stopped)
 }
@@ -60,30 +55,28 @@ pub(super) fn dead(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<DeadJob>, StoreErr
     const SQL: &str = "SELECT id, app_id, kind, attempt, failures, crashes, last_class, last_error, submitted_at, \
          died_at FROM jobs WHERE due_at IS NULL AND state = 'dead' ORDER BY died_at DESC, id LIMIT $1";
     let rows = tx.query(SQL, values![list_limit(limit)])?;
-    rows.into_iter()
-        .map(|mut row| {
-            let mut dead = DeadJob {
-                id: row.text()?,
-                app_id: row.text()?,
-                kind: row.word("kind", JobKind::parse)?,
-                attempt: row.int()?,
-                failures: row.json()?,
-                class: String::new(),
-                error: String::new(),
-                submitted_at: mainstay_base::Micros(0),
-                died_at: mainstay_base::Micros(0),
-            };
-            let crashes = row.int()?;
-            if crashes > 0 {
-                dead.failures.insert(super::CRASH.to_owned(), crashes);
-            }
-            dead.class = row.opt_text()?.unwrap_or_default();
-            dead.error = row.opt_text()?.unwrap_or_default();
-            dead.submitted_at = row.micros()?;
-            dead.died_at = row.micros()?;
-            Ok(dead)
-        })
-        .collect()
+    rows.into_iter().map(dead_job).collect()
+}
+
+fn dead_job(mut row: Row) -> Result<DeadJob, StoreError> {
+    let (id, app_id, kind) = (row.text()?, row.text()?, row.word("kind", JobKind::parse)?);
+    let attempt = row.int()?;
+    let mut failures: BTreeMap<String, i64> = row.json()?;
+    let crashes = row.int()?;
+    if crashes > 0 {
+        failures.insert(CRASH.to_owned(), crashes);
+    }
+    Ok(DeadJob {
+        id,
+        app_id,
+        kind,
+        attempt,
+        failures,
+        class: row.opt_text()?.unwrap_or_default(),
+        error: row.opt_text()?.unwrap_or_default(),
+        submitted_at: row.micros()?,
+        died_at: row.micros()?,
+    })
 }
 
 pub(super) fn stats(tx: &mut Tx<'_>) -> Result<QueueStats, StoreError> {

@@ -23,8 +23,8 @@ impl Prepared {
 
 pub(super) fn submit(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<Submitted, StoreError> {
     const SQL: &str = "INSERT INTO jobs (id, app_id, kind, upstream, state, due_at, epoch, attempt, crashes, failures, \
-         repeatable, started_upstream, cancel_requested, replays, submitted_at, callback_url, payload) \
-         VALUES ($1,$2,$3,$4,'queued',$5,0,0,0,'{}',$6,0,0,0,$5,$7,$8)";
+         repeatable, started_upstream, cancel_requested, replays, submitted_at, callback_url) \
+         VALUES ($1,$2,$3,$4,'queued',$5,0,0,0,'{}',$6,0,0,0,$5,$7)";
     let Prepared { job, inputs, payload } = prepared;
     if let Some(idempotency) = &job.idempotency
         && let Some(known) = known(tx, idempotency, &job.run.id)?
@@ -32,7 +32,7 @@ pub(super) fn submit(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<Submitted, 
         return Ok(known);
     }
     let run = &job.run;
-    runs::insert(tx, run, inputs, RunStatus::Queued)?;
+    runs::insert(tx, run, inputs, Some(payload), RunStatus::Queued)?;
     let values = values![
         &run.id,
         &run.app_id,
@@ -40,8 +40,7 @@ pub(super) fn submit(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<Submitted, 
         run.upstream.as_deref(),
         tx.now(),
         job.repeatable,
-        job.callback_url.as_deref(),
-        payload
+        job.callback_url.as_deref()
     ];
     tx.execute(SQL, values)?;
     Ok(Submitted::New)

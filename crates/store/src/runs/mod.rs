@@ -7,7 +7,7 @@ use mainstay_base::Micros;
 
 pub(crate) use self::{
     read::find,
-    write::{Ending, end, insert},
+    write::{Ending, Payload, end, insert},
 };
 use crate::{
     StoreError,
@@ -33,14 +33,14 @@ impl Runs {
     /// A run that is executed at once, by the process that inserts it. Durable runs go through `Jobs::submit`.
     pub async fn insert(&self, run: NewRun) -> Result<(), StoreError> {
         let inputs = run.inputs.to_string();
-        self.db.write(move |tx| insert(tx, &run, &inputs, RunStatus::Running)).await
+        self.db.write(move |tx| insert(tx, &run, &inputs, None, RunStatus::Running)).await
     }
 
     /// False when the run is not there or has ended before: the first result stays.
     pub async fn finish(&self, run_id: &str, result: RunResult) -> Result<bool, StoreError> {
         let run_id = run_id.to_owned();
         let ending = Ending::of(result)?;
-        self.db.write(move |tx| end(tx, &run_id, &ending)).await
+        self.db.write(move |tx| end(tx, &run_id, &ending, Payload::Drop)).await
     }
 
     pub async fn get(&self, id: &str) -> Result<Option<Run>, StoreError> {

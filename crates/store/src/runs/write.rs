@@ -12,12 +12,13 @@ pub(crate) fn insert(
     tx: &mut Tx<'_>,
     run: &NewRun,
     inputs: &str,
+    payload: Option<&str>,
     status: RunStatus,
 ) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO runs (id, app_id, app_name, mode, kind, upstream, version_id, version, status, \
          end_user_id, session_id, task_id, conversation_id, request_id, trace_id, created_at, started_at, inputs, \
-         total_tokens, total_steps, exceptions_count) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,0,0,0)";
+         payload, total_tokens, total_steps, exceptions_count) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,0,0,0)";
     let started_at = (status == RunStatus::Running).then_some(run.created_at);
     let values = values![
         &run.id,
@@ -37,7 +38,8 @@ pub(crate) fn insert(
         run.trace_id.as_deref(),
         run.created_at,
         started_at,
-        inputs
+        inputs,
+        payload
     ];
     tx.execute(SQL, values).map(drop)
 }
@@ -86,12 +88,25 @@ impl Ending {
     }
 }
 
+/// What becomes of the job's payload when its run ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// For a replay.
+    Keep,
+    Drop,
+}
+
 /// Stores a result, unless the run has one. Says whether it did.
-pub(crate) fn end(tx: &mut Tx<'_>, run_id: &str, ending: &Ending) -> Result<bool, StoreError> {
+pub(crate) fn end(
+    tx: &mut Tx<'_>,
+    run_id: &str,
+    ending: &Ending,
+    payload: Payload,
+) -> Result<bool, StoreError> {
     const SQL: &str = "UPDATE runs SET status = $2, error = $3, error_kind = $4, total_tokens = $5, \
          total_steps = $6, exceptions_count = $7, started_at = $8, finished_at = $9, elapsed_us = $10, \
-         upstream_run_id = COALESCE($11, upstream_run_id), usage = $12, outputs = $13, nodes = $14 \
-         WHERE id = $1 AND finished_at IS NULL";
+         upstream_run_id = COALESCE($11, upstream_run_id), usage = $12, outputs = $13, nodes = $14, \
+         payload = CASE WHEN $15 = 1 THEN payload ELSE NULL END WHERE id = $1 AND finished_at IS NULL";
     let Ending { result, outputs, usage, nodes } = ending;
     let values = values![
         run_id,
@@ -107,7 +122,8 @@ pub(crate) fn end(tx: &mut Tx<'_>, run_id: &str, ending: &Ending) -> Result<bool
         result.upstream_run_id.as_deref(),
         usage.as_deref(),
         outputs.as_deref(),
-        nodes.as_deref()
+        nodes.as_deref(),
+        payload == Payload::Keep
     ];
     if tx.execute(SQL, values)? == 0 {
         return Ok(false);
