@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Response, StatusCode, header};
-use mainstay_base::{AppMode, TraceParent, id, snapshot::{AppRoute, Target}};
+use mainstay_base::{
+    AppMode, TraceParent, id,
+    snapshot::{AppRoute, Target},
+};
 use mainstay_console::{ImportError, ImportFile, ImportProblem, Imported};
 use mainstay_control::{
     CallbackBody, EngineProbe,
@@ -38,14 +41,17 @@ pub(crate) struct EmbeddedPort {
 
 impl Embedded for EmbeddedPort {
     fn call(&self, call: EmbeddedCall) -> mainstay_gateway::BoxFuture<'static, Response<Body>> {
-        let (standby, store, standbys) = (self.standby.clone(), self.store.clone(), Arc::clone(&self.standbys));
+        let (standby, store, standbys) =
+            (self.standby.clone(), self.store.clone(), Arc::clone(&self.standbys));
         let EmbeddedCall { route, method, path, query, headers, body, request_id, trace } = call;
         Box::pin(async move {
             let app_id = match standbys.get(&route.app_id) {
                 None => route.app_id.clone(),
                 Some((name, mode)) => match store.apps().get_by_name(name, Some(*mode)).await {
                     Ok(Some(app)) => app.id,
-                    Ok(None) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "standby_missing", NO_STANDBY),
+                    Ok(None) => {
+                        return refusal(StatusCode::SERVICE_UNAVAILABLE, "standby_missing", NO_STANDBY);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "the standby app {name} cannot be looked up");
                         return refusal(StatusCode::SERVICE_UNAVAILABLE, "standby_unavailable", NO_STANDBY);
@@ -69,10 +75,21 @@ pub(crate) struct DurablePort {
 
 impl Durable for DurablePort {
     fn submit(&self, submission: Submission) -> mainstay_gateway::BoxFuture<'static, Response<Body>> {
-        let Submission { route, endpoint, body, body_hash, idempotency_key, callback_url, key: _, request_id, trace } =
-            submission;
+        let Submission {
+            route,
+            endpoint,
+            body,
+            body_hash,
+            idempotency_key,
+            callback_url,
+            key: _,
+            request_id,
+            trace,
+        } = submission;
         if callback_url.is_some() && !self.signs_callbacks {
-            return Box::pin(async { refusal(StatusCode::BAD_REQUEST, "callbacks_not_configured", UNSIGNED) });
+            return Box::pin(async {
+                refusal(StatusCode::BAD_REQUEST, "callbacks_not_configured", UNSIGNED)
+            });
         }
         let target = self.target(&route);
         let endpoint = match endpoint {
@@ -146,7 +163,9 @@ impl Handler for JobPort {
             match standby.execute(&job, stop).await {
                 Finish::Done(result) => JobOutcome::Done(result),
                 Finish::Cancelled(result) => JobOutcome::Stopped(result),
-                decided @ (Finish::Retry { .. } | Finish::Dead { .. } | Finish::Release) => JobOutcome::Decided(decided),
+                decided @ (Finish::Retry { .. } | Finish::Dead { .. } | Finish::Release) => {
+                    JobOutcome::Decided(decided)
+                }
             }
         })
     }
@@ -177,7 +196,8 @@ impl mainstay_console::Apps for AppsPort {
     fn import(&self, files: Vec<ImportFile>) -> BoxFuture<'static, Result<Vec<Imported>, ImportError>> {
         let (standby, publisher) = (self.standby.clone(), Arc::clone(&self.publisher));
         Box::pin(async move {
-            let files = files.into_iter().map(|file| apps::AppFile { path: file.name, text: file.content }).collect();
+            let files =
+                files.into_iter().map(|file| apps::AppFile { path: file.name, text: file.content }).collect();
             let imported = standby.import(files).await.map_err(refused)?;
             if let Err(error) = publisher.refresh().await {
                 tracing::warn!(%error, "apps were imported; their routes follow with the next publication");

@@ -45,5 +45,6 @@ async fn readyz(State(insight): State<Arc<Insight>>) -> Response {
 
 async fn metrics(State(insight): State<Arc<Insight>>) -> Response {
     let text = insight.metrics().await;
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        .into_response()
 }

@@ -13,7 +13,8 @@ use prometheus_client::{
 };
 
 /// From an answer of the embedded engine to a run at Dify's own limit.
-const SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1200.0];
+const SECONDS: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1200.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -109,13 +110,25 @@ impl Metrics {
         };
         let registry = &mut inner.registry;
         registry.register("requests", "Requests by path, outcome and whose doing", inner.requests.clone());
-        registry.register("request_seconds", "From the first byte in to the last byte out", inner.seconds.clone());
-        registry.register("first_byte_seconds", "From the first byte in to the first byte out", inner.first_byte.clone());
+        registry.register(
+            "request_seconds",
+            "From the first byte in to the last byte out",
+            inner.seconds.clone(),
+        );
+        registry.register(
+            "first_byte_seconds",
+            "From the first byte in to the first byte out",
+            inner.first_byte.clone(),
+        );
         registry.register("attempts", "Tries of upstreams and providers", inner.attempts.clone());
         registry.register("tokens", "Tokens that answers reported", inner.tokens.clone());
         registry.register("requests_in_flight", "Admitted and not ended", inner.in_flight.clone());
         registry.register("records_lost", "Records that found no room", inner.records_lost.clone());
-        registry.register("records_unstored", "Records that the store did not take", inner.records_unstored.clone());
+        registry.register(
+            "records_unstored",
+            "Records that the store did not take",
+            inner.records_unstored.clone(),
+        );
         registry.register("snapshot_generation", "The snapshot that is routed by", inner.generation.clone());
         registry.register("jobs", "Queued runs by state", inner.jobs.clone());
         registry.register(
@@ -124,8 +137,16 @@ impl Metrics {
             inner.oldest_queued_seconds.clone(),
         );
         registry.register("workers", "Worker processes of this host by state", inner.workers.clone());
-        registry.register("worker_restarts", "Worker processes started in place of others", inner.worker_restarts.clone());
-        registry.register("component_up", "1 when the component is ok, else 0; why is told at /health", inner.health.clone());
+        registry.register(
+            "worker_restarts",
+            "Worker processes started in place of others",
+            inner.worker_restarts.clone(),
+        );
+        registry.register(
+            "component_up",
+            "1 when the component is ok, else 0; why is told at /health",
+            inner.health.clone(),
+        );
         Metrics { inner: Arc::new(inner) }
     }
 

@@ -54,7 +54,8 @@ impl Publisher {
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let mut made_from = self.made_from.lock().await;
         let overrides = Overrides::read(&self.store).await?;
-        let versions = Versions { apps: self.store.apps().generation().await?, overrides: overrides.revision };
+        let versions =
+            Versions { apps: self.store.apps().generation().await?, overrides: overrides.revision };
         if *made_from == Some(versions) {
             return Ok(());
         }

@@ -153,7 +153,9 @@ impl Remote {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Failure::usage(thing, cause, "give the admin token by --token or MAINSTAY_TOKEN")
             }
-            StatusCode::SERVICE_UNAVAILABLE => Failure::unreachable(thing, cause, next("see mainstay health")),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                Failure::unreachable(thing, cause, next("see mainstay health"))
+            }
             _ => Failure::problem(thing, cause, next("")),
         })
     }

@@ -20,7 +20,12 @@ pub(crate) struct Published {
 }
 
 /// `engine_key` lets the embedded engine's LLM nodes through the model listener.
-pub(crate) fn snapshot(config: &Config, published: &Published, engine_key: &Secret, generation: u64) -> Snapshot {
+pub(crate) fn snapshot(
+    config: &Config,
+    published: &Published,
+    engine_key: &Secret,
+    generation: u64,
+) -> Snapshot {
     Snapshot {
         generation,
         app: app_routes(config, published),
@@ -66,7 +71,8 @@ fn imported(app: &App, embedded: &Arc<Upstream>) -> Arc<AppRoute> {
 
 /// An app of a real Dify, with its standby behind it when that one is imported.
 fn declared(app: &config::App, embedded: Option<&Arc<Upstream>>, imported: &[App]) -> Arc<AppRoute> {
-    let is_standby = |found: &App| app.standby.as_deref() == Some(found.name.as_str()) && found.mode == app.mode;
+    let is_standby =
+        |found: &App| app.standby.as_deref() == Some(found.name.as_str()) && found.mode == app.mode;
     let standby = embedded.filter(|_| imported.iter().any(is_standby));
     let mut candidates = vec![Arc::clone(&app.upstream)];
     candidates.extend(standby.cloned());
@@ -88,7 +94,10 @@ pub(crate) fn declared_id(name: &str) -> String {
 }
 
 fn model_routes(config: &Config, drained: &[String], engine_key: &Secret) -> ModelRoutes {
-    let target = |(provider, model): &(Arc<_>, String)| ModelTarget { provider: Arc::clone(provider), model: model.clone() };
+    let target = |(provider, model): &(Arc<_>, String)| ModelTarget {
+        provider: Arc::clone(provider),
+        model: model.clone(),
+    };
     let models = config
         .model
         .routes
@@ -100,7 +109,12 @@ fn model_routes(config: &Config, drained: &[String], engine_key: &Secret) -> Mod
     for key in &config.model.keys {
         keys.insert(KeyHash::of(key.key.expose()), Arc::new(ModelKey { name: key.name.clone() }));
     }
-    ModelRoutes { models, other_models_to: config.model.other_models_to.clone(), keys, drained: drained.to_vec() }
+    ModelRoutes {
+        models,
+        other_models_to: config.model.other_models_to.clone(),
+        keys,
+        drained: drained.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -165,8 +179,11 @@ targets = ["two/tiny"]
         assert_eq!(names(&before.app.keys[&key]), ["dify"]);
         let standby = app("support-standby");
         let own_key = KeyHash::of("app-own");
-        let published =
-            Published { keys: vec![(own_key, standby.id.clone())], apps: vec![standby.clone()], drained: Vec::new() };
+        let published = Published {
+            keys: vec![(own_key, standby.id.clone())],
+            apps: vec![standby.clone()],
+            drained: Vec::new(),
+        };
         let after = snapshot(&config, &published, &engine_key, 2);
         assert_eq!(names(&after.app.keys[&key]), ["dify", "embedded"]);
         assert_eq!(after.app.keys[&key].app_id, before.app.keys[&key].app_id, "its id stays");

@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use mainstay_base::{Clock, Micros, Secret, id, snapshot::Target};
-use mainstay_control::{Control, Facade, Observer, Peers, ProbeKind, ProviderPeer, Report, State, UpstreamPeer};
+use mainstay_control::{
+    Control, Facade, Observer, Peers, ProbeKind, ProviderPeer, Report, State, UpstreamPeer,
+};
 use mainstay_gateway::{Gateway, ListenLimits, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
 use mainstay_standby::Standby;
@@ -74,7 +76,11 @@ struct Bound {
 }
 
 impl Service {
-    pub(crate) async fn start(config: Config, role: Role, admin_token: Option<Secret>) -> Result<Service, Failure> {
+    pub(crate) async fn start(
+        config: Config,
+        role: Role,
+        admin_token: Option<Secret>,
+    ) -> Result<Service, Failure> {
         let config = Arc::new(config);
         let clock = Clock::System;
         let bound = bind(&config, role).await?;
@@ -82,19 +88,24 @@ impl Service {
         let store = open_store(&config, &clock).await?;
         let client = Client::new(ClientOptions::default())
             .map_err(|error| Failure::problem("cannot set up an HTTP client", chain(&error), ""))?;
-        let engine_key = config.engine.model_key.clone().unwrap_or_else(|| Secret::new(format!("mk-{}", id::new())));
+        let engine_key =
+            config.engine.model_key.clone().unwrap_or_else(|| Secret::new(format!("mk-{}", id::new())));
         let publisher = Arc::new(Publisher::new(Arc::clone(&config), store.clone(), engine_key.clone()));
-        publisher
-            .refresh()
-            .await
-            .map_err(|error| Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate"))?;
+        publisher.refresh().await.map_err(|error| {
+            Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate")
+        })?;
         let orders = orders(&config, &engine_key, model);
         let (engine, standby) = embedded::build(&orders, &store, &client, &clock);
 
         let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
         let (tasks, worker_tasks) = (TaskTracker::new(), TaskTracker::new());
         let supervisor = (matches!(role, Role::All | Role::Worker) && config.workers.count > 0).then(|| {
-            let spec = supervisor::Spec { orders, store: store.clone(), clock: clock.clone(), grace: config.workers.grace };
+            let spec = supervisor::Spec {
+                orders,
+                store: store.clone(),
+                clock: clock.clone(),
+                grace: config.workers.grace,
+            };
             Supervisor::start(config.workers.count, &spec, &worker_tasks, &stop_workers)
         });
         let observer = Observer::default();
@@ -132,7 +143,10 @@ impl Service {
             let started = Gateway::new(mainstay_gateway::Ports {
                 snapshot: publisher.snapshot(),
                 client: client.clone(),
-                embedded: config.engine.enabled.then(|| Arc::new(embedded_port(&config, &store, &standby)) as Arc<_>),
+                embedded: config
+                    .engine
+                    .enabled
+                    .then(|| Arc::new(embedded_port(&config, &store, &standby)) as Arc<_>),
                 durable: Some(Arc::new(durable(&config, &standby)) as Arc<_>),
                 records: sender,
                 clock: clock.clone(),
@@ -143,7 +157,8 @@ impl Service {
         }
         tasks.spawn(Arc::clone(&publisher).run(stop.clone()));
 
-        let token = admin_token.unwrap_or_else(|| Secret::new(format!("mt-{}{}", id::new(), id::new()).replace('-', "")));
+        let token = admin_token
+            .unwrap_or_else(|| Secret::new(format!("mt-{}{}", id::new(), id::new()).replace('-', "")));
         let insight = Arc::new(Insight {
             store: store.clone(),
             facade: facade.clone(),
@@ -157,7 +172,8 @@ impl Service {
         });
         let mut router = health_routes::router(insight);
         if let Some(facade) = &facade {
-            router = router.merge(console(&config, &store, facade, &standby, &publisher, &token, &clock, &stop));
+            router =
+                router.merge(console(&config, &store, facade, &standby, &publisher, &token, &clock, &stop));
         }
         serve_admin(bound.admin, router, &config, &tasks, &stop);
         Ok(Service {
@@ -224,7 +240,9 @@ async fn listen(name: &str, address: SocketAddr) -> Result<TcpListener, Failure>
         Failure::unreachable(
             format!("cannot listen on {address} for {name}"),
             error,
-            format!("free the port, or choose another with listeners.{name} or --{name} (port 0 takes a free one)"),
+            format!(
+                "free the port, or choose another with listeners.{name} or --{name} (port 0 takes a free one)"
+            ),
         )
     })
 }
@@ -240,7 +258,11 @@ fn optional(listener: &Option<TcpListener>) -> Result<Option<SocketAddr>, Failur
 pub(crate) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Failure> {
     let options = Options { url: config.store_url.clone(), clock: clock.clone() };
     Store::open(options).await.map_err(|error| {
-        Failure::unreachable("cannot open the store", chain(&error), "run mainstay migrate, or check store.url")
+        Failure::unreachable(
+            "cannot open the store",
+            chain(&error),
+            "run mainstay migrate, or check store.url",
+        )
     })
 }
 
@@ -248,7 +270,9 @@ fn orders(config: &Config, engine_key: &Secret, model: Option<SocketAddr>) -> Or
     let own = model.map(|address| format!("http://{address}/v1"));
     let fallback = || format!("http://{}/v1", config.listeners.model);
     let upstream = |upstream: &Arc<mainstay_base::snapshot::Upstream>| match &upstream.target {
-        Target::Http { base_url } => Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts)),
+        Target::Http { base_url } => {
+            Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts))
+        }
         Target::Embedded => None,
     };
     let upstream_app =
@@ -288,7 +312,12 @@ fn embedded_port(config: &Config, store: &Store, standby: &Standby) -> EmbeddedP
 fn durable(config: &Config, standby: &Standby) -> DurablePort {
     DurablePort {
         standby: standby.clone(),
-        idempotent_apps: config.apps.iter().filter(|app| app.idempotent).map(|app| app.name.clone()).collect(),
+        idempotent_apps: config
+            .apps
+            .iter()
+            .filter(|app| app.idempotent)
+            .map(|app| app.name.clone())
+            .collect(),
         signs_callbacks: config.callbacks.secret.is_some(),
     }
 }
@@ -340,15 +369,23 @@ fn serve_gateway(
 }
 
 /// The admin listener has the data plane's own guards against slow and many callers.
-fn serve_admin(listener: TcpListener, router: Router, config: &Config, tasks: &TaskTracker, stop: &CancellationToken) {
+fn serve_admin(
+    listener: TcpListener,
+    router: Router,
+    config: &Config,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
     let handler = move |request: Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {
-            let answer: Response<axum::body::Body> =
-                router.oneshot(request.map(axum::body::Body::new)).map(|answer| match answer {
+            let answer: Response<axum::body::Body> = router
+                .oneshot(request.map(axum::body::Body::new))
+                .map(|answer| match answer {
                     Ok(answer) => answer,
                     Err(never) => match never {},
-                }).await;
+                })
+                .await;
             answer.map(|body| -> Body { body.map_err(BodyError::other).boxed_unsync() })
         }
     };
@@ -366,7 +403,8 @@ fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure
             min_severity: Severity::Info,
         });
     }
-    options.callback_key = config.callbacks.secret.as_ref().map(|secret| key("callbacks", secret)).transpose()?;
+    options.callback_key =
+        config.callbacks.secret.as_ref().map(|secret| key("callbacks", secret)).transpose()?;
     options.callback_rule = config.callbacks.reach.rule();
     options.retention.runs = config.retention.runs;
     options.retention.records = config.retention.records;
@@ -374,8 +412,9 @@ fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure
 }
 
 fn key(what: &str, secret: &Secret) -> Result<webhook::Key, Failure> {
-    webhook::Key::parse(secret.expose())
-        .map_err(|error| Failure::usage(format!("cannot sign webhooks of {what}"), error, "see mainstay check"))
+    webhook::Key::parse(secret.expose()).map_err(|error| {
+        Failure::usage(format!("cannot sign webhooks of {what}"), error, "see mainstay check")
+    })
 }
 
 /// Who is called, as health and runbooks see them.
@@ -468,7 +507,8 @@ impl Insight {
         let mut report = Report::unknown(self.clock.now());
         report.state = State::Ok;
         report.since = self.started_at;
-        report.reason = "this process serves; components are judged by the processes that run control".to_owned();
+        report.reason =
+            "this process serves; components are judged by the processes that run control".to_owned();
         Arc::new(report)
     }
 

@@ -68,7 +68,12 @@ pub(crate) struct Spec {
 }
 
 impl Supervisor {
-    pub(crate) fn start(count: u32, spec: &Spec, tasks: &TaskTracker, stop: &CancellationToken) -> Supervisor {
+    pub(crate) fn start(
+        count: u32,
+        spec: &Spec,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Supervisor {
         let mut slots = Vec::new();
         for number in 0..count {
             let view = Arc::new(Mutex::new(Slot {
@@ -79,7 +84,8 @@ impl Supervisor {
                 restarts: 0,
             }));
             let (asks, asked) = mpsc::channel(MAX_ASKED);
-            let keeper = Keeper { number, view: Arc::clone(&view), asked, spec: spec.clone(), stop: stop.clone() };
+            let keeper =
+                Keeper { number, view: Arc::clone(&view), asked, spec: spec.clone(), stop: stop.clone() };
             tasks.spawn(keeper.run());
             slots.push(Handle { view, asks });
         }
@@ -93,12 +99,17 @@ impl mainstay_control::Supervisor for Supervisor {
     }
 
     fn restart(&self, slot: u32, reason: String) -> BoxFuture<'static, Result<Restarted, String>> {
-        let asks = self.slots.iter().find(|handle| handle.view.lock().slot == slot).map(|handle| handle.asks.clone());
+        let asks = self
+            .slots
+            .iter()
+            .find(|handle| handle.view.lock().slot == slot)
+            .map(|handle| handle.asks.clone());
         Box::pin(async move {
             let asks = asks.ok_or_else(|| format!("there is no worker {slot}"))?;
             let (answer, answered) = oneshot::channel();
             let ask = Ask { reason, answer };
-            asks.try_send(ask).map_err(|_| format!("worker {slot} is being restarted or the instance is ending"))?;
+            asks.try_send(ask)
+                .map_err(|_| format!("worker {slot} is being restarted or the instance is ending"))?;
             answered.await.unwrap_or_else(|_| Err("the instance is ending".to_owned()))
         })
     }
@@ -193,7 +204,10 @@ impl Keeper {
         self.ended("ended by the supervisor".to_owned());
         match self.spec.store.jobs().release_owner(&worker_id).await {
             Ok(0) => {}
-            Ok(count) => info!(worker.slot = self.number, "{count} runs of worker {} go back to the queue", self.number),
+            Ok(count) => info!(
+                worker.slot = self.number,
+                "{count} runs of worker {} go back to the queue", self.number
+            ),
             // The leases run out by themselves.
             Err(error) => warn!(%error, "cannot release the leases of worker {}", self.number),
         }
@@ -206,7 +220,8 @@ impl Keeper {
     async fn spawn(&self) -> Result<Process, String> {
         let worker_id = id::new();
         let orders = Orders { slot: self.number, worker_id: worker_id.clone(), ..self.spec.orders.clone() };
-        let executable = std::env::current_exe().map_err(|error| format!("own executable not found: {error}"))?;
+        let executable =
+            std::env::current_exe().map_err(|error| format!("own executable not found: {error}"))?;
         let mut child = Command::new(executable)
             .arg("worker")
             .stdin(Stdio::piped())

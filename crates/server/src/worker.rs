@@ -46,7 +46,10 @@ async fn read_orders(stdin: &mut BufReader<Stdin>) -> Result<Orders, Failure> {
     let next = "workers are started by mainstay serve and mainstay demo, not by hand";
     let mut line = String::new();
     let read = stdin.take(MAX_ORDERS_BYTES).read_line(&mut line).await;
-    match read.map_err(|error| error.to_string()).and_then(|_| Orders::parse(&line).map_err(|error| error.to_string())) {
+    match read
+        .map_err(|error| error.to_string())
+        .and_then(|_| Orders::parse(&line).map_err(|error| error.to_string()))
+    {
         Ok(orders) => Ok(orders),
         Err(cause) => Err(Failure::usage("the worker got no orders on its standard input", cause, next)),
     }

@@ -52,7 +52,11 @@ async fn app_id(remote: &Remote, app: &str) -> Result<String, Failure> {
     let named: Vec<&Value> = items(&answer, "apps").iter().filter(|found| found["name"] == app).collect();
     match named[..] {
         [found] => Ok(cell(found, "/id")),
-        [] => Err(Failure::problem(format!("there is no app {app}"), "no app has this name", "see mainstay apps list")),
+        [] => Err(Failure::problem(
+            format!("there is no app {app}"),
+            "no app has this name",
+            "see mainstay apps list",
+        )),
         _ => Err(Failure::problem(
             format!("{app} is not one app"),
             format!("{} apps have this name", named.len()),
@@ -66,8 +70,7 @@ async fn import(paths: &[PathBuf], read: &Read) -> Result<Exit, Failure> {
     for path in paths {
         files.push(json!({"name": path.display().to_string(), "content": read_file(path)?}));
     }
-    let answer =
-        Remote::find(read)?.send(Method::POST, "/api/apps", Some(json!({"files": files}))).await?;
+    let answer = Remote::find(read)?.send(Method::POST, "/api/apps", Some(json!({"files": files}))).await?;
     let body = answer.json();
     if answer.status.is_success() {
         return Ok(print(read.json, &body, imported));

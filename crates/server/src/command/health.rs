@@ -38,7 +38,12 @@ async fn report(remote: &Remote) -> Result<Value, Failure> {
 }
 
 fn print(report: &Value) {
-    output::line(format!("health: {} since {} ({})", cell(report, "/state"), cell(report, "/since"), cell(report, "/reason")));
+    output::line(format!(
+        "health: {} since {} ({})",
+        cell(report, "/state"),
+        cell(report, "/since"),
+        cell(report, "/reason")
+    ));
     output::line("");
     let mut table = Table::new(&["component", "state", "since", "reason"]);
     for component in items(report, "components") {

@@ -40,7 +40,11 @@ pub(super) async fn migrate(file: &ConfigFile) -> Result<Exit, Failure> {
     let options = Options { url: config.store_url.clone(), clock: Clock::System };
     let migrated = Store::migrate(&options).await;
     let (before, after) = migrated.map_err(|error| {
-        Failure::unreachable("cannot bring the store up to date", chain(&error), "check store.url and its permissions")
+        Failure::unreachable(
+            "cannot bring the store up to date",
+            chain(&error),
+            "check store.url and its permissions",
+        )
     })?;
     match before == after {
         true => output::line(format!("the store is up to date (schema {after})")),

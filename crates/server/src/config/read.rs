@@ -15,8 +15,8 @@ use mainstay_net::Allowed;
 use mainstay_wire::webhook;
 
 use super::{
-    AdminToken, App, Callbacks, Config, Engine, Limits, Listeners, Log, Model, Reach, Receiver, Records, Retention,
-    Route, VirtualKey, Workers,
+    AdminToken, App, Callbacks, Config, Engine, Limits, Listeners, Log, Model, Reach, Receiver, Records,
+    Retention, Route, VirtualKey, Workers,
     reader::Reader,
     secrets::{self, Follow},
 };

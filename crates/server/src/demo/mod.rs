@@ -100,9 +100,9 @@ async fn set(
         .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
     let config = configuration(demo, folder, &primary, &reserve, &receiver, callback_secret)?;
     let options = Options { url: config.store_url.clone(), clock: Clock::System };
-    Store::migrate(&options)
-        .await
-        .map_err(|error| Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir"))?;
+    Store::migrate(&options).await.map_err(|error| {
+        Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir")
+    })?;
     let service = Service::start(config, Role::All, Some(keys.admin_token())).await?;
     sample::import(&service.standby, &service.store, keys)
         .await
@@ -145,7 +145,8 @@ fn configuration(
         })
     };
     config.providers = vec![provider("primary", primary), provider("reserve", reserve)];
-    let targets = config.providers.iter().map(|provider| (Arc::clone(provider), provider::MODEL.to_owned())).collect();
+    let targets =
+        config.providers.iter().map(|provider| (Arc::clone(provider), provider::MODEL.to_owned())).collect();
     config.model.routes = vec![Route { model: provider::MODEL.to_owned(), targets }];
     config.callbacks.secret = Some(callback_secret);
     // The receiver is on the loopback interface, where callbacks may not go otherwise.
@@ -170,7 +171,8 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         },
         () = end.cancelled() => return Ok(()),
     }
-    let url = |address: Option<std::net::SocketAddr>| address.map(|a| format!("http://{a}")).unwrap_or_default();
+    let url =
+        |address: Option<std::net::SocketAddr>| address.map(|a| format!("http://{a}")).unwrap_or_default();
     crate::output::line(format!(
         "mainstay ready admin={} app={} model={} token={} app_key={}",
         service.admin_url(),
@@ -180,9 +182,18 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         keys.quote,
     ));
     note(format!("console   {}/login  (log in with the token above)", service.admin_url()));
-    note(format!("apps      {} (app_key above), {} key {}, {} key {}", sample::QUOTE, sample::TRIAGE, keys.triage, sample::HELP, keys.help));
+    note(format!(
+        "apps      {} (app_key above), {} key {}, {} key {}",
+        sample::QUOTE,
+        sample::TRIAGE,
+        keys.triage,
+        sample::HELP,
+        keys.help
+    ));
     note(format!("faults    POST {} and {}", stage.primary.faults_url, stage.reserve.faults_url));
-    note("commands  mainstay status, mainstay runs list, mainstay explain REQUEST_ID find this instance by themselves");
+    note(
+        "commands  mainstay status, mainstay runs list, mainstay explain REQUEST_ID find this instance by themselves",
+    );
     Ok(())
 }
 
@@ -209,9 +220,15 @@ struct Folder {
 impl Folder {
     fn of(named: Option<PathBuf>) -> Result<Folder, Failure> {
         let temporary = named.is_none();
-        let path = named.unwrap_or_else(|| std::env::temp_dir().join(format!("mainstay-demo-{}", mainstay_base::id::new())));
+        let path = named.unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("mainstay-demo-{}", mainstay_base::id::new()))
+        });
         make_private(&path).map_err(|error| {
-            Failure::usage(format!("cannot use {} for data", path.display()), error, "choose another --data-dir")
+            Failure::usage(
+                format!("cannot use {} for data", path.display()),
+                error,
+                "choose another --data-dir",
+            )
         })?;
         Ok(Folder { path, temporary })
     }

@@ -36,7 +36,8 @@ impl Keys {
         use anyhow::Context;
         let path = folder.join("demo-keys.json");
         if let Ok(text) = std::fs::read(&path) {
-            return serde_json::from_slice(&text).with_context(|| format!("{} is not readable", path.display()));
+            return serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not readable", path.display()));
         }
         let keys = Keys {
             admin_token: random("mt-"),
@@ -94,7 +95,8 @@ mod tests {
     #[test]
     fn every_sample_app_is_one_that_the_engine_runs() {
         for (name, mode, text) in FILES {
-            let app = mainstay_wire::dsl::parse(text).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            let app =
+                mainstay_wire::dsl::parse(text).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
             assert_eq!((app.name.as_str(), app.mode), (name, mode));
             if let Err(problems) = mainstay_engine::check(&app) {
                 panic!("{name}: {problems:?}");

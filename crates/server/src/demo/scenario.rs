@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mainstay_control::{State, Supervisor as _};
-use mainstay_store::model::{AlertFilter, AlertState, ExecutionFilter, TimelineFilter};
+use mainstay_store::model::{AlertFilter, AlertState, ExecutionFilter, RunFilter, RunStatus, TimelineFilter};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
@@ -18,7 +18,9 @@ const BOUND: Duration = Duration::from_secs(90);
 /// How often the world is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Runs queued right before a worker is hit, so that it holds some.
-const BURST: u64 = 24;
+const BURST: u64 = 32;
+/// Their model calls take this long, for the same reason.
+const BURST_DELAY_MS: u64 = 400;
 /// How long to wait for the worker to hold runs; without any the fault still shows.
 const HOLDING_WITHIN: Duration = Duration::from_secs(2);
 /// How long the detour must have served before the provider is mended.
@@ -58,7 +60,7 @@ pub(super) async fn run(name: Name, stage: &Stage) -> Exit {
             return Exit::Problem;
         }
     };
-    story.injected_at = Instant::now();
+    story.start_clock();
     let seen = follow(name, &component, stage, &mut story).await;
     conclude(name, &seen)
 }
@@ -82,22 +84,31 @@ async fn hit_worker(stage: &Stage, signal: Signal, how: &str) -> Result<String, 
     let raw = slot.pid.and_then(|pid| i32::try_from(pid).ok()).ok_or("the worker does not run")?;
     // Of a child that the supervisor has not waited for yet: the id is still its own.
     let pid = Pid::from_raw(raw).ok_or("the worker has no process id")?;
+    stage.primary.set(Fault::SlowFirstByte { delay_ms: BURST_DELAY_MS });
     stage.traffic.burst(BURST).await;
     let held = wait_until_holding(stage, i64::from(raw)).await;
-    kill_process(pid, signal).map_err(|error| error.to_string())?;
+    let hit = kill_process(pid, signal);
+    stage.primary.set(Fault::None);
+    hit.map_err(|error| error.to_string())?;
     note(format!("+0.0s  fault: worker {} (pid {raw}) is {how} with {held} runs in hand", slot.slot));
     Ok(format!("worker:{}", slot.slot))
 }
 
-async fn wait_until_holding(stage: &Stage, pid: i64) -> i64 {
+/// How many runs the worker executes, as soon as it executes any.
+async fn wait_until_holding(stage: &Stage, pid: i64) -> usize {
+    let store = &stage.service.store;
     let until = Instant::now() + HOLDING_WITHIN;
     while Instant::now() < until {
-        let workers = stage.service.store.workers().list().await.unwrap_or_default();
-        let held = workers.iter().find(|worker| worker.pid == pid).map_or(0, |worker| worker.jobs);
-        if held > 0 {
-            return held;
+        let workers = store.workers().list().await.unwrap_or_default();
+        let id = workers.into_iter().find(|worker| worker.pid == pid).map(|worker| worker.id);
+        let running = RunFilter { status: Some(RunStatus::Running), ..RunFilter::default() };
+        let runs = store.runs().list(running).await.unwrap_or_default();
+        let held =
+            runs.iter().filter_map(|run| run.job.as_ref()).filter(|job| id.is_some() && job.worker_id == id);
+        match held.count() {
+            0 => tokio::time::sleep(Duration::from_millis(5)).await,
+            held => return held,
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     0
 }
@@ -126,7 +137,7 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
     if seen.detected.is_none() && state.is_trouble() {
         seen.detected = Some(now);
         let reason = report.component(component).map(|found| found.reason.clone()).unwrap_or_default();
-        story.say(now, &format!("detected: {component} is {}: {reason}", state.as_str()));
+        story.say(now, &format!("=> DETECTED: {component} is {}: {reason}", state.as_str()));
     }
     let subject = Some(component.to_owned());
     let filter = AlertFilter { subject: subject.clone(), limit: 10, ..AlertFilter::default() };
@@ -134,15 +145,16 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
     let alert = alerts.iter().find(|alert| alert.opened_at >= story.began_at);
     if seen.alerted.is_none() && alert.is_some() {
         seen.alerted = Some(now);
-        story.say(now, "alerted");
+        story.say(now, "=> ALERTED");
     }
-    let filter = ExecutionFilter { subject, since: Some(story.began_at), limit: 10, ..ExecutionFilter::default() };
+    let filter =
+        ExecutionFilter { subject, since: Some(story.began_at), limit: 10, ..ExecutionFilter::default() };
     let executions = facade.executions(filter).await.unwrap_or_default();
     let acted = |state: &str| matches!(state, "verifying" | "holding" | "undoing" | "watching" | "healthy");
     let execution = executions.iter().find(|execution| acted(&execution.state));
     if seen.acted.is_none() && execution.is_some() {
         seen.acted = Some(now);
-        story.say(now, "acted");
+        story.say(now, "=> ACTED");
     }
     if name == Name::ProviderDown {
         mend(stage, story, seen, now);
@@ -151,7 +163,7 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
         && executions.iter().any(|execution| execution.state == "healthy");
     if seen.healthy.is_none() && over && report.state == State::Ok {
         seen.healthy = Some(now);
-        story.say(now, "healthy again");
+        story.say(now, "=> HEALTHY AGAIN");
         stage.traffic.burst(1).await;
     }
     if seen.healthy.is_some()
@@ -168,7 +180,10 @@ fn mend(stage: &Stage, story: &Story, seen: &mut Seen, now: Duration) {
         seen.mended = Some(now);
         stage.primary.set(Fault::None);
         let served = stage.reserve.completions();
-        story.say(now, &format!("the detour serves ({served} completions by reserve); primary is mended now"));
+        story.say(
+            now,
+            &format!("=> the detour serves ({served} completions by reserve); primary is mended now"),
+        );
     }
 }
 
@@ -225,6 +240,7 @@ fn seconds(at: Option<Duration>) -> String {
 /// Tells the timeline as it grows.
 struct Story {
     injected_at: Instant,
+    /// The same moment as events give it.
     began_at: mainstay_base::Micros,
     after: i64,
 }
@@ -240,8 +256,15 @@ impl Story {
         }
     }
 
+    /// From now on the fault is in.
+    fn start_clock(&mut self) {
+        self.injected_at = Instant::now();
+        self.began_at = mainstay_base::Clock::System.now();
+    }
+
     async fn tell(&mut self, stage: &Stage) {
-        let filter = TimelineFilter { after: Some(self.after), limit: EVENTS_AT_ONCE, ..TimelineFilter::default() };
+        let filter =
+            TimelineFilter { after: Some(self.after), limit: EVENTS_AT_ONCE, ..TimelineFilter::default() };
         for event in stage.service.store.timeline().list(filter).await.unwrap_or_default() {
             self.after = self.after.max(event.seq);
             let at = event.event.at.since(self.began_at);

@@ -230,7 +230,8 @@ fn quote(round: u64, mode: &str) -> Value {
 }
 
 fn triage(round: u64, mode: &str) -> Value {
-    let messages = ["My billing address is wrong.", "There is a bug in the export.", "Do you ship to Norway?"];
+    let messages =
+        ["My billing address is wrong.", "There is a bug in the export.", "Do you ship to Norway?"];
     let message = messages[usize::try_from(round % 3).unwrap_or(0)];
     json!({"inputs": {"message": message}, "response_mode": mode, "user": format!("demo-{}", round % 5)})
 }
@@ -247,7 +248,9 @@ fn chat(round: u64) -> Value {
 /// A run that failed is answered with 200, as Dify does.
 fn is_failed_run(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
-    ["\"status\": \"failed\"", "\"status\":\"failed\"", "\"event\":\"error\""].iter().any(|mark| text.contains(mark))
+    ["\"status\": \"failed\"", "\"status\":\"failed\"", "\"event\":\"error\""]
+        .iter()
+        .any(|mark| text.contains(mark))
 }
 
 fn run_id(body: &[u8]) -> Option<String> {

@@ -1,0 +1,8 @@
+//! The binary from outside: real processes, real ports, real signals.
+
+mod check;
+mod commands;
+mod demo;
+mod kill;
+mod scenario;
+mod support;
