@@ -19,7 +19,7 @@ const SQLITE_WRITERS: usize = 1;
 const SQLITE_READERS: usize = 4;
 const POSTGRES_WRITERS: usize = 4;
 const POSTGRES_READERS: usize = 3;
-/// Runs of one closure whose transaction is rolled back for a passing reason.
+/// Runs of a transaction that is rolled back for a passing reason.
 const MAX_RUNS: u32 = 5;
 /// The pause before the second run; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -86,37 +86,39 @@ impl Worker {
         true
     }
 
-    /// One transaction for all; if that fails, one for each, so that a bad closure spoils only itself.
+    /// One transaction for all; if one of them is at fault, one for each, so that it spoils only itself.
     fn run_all(&mut self, batch: &mut Vec<Box<dyn Work>>) {
-        if batch.len() > 1 {
-            let together = self
-                .connection
-                .transaction(self.mode, &mut |tx| batch.iter_mut().try_for_each(|work| work.run(tx)));
-            match together {
-                Ok(()) => return batch.drain(..).for_each(|work| work.reply(Ok(()))),
-                // Nobody knows whether the commit happened: running it again could do it twice.
-                Err(Failure { lost: true, again: false, error }) => {
-                    return batch.drain(..).for_each(|work| work.reply(Err(error.clone())));
+        match self.run(batch) {
+            Err(failure) if batch.len() > 1 && !failure.again && !failure.lost => {
+                for mut work in batch.drain(..) {
+                    let outcome = self.run(std::slice::from_mut(&mut work));
+                    work.reply(outcome.map_err(|failure| failure.error));
                 }
-                Err(_) => {}
             }
-        }
-        for mut work in batch.drain(..) {
-            let outcome = self.run_one(work.as_mut());
-            work.reply(outcome);
+            outcome => {
+                let outcome = outcome.map_err(|failure| failure.error);
+                batch.drain(..).for_each(|work| work.reply(outcome.clone()));
+            }
         }
     }
 
-    fn run_one(&mut self, work: &mut dyn Work) -> Result<(), StoreError> {
+    /// Runs closures in one transaction, again when it was rolled back for a reason that passes.
+    fn run(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Failure> {
         let mut pause = FIRST_PAUSE;
-        for _ in 1..MAX_RUNS {
-            match self.connection.transaction(self.mode, &mut |tx| work.run(tx)) {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.again => thread::sleep(pause),
-                Err(failure) => return Err(failure.error),
+        let mut runs = 1;
+        loop {
+            let outcome = self
+                .connection
+                .transaction(self.mode, &mut |tx| batch.iter_mut().try_for_each(|work| work.run(tx)));
+            match outcome {
+                Err(failure) if failure.again && runs < MAX_RUNS => {
+                    tracing::warn!(error = %failure.error, runs, "a transaction was rolled back and is run again");
+                    thread::sleep(pause);
+                }
+                outcome => return outcome,
             }
             pause *= 2;
+            runs += 1;
         }
-        self.connection.transaction(self.mode, &mut |tx| work.run(tx)).map_err(|failure| failure.error)
     }
 }

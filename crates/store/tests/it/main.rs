@@ -1,5 +1,7 @@
 //! The contract of the store, held on SQLite always and on PostgreSQL when `TEST_DATABASE_URL` names one.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
+
 mod apps;
 mod chats;
 mod fixture;

@@ -139,7 +139,7 @@ async fn an_alert_is_replaced_whole_and_leaves_the_open_ones_when_resolved() {
         alerts.upsert(first.clone()).await.unwrap();
         assert_eq!(alerts.get(&first.id).await.unwrap(), Some(first.clone()));
         let open = AlertFilter { open_only: true, ..AlertFilter::default() };
-        assert_eq!(alerts.list(open).await.unwrap(), [second.clone()]);
+        assert_eq!(alerts.list(open).await.unwrap(), std::slice::from_ref(&second));
         assert_eq!(alerts.list(AlertFilter::default()).await.unwrap(), [second, first]);
     })
     .await;
@@ -163,7 +163,7 @@ async fn an_ended_runbook_execution_is_not_changed_any_more() {
         assert!(runbooks.insert(running.clone()).await.unwrap());
         assert!(!runbooks.insert(running.clone()).await.unwrap());
         let open = ExecutionFilter { open_only: true, ..ExecutionFilter::default() };
-        assert_eq!(runbooks.list(open.clone()).await.unwrap(), [running.clone()]);
+        assert_eq!(runbooks.list(open.clone()).await.unwrap(), std::slice::from_ref(&running));
         let ended = Execution { ended: true, state: "succeeded".to_owned(), ..running.clone() };
         assert!(runbooks.update(ended.clone()).await.unwrap());
         assert!(!runbooks.update(running).await.unwrap());
