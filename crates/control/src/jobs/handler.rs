@@ -8,10 +8,12 @@ use std::sync::{
 use futures_util::future::BoxFuture;
 use mainstay_base::Kind;
 use mainstay_store::{
-    Store, StoreError,
+    StoreError,
     model::{Finish, Job, RunResult},
 };
 use tokio_util::sync::CancellationToken;
+
+use super::queue::Queue;
 
 /// Executes jobs. The loop never looks into a payload.
 pub trait Handler: Send + Sync + 'static {
@@ -48,7 +50,7 @@ pub enum Stop {
 /// What a running attempt can say and ask.
 #[derive(Clone)]
 pub struct Progress {
-    pub(super) store: Store,
+    pub(super) queue: Arc<dyn Queue>,
     pub(super) job_id: String,
     pub(super) epoch: i64,
     pub(super) stopped: Arc<StopCell>,
@@ -58,7 +60,9 @@ impl Progress {
     /// An upstream has started the run, so that it must not be started again unless it is repeatable. False when
     /// the lease is lost: stop.
     pub async fn started_upstream(&self, upstream_run_id: &str, task_id: &str) -> Result<bool, StoreError> {
-        self.store.jobs().mark_started(&self.job_id, self.epoch, upstream_run_id, task_id).await
+        self.queue
+            .mark_started(self.job_id.clone(), self.epoch, upstream_run_id.to_owned(), task_id.to_owned())
+            .await
     }
 
     /// Why `stop` was cancelled; `None` while it is not.

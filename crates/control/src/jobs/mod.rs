@@ -6,7 +6,12 @@
 mod fence;
 mod finish;
 mod handler;
+mod queue;
 mod retry;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod work;
 mod worker;
 
 pub use handler::{Handler, JobOutcome, Progress, Stop};
