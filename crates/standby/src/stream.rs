@@ -288,6 +288,75 @@ mod tests {
         assert_eq!(bytes, PING.repeat(2).as_bytes());
     }
 
+    fn execution(node_type: &'static str) -> Arc<NodeExecution> {
+        Arc::new(NodeExecution {
+            id: uuid::Uuid::nil(),
+            node_id: "n".into(),
+            node_type,
+            title: "N".into(),
+            index: 2,
+            predecessor_node_id: Some("start".into()),
+            iteration: None,
+            status: mainstay_engine::NodeStatus::Retry,
+            inputs: Arc::default(),
+            process_data: Arc::default(),
+            outputs: Arc::default(),
+            error: Some("boom".to_owned()),
+            error_type: None,
+            metadata: Fields::new(),
+            started_at: Micros(1_000_000),
+            finished_at: Micros(1_500_000),
+        })
+    }
+
+    /// The keys under `data`, in order.
+    fn keys(event: &Event) -> String {
+        let frame = frame(&envelope(), event).unwrap();
+        let data: Value = serde_json::from_str(frame.trim().strip_prefix("data: ").unwrap()).unwrap();
+        data["data"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn containers_and_retries_have_the_fields_of_difys_models() {
+        let node = NodeStarted {
+            id: uuid::Uuid::nil(),
+            node_id: "n".into(),
+            node_type: "iteration",
+            title: "N".into(),
+            index: 2,
+            predecessor_node_id: None,
+            iteration: None,
+            at: Micros(0),
+        };
+        let started = mainstay_engine::IterationStarted {
+            node: node.clone(),
+            inputs: Arc::default(),
+            metadata: Arc::new(serde_json::json!({"iterator_length": 3})),
+        };
+        assert!(frame(&envelope(), &Event::NodeStarted(node.clone())).is_none());
+        assert!(frame(&envelope(), &Event::NodeFinished(execution("iteration"))).is_none());
+        for (event, expected) in [
+            (
+                Event::IterationStarted(started),
+                "id node_id node_type title created_at extras metadata inputs inputs_truncated",
+            ),
+            (Event::IterationNext { node, index: 1 }, "id node_id node_type title index created_at extras"),
+            (
+                Event::IterationCompleted { execution: execution("iteration"), steps: 3 },
+                "id node_id node_type title outputs outputs_truncated created_at extras inputs inputs_truncated \
+                 status error elapsed_time total_tokens execution_metadata finished_at steps",
+            ),
+            (
+                Event::NodeRetry { execution: execution("llm"), retry_index: 1 },
+                "id node_id node_type title index predecessor_node_id inputs inputs_truncated process_data \
+                 process_data_truncated outputs outputs_truncated status error elapsed_time execution_metadata \
+                 created_at finished_at files iteration_id loop_id retry_index",
+            ),
+        ] {
+            assert_eq!(keys(&event), expected);
+        }
+    }
+
     #[test]
     fn the_end_is_not_told_before_it_is_stored() {
         let event = Event::WorkflowStarted { inputs: Arc::new(Fields::new()), at: Micros(0) };

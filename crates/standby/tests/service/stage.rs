@@ -20,7 +20,8 @@ pub(crate) const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 pub(crate) struct Stage {
     pub(crate) standby: Standby,
     pub(crate) store: Store,
-    pub(crate) model: HttpServer,
+    /// Answers as long as it is held.
+    _model: HttpServer,
     pub(crate) apps: HashMap<String, Imported>,
     _folder: tempfile::TempDir,
 }
@@ -77,7 +78,7 @@ impl Stage {
         let files = names.map(|name| AppFile { path: format!("{name}.yml"), text: dsl(name) });
         let imported = standby.import(files.into()).await.unwrap();
         let apps = names.map(str::to_owned).into_iter().zip(imported).collect();
-        Stage { standby, store, model, apps, _folder: folder }
+        Stage { standby, store, apps, _model: model, _folder: folder }
     }
 
     pub(crate) fn app_id(&self, name: &str) -> String {
