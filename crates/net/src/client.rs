@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -24,8 +24,11 @@ use crate::{
 
 /// Idle connections kept open for one peer; a burst beyond it opens and closes its own.
 const MAX_IDLE_PER_PEER: usize = 64;
-/// Shorter than the 75 s after which common servers (nginx, gunicorn behind it) close an idle connection.
+/// Shorter than what common servers grant an idle connection: nginx 75 s, providers minutes.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// The same for plain http, where the peer may be a Dify without its nginx: gunicorn closes after 2 s, and a run sent
+/// at that moment is lost without being known to be. A new connection costs less than that.
+const IDLE_PLAIN_CONNECTION: Duration = Duration::from_millis(1500);
 /// What one connection may buffer of an answer. Small, because ten thousand streams are relayed at a time.
 const MAX_CONNECTION_BUFFER: usize = 16 * 1024;
 const MAX_RESPONSE_HEADERS: usize = 128;
@@ -33,6 +36,13 @@ const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_GUARDED_POOLS: usize = 16;
 
 type Pool = legacy::Client<HttpsConnector<Connector>, Body>;
+
+/// The connections of one rule.
+#[derive(Clone)]
+struct Pools {
+    tls: Pool,
+    plain: Pool,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
@@ -56,8 +66,8 @@ pub struct Client {
 
 struct Inner {
     tls: rustls::ClientConfig,
-    any: Pool,
-    guarded: Mutex<Vec<(AddressRule, Pool)>>,
+    any: Pools,
+    guarded: Mutex<Vec<(AddressRule, Pools)>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -69,7 +79,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     pub fn new(options: ClientOptions) -> Result<Client, ClientError> {
         let tls = tls_config(&options)?;
-        let any = pool(&tls, AddressRule::Any, MAX_IDLE_PER_PEER);
+        let any = Pools::new(&tls, AddressRule::Any, MAX_IDLE_PER_PEER);
         Ok(Client { inner: Arc::new(Inner { tls, any, guarded: Mutex::default() }) })
     }
 
@@ -89,7 +99,7 @@ impl Client {
         let total_at = started + timeouts.total;
         let connection = capture_connection(&mut request);
         let is_connected = || connection.connection_metadata().is_some();
-        let pool = self.pool(rule).await;
+        let pool = self.pools(rule).await.of(request.uri());
         let mut exchange = std::pin::pin!(pool.request(request));
         let mut waiting = connection.clone();
 
@@ -121,25 +131,45 @@ impl Client {
             }
         };
         let response = answer.map_err(|error| classify(&peer, &error, is_connected()))?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let message = "the peer switched to another protocol, which nobody asked for";
+            return Err(SendError::new(Class::Closed, &peer, message, false));
+        }
         Ok(response
             .map(|body: Incoming| Timed::new(body, timeouts.idle, timeouts.total, total_at).boxed_unsync()))
     }
 
-    /// A connection made under one rule is never used under another, so each rule has a pool.
-    async fn pool(&self, rule: AddressRule) -> Pool {
+    /// A connection made under one rule is never used under another, so each rule has its pools.
+    async fn pools(&self, rule: AddressRule) -> Pools {
         if rule == AddressRule::Any {
             return self.inner.any.clone();
         }
         let mut guarded = self.inner.guarded.lock().await;
-        if let Some((_, pool)) = guarded.iter().find(|(known, _)| *known == rule) {
-            return pool.clone();
+        if let Some((_, pools)) = guarded.iter().find(|(known, _)| *known == rule) {
+            return pools.clone();
         }
         if guarded.len() >= MAX_GUARDED_POOLS {
-            return pool(&self.inner.tls, rule, 0);
+            return Pools::new(&self.inner.tls, rule, 0);
         }
-        let pool = pool(&self.inner.tls, rule.clone(), MAX_IDLE_PER_PEER);
-        guarded.push((rule, pool.clone()));
-        pool
+        let pools = Pools::new(&self.inner.tls, rule.clone(), MAX_IDLE_PER_PEER);
+        guarded.push((rule, pools.clone()));
+        pools
+    }
+}
+
+impl Pools {
+    fn new(tls: &rustls::ClientConfig, rule: AddressRule, max_idle_per_peer: usize) -> Pools {
+        Pools {
+            tls: pool(tls, rule.clone(), max_idle_per_peer, IDLE_CONNECTION),
+            plain: pool(tls, rule, max_idle_per_peer, IDLE_PLAIN_CONNECTION),
+        }
+    }
+
+    fn of(self, uri: &Uri) -> Pool {
+        match uri.scheme_str() {
+            Some("https") => self.tls,
+            _ => self.plain,
+        }
     }
 }
 
@@ -156,7 +186,12 @@ fn tls_config(options: &ClientOptions) -> Result<rustls::ClientConfig, ClientErr
     Ok(config)
 }
 
-fn pool(tls: &rustls::ClientConfig, rule: AddressRule, max_idle_per_peer: usize) -> Pool {
+fn pool(
+    tls: &rustls::ClientConfig,
+    rule: AddressRule,
+    max_idle_per_peer: usize,
+    idle_connection: Duration,
+) -> Pool {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls.clone())
         .https_or_http()
@@ -164,7 +199,7 @@ fn pool(tls: &rustls::ClientConfig, rule: AddressRule, max_idle_per_peer: usize)
         .wrap_connector(Connector { rule: Arc::new(rule) });
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_idle_timeout(idle_connection)
         .pool_max_idle_per_host(max_idle_per_peer)
         .http1_max_buf_size(MAX_CONNECTION_BUFFER)
         .http1_max_headers(MAX_RESPONSE_HEADERS)

@@ -11,6 +11,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::guard::AddressRule;
@@ -19,6 +20,11 @@ use crate::guard::AddressRule;
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// Of all the addresses a name resolves to, so many are tried.
 const MAX_ADDRESSES: usize = 8;
+
+/// A peer that is gone is noticed after these together: 60 s.
+const SILENT_BEFORE_PROBE: Duration = Duration::from_secs(30);
+const BETWEEN_PROBES: Duration = Duration::from_secs(10);
+const UNANSWERED_PROBES: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -67,10 +73,24 @@ async fn connect(rule: &AddressRule, uri: &Uri) -> Result<TcpStream, ConnectErro
         .collect();
     let permitted = permitted(rule, host, port, &resolved)?;
     let stream = first_to_connect(permitted).await?;
+    tune(&stream);
+    Ok(stream)
+}
+
+/// For sockets that carry exchanges of any length: small pieces leave at once, and a peer that vanished without a word
+/// is noticed. A blocking run says nothing for up to twenty minutes; without probes its connection looks the same when
+/// the other host is gone, and balancers in between forget a silent one after five.
+pub fn tune(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    Ok(stream)
+    let probes = TcpKeepalive::new()
+        .with_time(SILENT_BEFORE_PROBE)
+        .with_interval(BETWEEN_PROBES)
+        .with_retries(UNANSWERED_PROBES);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&probes) {
+        tracing::debug!(%error, "cannot set TCP keep-alive");
+    }
 }
 
 /// The addresses to try, families in turn, the resolver's preference first.
@@ -123,4 +143,21 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Conne
 
 async fn try_one(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     TcpStream::connect(address).await.map_err(|source| ConnectError::Connect { address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_connection_is_probed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let stream = connect(&AddressRule::Any, &uri).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENT_BEFORE_PROBE);
+    }
 }

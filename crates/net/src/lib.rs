@@ -14,5 +14,6 @@ mod timed;
 
 pub use body::{Body, BodyError, CollectError, boxed, channel, collect, empty, full, stream};
 pub use client::{Client, ClientOptions};
+pub use connect::tune;
 pub use error::{Class, SendError};
 pub use guard::{AddressRule, Allowed};

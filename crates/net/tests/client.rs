@@ -1,4 +1,5 @@
 //! The client against real sockets: every wait by its name, every failure by its class.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should end")]
 
 use std::{sync::Arc, time::Duration};
 
