@@ -99,10 +99,7 @@ async fn serve_connection<Handler, Answer>(
     Handler: Fn(Request<Incoming>) -> Answer + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
-    // Events are small and must leave at once.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set TCP_NODELAY");
-    }
+    mainstay_net::tune(&stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         let answer = handler(request);

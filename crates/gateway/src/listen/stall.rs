@@ -1,4 +1,5 @@
-//! A stream whose writer gives up on a reader that takes nothing for too long.
+//! A stream whose writer gives up on a reader that takes nothing for too long, and whose end waits for a caller that
+//! still sends.
 //!
 //! hyper stops asking a body for more while its reader does not read, so the body cannot notice a stall; the socket
 //! can. The timer exists only while a write waits: a stream that flows has none.
@@ -6,7 +7,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,15 +16,22 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+/// How long a closing connection still reads, and drops, what its caller sends. A system that is closed on with bytes
+/// unread resets the connection, and the caller might lose the answer that says why (a 413, say).
+const LINGER: Duration = Duration::from_secs(2);
+/// What is dropped at a time.
+const LINGER_BYTES: usize = 8 * 1024;
+
 pub(crate) struct Guarded<S> {
     stream: S,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
     pub(crate) fn new(stream: S, limit: Duration) -> Guarded<S> {
-        Guarded { stream, limit, stalled: None }
+        Guarded { stream, limit, stalled: None, lingering: None }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -43,6 +51,22 @@ impl<S> Guarded<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads until the caller is done, for [`LINGER`] at most. How it ends makes no difference any more.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timer = self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut dropped = [0; LINGER_BYTES];
+        while timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -53,7 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -82,8 +106,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch(context, closed)
+        if self.lingering.is_none() {
+            let closed = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.watch(context, closed))?;
+        }
+        self.linger(context)
     }
 }
 
