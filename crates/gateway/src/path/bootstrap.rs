@@ -106,6 +106,9 @@ fn model_caller(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Fail
 
 /// The token of `Authorization: Bearer TOKEN`, read as Dify reads it.
 fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+        return Err(Failure::new(Reason::NoCredentials, "more than one Authorization header"));
+    }
     let header = headers::text(headers, &AUTHORIZATION).unwrap_or_default();
     let Some((scheme, token)) = header.trim_start().split_once(|letter: char| letter.is_ascii_whitespace())
     else {
