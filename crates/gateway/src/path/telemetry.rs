@@ -157,6 +157,7 @@ impl Open {
         };
         let begun = self.stage_started_us;
         push_stage(&mut record, StageName::Telemetry, StageOutcome::Passed, condition.into(), begun, took_us);
+        shorten(&mut record);
         self.sender.send(*record);
     }
 }
@@ -178,6 +179,22 @@ impl Drop for Open {
             self.stage_started_us = ended_us;
         }
         self.send();
+    }
+}
+
+/// What a record keeps of a text that somebody else wrote: thousands of records may wait in the queue.
+const MAX_TEXT_BYTES: usize = 1024;
+const MAX_ID_BYTES: usize = 256;
+
+fn shorten(record: &mut Record) {
+    let stages = record.stages.iter_mut().map(|stage| &mut stage.condition);
+    let attempts = record.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut());
+    for text in stages.chain(attempts).chain(&mut record.error) {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+    }
+    let ids = [&mut record.app_id, &mut record.run_id, &mut record.task_id, &mut record.run_status];
+    for id in ids.into_iter().flatten() {
+        id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
     }
 }
 
