@@ -38,7 +38,7 @@ fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
     if let Some(record) = record.known() {
         record.status = status;
         record.streamed = is_event_stream;
-        record.kind = kind_of_status(status);
+        record.kind = kind_of_status(path, status);
         is_head = record.method == "HEAD";
     }
     let never_read = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

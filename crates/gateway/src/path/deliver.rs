@@ -109,7 +109,7 @@ impl Delivery {
         self.source = Source::Over;
         self.permit = None;
         if let Some(record) = self.record.known() {
-            record.kind = watch::kind_of_status(cut.status);
+            record.kind = watch::kind_of_status(record.path, cut.status);
             record.error = Some(cut.internal.clone());
         }
         self.record.close(Outcome::Cut);
@@ -120,6 +120,18 @@ impl Delivery {
         if let Some(record) = self.record.known() {
             record.bytes_out += bytes as u64;
             record.first_byte_us.get_or_insert(at_us);
+        }
+    }
+}
+
+impl Drop for Delivery {
+    /// Many callers close as soon as they have read the last event: they had everything.
+    fn drop(&mut self) {
+        if let Source::Events(events) = &self.source
+            && events.watch.has_all()
+            && !std::thread::panicking()
+        {
+            self.complete();
         }
     }
 }
@@ -174,6 +186,11 @@ impl Delivery {
                         events.decoder.push(piece);
                     }
                 }
+                // After the last event it makes no difference how a peer ends its side.
+                Some(Err(_)) if events.watch.has_all() && events.decoder.held_bytes() == 0 => {
+                    self.complete();
+                    return Poll::Ready(None);
+                }
                 Some(Err(error)) => return Poll::Ready(Some(self.end_in_band(&Cut::by(&error)))),
                 None => {
                     let inside_pieces = events.decoder.is_inside_pieces();
@@ -181,6 +198,7 @@ impl Delivery {
                     if inside_pieces || !events.watch.may_end(&rest) {
                         return Poll::Ready(Some(self.end_in_band_after(&Cut::early(), inside_pieces)));
                     }
+                    let rest = events.watch.line_ends(rest);
                     self.handed_over(rest.len());
                     self.complete();
                     return Poll::Ready((!rest.is_empty()).then_some(rest));

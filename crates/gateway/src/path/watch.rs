@@ -35,8 +35,24 @@ impl Watch {
             }
             Watch::OpenAi(watch) => {
                 watch.event(&frame, at_us, record);
-                openai::with_line_feeds(frame.into_raw())
+                watch.line_ends(frame.into_raw())
             }
+        }
+    }
+
+    /// The bytes with the line ends that the path's callers need.
+    pub(crate) fn line_ends(&mut self, raw: Bytes) -> Bytes {
+        match self {
+            Watch::Dify(_) => raw,
+            Watch::OpenAi(watch) => watch.line_ends(raw),
+        }
+    }
+
+    /// Whether the last event has passed, so that nothing is lost to a caller that leaves now.
+    pub(crate) fn has_all(&self) -> bool {
+        match self {
+            Watch::Dify(watch) => watch.has_all(),
+            Watch::OpenAi(watch) => watch.is_done(),
         }
     }
 
@@ -112,9 +128,11 @@ pub(crate) fn answer(path: Path, body: &[u8], record: &mut Record) {
 }
 
 /// Whose doing an HTTP status is. `None` for an answer that is no failure.
-pub(crate) fn kind_of_status(status: u16) -> Option<Kind> {
+pub(crate) fn kind_of_status(path: Path, status: u16) -> Option<Kind> {
     match status {
         ..=399 => None,
+        // A provider refuses the key that the operator gave us, not the caller's.
+        401 | 403 if path == Path::Model => Some(Kind::Upstream),
         401 | 403 => Some(Kind::Denied),
         429 => Some(Kind::OverBudget),
         503 | 504 => Some(Kind::Unavailable),

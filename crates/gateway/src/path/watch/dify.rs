@@ -10,10 +10,20 @@ use super::Cut;
 /// How Dify begins an event; the second is for servers that put spaces in their JSON.
 const BEGINNINGS: [&[u8]; 2] = [b"data: {\"event\":\"", b"data: {\"event\": \""];
 
+/// What Dify says with status 400 although its caller did nothing wrong: a model's provider failed, or is not set up.
+const NOT_THE_CALLERS: [&str; 5] = [
+    "completion_request_error",
+    "provider_not_initialize",
+    "provider_quota_exceeded",
+    "model_currently_not_support",
+    "app_unavailable",
+];
+
 #[derive(Default)]
 pub(crate) struct Watch {
     /// What every event repeats, and what the caller needs to ask for the run later.
     ids: Option<Box<Ids>>,
+    has_all: bool,
 }
 
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -93,12 +103,22 @@ impl Watch {
             self.ids = Some(Box::new(facts.ids.clone()));
         }
         note_ids(&facts.ids, record);
+        // A chatflow's last event is `message_end`, after its `workflow_finished` in some versions and before in others.
+        self.has_all |= match facts.event.as_str() {
+            "workflow_finished" => facts.ids.conversation_id.is_none(),
+            "message_end" | "error" => true,
+            _ => false,
+        };
         match facts.event.as_str() {
             "workflow_finished" => note_run(facts.data.unwrap_or_default(), record),
             "message_end" => note_usage(facts.metadata, record),
             "error" => note_error(facts, record),
             _ => {}
         }
+    }
+
+    pub(super) fn has_all(&self) -> bool {
+        self.has_all
     }
 
     pub(super) fn cut(&self, cut: &Cut) -> Bytes {
@@ -135,6 +155,9 @@ pub(super) fn answer(body: &[u8], record: &mut Record) {
     let Ok(facts) = serde_json::from_slice::<Facts>(body) else { return };
     note_ids(&facts.ids, record);
     if record.status >= 400 {
+        if facts.code.as_deref().is_some_and(is_not_the_callers) {
+            record.kind = Some(Kind::Upstream);
+        }
         record.error = record.error.take().or(facts.message);
         return;
     }
@@ -173,8 +196,13 @@ fn note_error(facts: Facts, record: &mut Record) {
     let code = facts.code.unwrap_or_default();
     // Dify says 400 for a model's failure and `invalid_param` for a failed chatflow. What fails once the run has begun
     // is not the caller's doing.
-    let kind = if status >= 500 || record.run_id.is_some() { Kind::Upstream } else { Kind::Caller };
+    let is_ours = status >= 500 || record.run_id.is_some() || is_not_the_callers(&code);
+    let kind = if is_ours { Kind::Upstream } else { Kind::Caller };
     record.kind = Some(kind);
     record.error = facts.message.or(Some(code));
     record.run_status.get_or_insert_with(|| "failed".to_owned());
+}
+
+fn is_not_the_callers(code: &str) -> bool {
+    NOT_THE_CALLERS.contains(&code)
 }

@@ -14,6 +14,9 @@ use super::Cut;
 #[derive(Default)]
 pub(crate) struct Watch {
     has_ended: bool,
+    is_done: bool,
+    /// The last byte that passed was a CR: a LF that follows belongs to the same line end.
+    after_return: bool,
 }
 
 impl Watch {
@@ -33,6 +36,7 @@ impl Watch {
             record.kind = Some(Kind::Upstream);
             record.error = Some(format!("the provider failed in band: {}", short(&data)));
         }
+        self.is_done |= facts.is_done;
         self.has_ended |= facts.is_done
             || facts.is_error
             || contains(&data, b"\"finish_reason\":\"")
@@ -42,24 +46,27 @@ impl Watch {
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
     }
-}
 
-/// What Dify's own plugin demands: LF and nothing else, with one blank line after each event.
-pub(super) fn with_line_feeds(raw: Bytes) -> Bytes {
-    if !raw.contains(&b'\r') {
-        return raw;
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
     }
-    let mut text = Vec::with_capacity(raw.len());
-    let mut after_return = false;
-    for byte in &raw {
-        match byte {
-            b'\r' => text.push(b'\n'),
-            b'\n' if after_return => {}
-            _ => text.push(*byte),
+
+    /// What Dify's own plugin demands: LF and nothing else, with one blank line after each event.
+    pub(super) fn line_ends(&mut self, raw: Bytes) -> Bytes {
+        if !self.after_return && !raw.contains(&b'\r') {
+            return raw;
         }
-        after_return = *byte == b'\r';
+        let mut text = Vec::with_capacity(raw.len());
+        for byte in &raw {
+            match byte {
+                b'\r' => text.push(b'\n'),
+                b'\n' if self.after_return => {}
+                _ => text.push(*byte),
+            }
+            self.after_return = *byte == b'\r';
+        }
+        Bytes::from(text)
     }
-    Bytes::from(text)
 }
 
 /// An error in band, and no `[DONE]` after it: a reader must not take a part for the whole.
@@ -105,7 +112,7 @@ mod tests {
             ("data: a\r\r", "data: a\n\n"),
             ("data: a\r\ndata: b\n\n", "data: a\ndata: b\n\n"),
         ] {
-            assert_eq!(with_line_feeds(Bytes::from_static(given.as_bytes())), expected);
+            assert_eq!(Watch::default().line_ends(Bytes::from_static(given.as_bytes())), expected);
         }
     }
 }
