@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -50,6 +50,10 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    // RFC 9112 §6.3: the length beside a transfer coding is void, and a trap for the next hop.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
@@ -61,6 +65,14 @@ pub(crate) fn strip_own(headers: &mut HeaderMap) {
     headers.remove(EXPECT);
     headers.remove(CALLBACK_URL);
     headers.remove(MAINSTAY_APP);
+}
+
+/// Removes a caller's credentials wherever clients put them: some send theirs in two headers, to be sure.
+pub(crate) fn strip_keys(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    for name in ["api-key", "x-api-key", "x-goog-api-key"] {
+        headers.remove(name);
+    }
 }
 
 /// Appends the caller's address to `X-Forwarded-For`; says the scheme if nobody before us did.

@@ -117,7 +117,7 @@ async fn a_providers_own_refusal_passes_unchanged() {
     assert_eq!(got.status, 401);
     assert!(got.json()["error"]["message"].as_str().unwrap().contains("Incorrect API key"));
     let record = rig.only_record().await;
-    assert_eq!((record.outcome, record.kind.unwrap().as_str()), (Outcome::Failed, "denied"));
+    assert_eq!((record.outcome, record.kind.unwrap().as_str()), (Outcome::Failed, "upstream"));
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn refusals_have_openais_shape() {
     request.headers_mut().insert("authorization", "Bearer sk-stolen".parse().unwrap());
     let got = rig.got(request).await;
     assert_eq!((got.status, got.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")));
-    let mut request = rig.model_request(Method::POST, "/v1/audio/transcriptions", "--x--");
+    let mut request = rig.model_request(Method::POST, CHAT, "--x--");
     request.headers_mut().insert("content-type", "multipart/form-data; boundary=x".parse().unwrap());
     assert_eq!(rig.got(request).await.status, 415);
 }

@@ -136,8 +136,9 @@ fn request(
     let mut headers = head.headers.clone();
     headers::strip_hop_by_hop(&mut headers);
     headers::strip_own(&mut headers);
-    // The caller's key is ours, and its cookies are nobody's; usage is read from answers that are not compressed.
-    for name in [AUTHORIZATION, COOKIE, ACCEPT_ENCODING, CONTENT_LENGTH] {
+    headers::strip_keys(&mut headers);
+    // The caller's cookies are nobody's; usage is read from answers that are not compressed.
+    for name in [COOKIE, ACCEPT_ENCODING, CONTENT_LENGTH] {
         headers.remove(name);
     }
     if let Some(key) = &provider.key {
@@ -160,8 +161,10 @@ fn request(
     Ok(request)
 }
 
+/// 401 and 403 are about our key at that provider: the caller's own was found good before.
 fn is_worth_another(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+    status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn unknown(model: String) -> Failure {

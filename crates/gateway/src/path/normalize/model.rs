@@ -15,6 +15,20 @@ use crate::path::{
     telemetry::Told,
 };
 
+const MAX_MODEL_NAME_BYTES: usize = 256;
+const SHOWN_OF_A_LONG_NAME: usize = 64;
+
+/// What a virtual key may ask a provider for. The provider's key opens more (files, fine-tuning, an organisation's
+/// settings), and is not lent for that.
+const ENDPOINTS: [&str; 6] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/moderations",
+    "/v1/audio/speech",
+];
+
 pub(crate) struct ModelCall {
     pub(crate) head: CallHead,
     pub(crate) body: CallBody,
@@ -31,6 +45,9 @@ pub(crate) enum Ask {
 }
 
 pub(super) async fn call(context: &Context, head: CallHead, body: Body) -> Result<ModelCall, Failure> {
+    if head.method == Method::POST && !ENDPOINTS.contains(&head.path.as_str()) {
+        return Err(Failure::new(Reason::NoSuchPath, "the path is no endpoint of models"));
+    }
     let limits = &context.gateway.ports().limits;
     let body = read(context, &head, body, limits.max_model_body_bytes).await?;
     let ask = match (&head.method, &body) {
@@ -60,6 +77,11 @@ fn model_of(head: &CallHead, bytes: &[u8]) -> Result<Ask, Failure> {
         .map_err(|error| Failure::new(Reason::MalformedJson, format!("the body cannot be read: {error}")))?;
     let streams = parsed.streams();
     match parsed.model {
+        // No model is called so, and nobody wants to read it back.
+        Some(name) if name.len() > MAX_MODEL_NAME_BYTES => {
+            let model = name.chars().take(SHOWN_OF_A_LONG_NAME).chain(['…']).collect();
+            Err(Failure::new(Reason::ModelUnknown { model }, "the model's name is too long to be one"))
+        }
         Some(name) if !name.is_empty() => Ok(Ask::Model { name: name.into_owned(), streams }),
         _ => Err(Failure::new(Reason::ModelMissing, "the body names no model")),
     }
