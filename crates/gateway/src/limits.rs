@@ -20,8 +20,10 @@ pub struct Limits {
     pub max_passing_body_bytes: u64,
     /// All bodies held at a time, together. A request that would exceed it is refused with 503.
     pub max_held_bodies_bytes: usize,
-    /// How long a caller may take to send a body that is read whole.
+    /// How long a caller may take to send a body that is read whole, or the next piece of one that passes through.
     pub body_read: Duration,
+    /// How long the store may take to keep a durable run or to find one.
+    pub durable_wait: Duration,
     /// What is held back of an event until its end comes; a larger one is relayed in pieces.
     pub max_event_bytes: usize,
     /// A whole (not streamed) answer up to this size is looked at for its run, status and tokens.
@@ -38,6 +40,7 @@ impl Default for Limits {
             max_passing_body_bytes: 100 * MIB as u64,
             max_held_bodies_bytes: 256 * MIB,
             body_read: Duration::from_secs(60),
+            durable_wait: Duration::from_secs(15),
             max_event_bytes: 256 * KIB,
             max_watched_answer_bytes: 256 * KIB,
         }
@@ -86,6 +89,7 @@ mod tests {
             max_passing_body_bytes,
             max_held_bodies_bytes,
             body_read,
+            durable_wait,
             max_event_bytes,
             max_watched_answer_bytes,
         } = Limits::default();
@@ -100,6 +104,7 @@ mod tests {
             ("`max_passing_body_bytes`", max_passing_body_bytes.to_string()),
             ("`max_held_bodies_bytes`", max_held_bodies_bytes.to_string()),
             ("`body_read`", seconds(body_read)),
+            ("`durable_wait`", seconds(durable_wait)),
             ("`max_event_bytes`", max_event_bytes.to_string()),
             ("`max_watched_answer_bytes`", max_watched_answer_bytes.to_string()),
             ("`max_connections`", max_connections.to_string()),

@@ -1,7 +1,7 @@
 //! Stage 2: bytes become a [`Call`]. Reads whole what must be read whole, within limits, and keeps the original bytes:
 //! what is sent on is what came. It rejects nothing that it need not understand.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, header::CONTENT_LENGTH, request::Parts};
@@ -24,6 +24,9 @@ mod passing;
 pub(crate) use app::{AppCall, Task};
 pub(crate) use model::{Ask, ModelCall};
 pub(crate) use passing::Passing;
+
+/// Room for a body of which nothing came yet. Most runs fit in it.
+const FIRST_ROOM_BYTES: usize = 2 * 1024;
 
 /// One request, understood as far as needed.
 pub(crate) enum Call {
@@ -96,21 +99,17 @@ pub(crate) async fn read(
     let limits = &context.gateway.ports().limits;
     match tokio::time::timeout(limits.body_read, read_within(context, body, limit_bytes)).await {
         Ok(read) => read,
-        Err(_) => {
-            let wait_ms = limits.body_read.as_millis();
-            Err(Failure::new(
-                Reason::BodyTooSlow,
-                format!("the body did not end within {wait_ms} ms (body_read)"),
-            ))
-        }
+        Err(_) => Err(too_slow(limits.body_read)),
     }
 }
 
 async fn read_within(context: &Context, mut body: Body, limit_bytes: usize) -> Result<CallBody, Failure> {
     let ledger = context.gateway.ledger();
-    let announced = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(usize::MAX);
-    let mut held = ledger.hold(announced.min(limit_bytes))?;
-    let mut room = announced;
+    // Room is taken as bytes come: an announcement alone keeps no memory from others.
+    let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    let most = announced.unwrap_or(limit_bytes).min(limit_bytes);
+    let mut room = FIRST_ROOM_BYTES.min(most);
+    let mut held = ledger.hold(room)?;
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -121,14 +120,14 @@ async fn read_within(context: &Context, mut body: Body, limit_bytes: usize) -> R
         if length > limit_bytes {
             return Err(too_large(limit_bytes as u64));
         }
-        if bytes.is_empty() && body.is_end_stream() {
-            return Ok(CallBody::Whole { bytes: piece, _held: held });
-        }
         if length > room {
             // Growing by doubling, so that a body of many pieces asks the ledger a few times.
-            room = (length * 2).min(limit_bytes);
+            room = (length * 2).min(most).max(length);
             drop(held);
             held = ledger.hold(room)?;
+        }
+        if bytes.is_empty() && body.is_end_stream() {
+            return Ok(CallBody::Whole { bytes: piece, _held: held });
         }
         bytes.extend_from_slice(&piece);
     }
@@ -145,7 +144,12 @@ fn refuse_announced(head: &CallHead, limit_bytes: u64) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn too_large(limit_bytes: u64) -> Failure {
+fn too_slow(wait: Duration) -> Failure {
+    let text = format!("the body did not come within {} ms (body_read)", wait.as_millis());
+    Failure::new(Reason::BodyTooSlow, text)
+}
+
+fn too_large(limit_bytes: u64) -> Failure {
     let reason = Reason::BodyTooLarge { limit_bytes };
     Failure::new(reason, format!("the body is larger than the limit of {limit_bytes} bytes"))
 }
@@ -165,6 +169,14 @@ impl CallBody {
         match self {
             CallBody::Whole { bytes, .. } => bytes.clone(),
             CallBody::Passing(_) => Bytes::new(),
+        }
+    }
+
+    /// Whether all of it can still be sent.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            CallBody::Whole { .. } => true,
+            CallBody::Passing(passing) => passing.is_untouched(),
         }
     }
 

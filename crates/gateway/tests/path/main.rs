@@ -3,6 +3,7 @@
 
 mod app;
 mod durable;
+mod hostile;
 mod limits;
 mod model;
 mod records;

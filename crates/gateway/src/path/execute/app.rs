@@ -15,11 +15,11 @@ use crate::{
         bootstrap::{Caller, Context},
         failure::{Failure, Reason},
         headers::{self, PREFERENCE_APPLIED, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
-        normalize::{AppCall, CallBody, CallHead, Task, read, too_large},
+        normalize::{AppCall, CallBody, CallHead, Task, read},
         policy::Permit,
         telemetry::Open,
     },
-    ports::EmbeddedCall,
+    ports::{BoxFuture, EmbeddedCall},
 };
 
 /// Who answers for stored runs, in records.
@@ -42,7 +42,7 @@ pub(super) async fn dispatch(
     let durable = context.gateway.ports().durable.as_ref();
     match (task, durable) {
         (Task::Submit(submission), Some(durable)) => {
-            let mut response = durable.submit(*submission).await;
+            let mut response = in_time(context, durable.submit(*submission)).await?;
             if response.status() == StatusCode::ACCEPTED {
                 let applied = HeaderValue::from_static("respond-async");
                 response.headers_mut().entry(PREFERENCE_APPLIED).or_insert(applied);
@@ -50,13 +50,22 @@ pub(super) async fn dispatch(
             return Ok(Answer::new(context, Path::App, DURABLE, response));
         }
         (Task::Find { route, run_id }, Some(durable)) => {
-            if let Some(response) = durable.find(route, run_id).await {
+            if let Some(response) = in_time(context, durable.find(route, run_id)).await? {
                 return Ok(Answer::new(context, Path::App, DURABLE, response));
             }
         }
         _ => {}
     }
     ask_in_order(context, head, &body, permit, record).await
+}
+
+/// The store behind stored runs may hang, and must not hang its callers with it.
+async fn in_time<T>(context: &Context, answer: BoxFuture<'_, T>) -> Result<T, Failure> {
+    let wait = context.gateway.ports().limits.durable_wait;
+    tokio::time::timeout(wait, answer).await.map_err(|_| {
+        let text = format!("{DURABLE}: no answer within {} ms (durable_wait)", wait.as_millis());
+        Failure::new(Reason::NoAnswerInTime, text)
+    })
 }
 
 async fn ask_in_order(
@@ -79,7 +88,10 @@ async fn ask_in_order(
         }
         match asked {
             Ok(response)
-                if left > 0 && is_idempotent(&head.method) && is_gateway_error(response.status()) =>
+                if left > 0
+                    && is_idempotent(&head.method)
+                    && body.is_there()
+                    && is_gateway_error(response.status()) =>
             {
                 let why = "a gateway's error on a call that may be repeated".to_owned();
                 record.attempt(&upstream.name, begun, Some(response.status().as_u16()), Some(why));
@@ -169,21 +181,15 @@ async fn ask_http(
     })?;
     let sent = context.gateway.ports().client.send(request, &upstream.timeouts, AddressRule::Any).await;
     sent.map_err(|error| {
-        let over_limit = match body {
-            CallBody::Passing(passing) => passing.over_limit(),
-            CallBody::Whole { .. } => None,
-        };
-        if let (Class::RequestBody | Class::Closed, Some(limit_bytes)) = (error.class(), over_limit) {
-            return Missed { failure: too_large(limit_bytes), may_ask_another: false };
+        if let (Class::RequestBody | Class::Closed, CallBody::Passing(passing)) = (error.class(), body)
+            && let Some(failure) = passing.failure()
+        {
+            return Missed { failure, may_ask_another: false };
         }
-        let body_is_there = match body {
-            CallBody::Whole { .. } => true,
-            CallBody::Passing(passing) => passing.is_untouched(),
-        };
         let is_harmless = error.is_before_send() || is_idempotent(&head.method);
         Missed {
             failure: Failure::send(&upstream.name, &error),
-            may_ask_another: is_harmless && body_is_there,
+            may_ask_another: is_harmless && body.is_there(),
         }
     })
 }

@@ -69,7 +69,7 @@ async fn other(context: &Context, head: CallHead, body: Body) -> Result<AppCall,
         read(context, &head, body, limits.max_embedded_body_bytes).await?
     } else {
         refuse_announced(&head, limits.max_passing_body_bytes)?;
-        CallBody::Passing(Passing::new(body, limits.max_passing_body_bytes))
+        CallBody::Passing(Passing::new(body, limits.max_passing_body_bytes, limits.body_read))
     };
     Ok(AppCall { head, body, task })
 }

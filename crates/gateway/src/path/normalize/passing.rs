@@ -8,12 +8,17 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use mainstay_net::{Body, BodyError};
 use parking_lot::Mutex;
+use tokio::time::{Sleep, sleep};
+
+use super::{too_large, too_slow};
+use crate::path::failure::Failure;
 
 /// The caller's body and what is known of its passage.
 #[derive(Clone)]
@@ -26,26 +31,30 @@ struct Shared {
     body: Mutex<Option<Body>>,
     hint: SizeHint,
     limit_bytes: u64,
+    piece_wait: Duration,
     passed_bytes: AtomicU64,
     is_over: AtomicBool,
+    is_stalled: AtomicBool,
 }
 
 impl Passing {
-    pub(crate) fn new(body: Body, limit_bytes: u64) -> Passing {
+    pub(crate) fn new(body: Body, limit_bytes: u64, piece_wait: Duration) -> Passing {
         let hint = body.size_hint();
         let shared = Shared {
             body: Mutex::new(Some(body)),
             hint,
             limit_bytes,
+            piece_wait,
             passed_bytes: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
         };
         Passing { shared: Arc::new(shared) }
     }
 
     /// The body for one attempt.
     pub(crate) fn attempt(&self) -> Body {
-        mainstay_net::boxed(Attempt { shared: self.shared.clone(), body: None })
+        mainstay_net::boxed(Attempt { shared: self.shared.clone(), body: None, stalled: None })
     }
 
     /// Whether no attempt has read a byte.
@@ -53,9 +62,14 @@ impl Passing {
         self.shared.body.lock().is_some()
     }
 
-    /// The limit, when the body went over it.
-    pub(crate) fn over_limit(&self) -> Option<u64> {
-        self.shared.is_over.load(Ordering::Relaxed).then_some(self.shared.limit_bytes)
+    /// What the caller did wrong, when the body was given up for it.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let shared = &self.shared;
+        match () {
+            () if shared.is_over.load(Ordering::Relaxed) => Some(too_large(shared.limit_bytes)),
+            () if shared.is_stalled.load(Ordering::Relaxed) => Some(too_slow(shared.piece_wait)),
+            () => None,
+        }
     }
 
     pub(crate) fn passed_bytes(&self) -> u64 {
@@ -66,6 +80,8 @@ impl Passing {
 struct Attempt {
     shared: Arc<Shared>,
     body: Option<Body>,
+    /// Exists only while a piece is waited for: an upload that flows has no timer.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl HttpBody for Attempt {
@@ -85,7 +101,14 @@ impl HttpBody for Attempt {
                 "the body was sent to another candidate already",
             ))));
         };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+            let wait = self.shared.piece_wait;
+            let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(wait)));
+            ready!(stalled.as_mut().poll(context));
+            self.shared.is_stalled.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(BodyError::other("the body stopped coming"))));
+        };
+        self.stalled = None;
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
             let passed = self.shared.passed_bytes.fetch_add(length, Ordering::Relaxed) + length;
