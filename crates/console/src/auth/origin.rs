@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn writes_from_other_sites_are_refused() {
-        let cases: [(&str, &[(&str, &str)], bool); 9] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Headers, bool); 9] = [
             ("POST", &[], true),
             ("POST", &[("sec-fetch-site", "same-origin")], true),
             ("POST", &[("sec-fetch-site", "none")], true),

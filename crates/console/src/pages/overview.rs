@@ -31,12 +31,21 @@ const BEAT_LATE: Duration = Duration::from_secs(4);
 #[derive(Serialize)]
 pub(crate) struct Overview {
     pub(crate) health: Report,
+    pub(crate) frozen: bool,
+    /// Why there is nothing below: the database is away. Health, which is in memory, is shown all the same.
+    pub(crate) problem: Option<String>,
+    #[serde(flatten)]
+    pub(crate) work: Work,
+}
+
+/// What the store says.
+#[derive(Default, Serialize)]
+pub(crate) struct Work {
     pub(crate) queue: QueueStats,
     pub(crate) workers: Vec<Worker>,
     pub(crate) open_alerts: Vec<Alert>,
     pub(crate) runs: Vec<RunSummary>,
     pub(crate) chart: Chart,
-    pub(crate) frozen: bool,
 }
 
 /// Recent runs by when they were asked for.
@@ -59,22 +68,11 @@ impl Page for Overview {
     type Query = NoQuery;
 
     async fn load(app: &App, _: &str, _: NoQuery) -> Result<Overview, Failure> {
-        let store = &app.ports.store;
-        let mut runs = store.runs().list(RunFilter { limit: RUNS_CHARTED, ..RunFilter::default() }).await?;
-        let chart = Chart::of(&runs, app.ports.clock.now());
-        runs.truncate(RUNS_SHOWN);
-        let open = AlertFilter { open_only: true, limit: ALERTS_SHOWN, ..AlertFilter::default() };
-        let mut workers = store.workers().list().await?;
-        workers.sort_by(|one, other| (&one.host, one.slot).cmp(&(&other.host, other.slot)));
-        Ok(Overview {
-            health: report(app),
-            queue: store.jobs().stats().await?,
-            workers,
-            open_alerts: store.alerts().list(open).await?,
-            runs,
-            chart,
-            frozen: app.ports.control.freeze_state().frozen,
-        })
+        let (work, problem) = match work(app).await {
+            Ok(work) => (work, None),
+            Err(failure) => (Work::default(), Some(failure.message)),
+        };
+        Ok(Overview { health: report(app), frozen: app.ports.control.freeze_state().frozen, problem, work })
     }
 
     fn title(&self) -> String {
@@ -87,6 +85,19 @@ impl Page for Overview {
     fn html(&self, chrome: &Chrome) -> Result<String, askama::Error> {
         OverviewHtml { chrome, page: self }.render()
     }
+}
+
+async fn work(app: &App) -> Result<Work, Failure> {
+    let store = &app.ports.store;
+    let mut runs = store.runs().list(RunFilter { limit: RUNS_CHARTED, ..RunFilter::default() }).await?;
+    let chart = Chart::of(&runs, app.ports.clock.now());
+    runs.truncate(RUNS_SHOWN);
+    let open = AlertFilter { open_only: true, limit: ALERTS_SHOWN, ..AlertFilter::default() };
+    let mut workers = store.workers().list().await?;
+    workers.sort_by(|one, other| (&one.host, one.slot).cmp(&(&other.host, other.slot)));
+    let queue = store.jobs().stats().await?;
+    let open_alerts = store.alerts().list(open).await?;
+    Ok(Work { queue, workers, open_alerts, runs, chart })
 }
 
 impl Overview {
@@ -104,18 +115,17 @@ impl Overview {
     }
 
     pub(crate) fn oldest_us(&self) -> u64 {
-        u64::try_from(self.queue.oldest_queued_us).unwrap_or(0)
+        u64::try_from(self.work.queue.oldest_queued_us).unwrap_or(0)
     }
 
     pub(crate) fn spark(&self) -> Html {
-        svg::sparkline(&self.chart.steps, &self.chart.words())
+        svg::sparkline(&self.work.chart.steps, &self.work.chart.words())
     }
 }
 
 impl Chart {
     fn of(runs: &[RunSummary], now: Micros) -> Chart {
-        let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else { return Chart::default() };
-        let _ = newest;
+        let Some(oldest) = runs.last() else { return Chart::default() };
         let whole = u64::try_from(now.since(oldest.created_at).as_micros()).unwrap_or(u64::MAX);
         let step_us = (whole / CHART_STEPS as u64 + 1).max(1_000_000);
         let mut steps = vec![svg::Step::default(); CHART_STEPS];

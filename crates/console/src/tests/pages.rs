@@ -128,3 +128,16 @@ async fn a_filter_that_is_not_known_is_refused_with_the_words_there_are() {
         (StatusCode::BAD_REQUEST, &"bad_query".into())
     );
 }
+
+#[tokio::test]
+async fn health_is_shown_while_the_database_is_away() {
+    let world = World::seeded().await;
+    for file in std::fs::read_dir(world.folder.path()).unwrap() {
+        std::fs::write(file.unwrap().path(), "not a database").unwrap();
+    }
+    let page = world.get("/overview").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert!(page.text.contains("no heartbeat for 3.2 s") && page.text.contains("only health is shown"));
+    assert_eq!(world.get("/api/health").await.json()["state"], "degraded");
+    assert!(world.get("/api/runs").await.status.is_server_error());
+}

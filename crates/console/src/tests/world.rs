@@ -36,7 +36,7 @@ pub(crate) struct World {
     pub(crate) app_id: String,
     /// Ids that the store made, and what snapshots call them.
     names: Vec<(String, String)>,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// An answer, whole.
@@ -74,7 +74,7 @@ impl World {
             secure_cookies: false,
             shutdown: CancellationToken::new(),
         });
-        World { router, store, clock, app_id: String::new(), names: Vec::new(), _folder: folder }
+        World { router, store, clock, app_id: String::new(), names: Vec::new(), folder }
     }
 
     pub(crate) async fn seeded() -> World {
@@ -175,7 +175,7 @@ impl World {
         runs.finish(FAILED_RUN, result(RunStatus::Failed, 300, Some(error))).await.unwrap();
     }
 
-    async fn seed_jobs(&mut self) {
+    async fn seed_jobs(&self) {
         let job = |id: &str, ago_s, callback_url: Option<&str>| NewJob {
             run: self.run(id, ago_s),
             payload: json!({}),
@@ -196,9 +196,6 @@ impl World {
             jobs.finish(&held.id, held.epoch, finish).await.unwrap();
         }
         jobs.submit(job(QUEUED_RUN, 12, None)).await.unwrap();
-        for delivery in self.store.outbox().list(DURABLE_RUN).await.unwrap() {
-            self.names.push((delivery.id, "WEBHOOK-ID".to_owned()));
-        }
         for (slot, pid, jobs) in [(0, 4_101, 1), (1, 4_102, 0)] {
             let worker = Worker {
                 id: format!("01930000-0000-7000-8000-0000000000e{slot}"),
@@ -243,7 +240,7 @@ impl World {
                 kind: kind.to_owned(),
                 actor: actor.to_owned(),
                 text: text.to_owned(),
-                detail: json!({}),
+                detail: json!({ "component": "worker:0", "after": "down" }),
             };
             self.store.timeline().append(event).await.unwrap();
         }
