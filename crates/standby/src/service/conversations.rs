@@ -6,7 +6,8 @@ use mainstay_store::model::{App, Conversation, ConversationSort};
 use mainstay_wire::{
     dify::{
         ApiError, answer,
-        request::{self, RenameBody, Scroll, ScrollQuery},
+        query::{Scroll, ScrollQuery},
+        request::{self, RenameBody},
     },
     python_json::dumps,
 };

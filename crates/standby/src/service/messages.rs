@@ -6,7 +6,8 @@ use mainstay_store::model::{Message, Rating};
 use mainstay_wire::dify::{
     ApiError,
     answer::{self, NO_PARENT, SUCCESS},
-    request::{self, FeedbackBody, Scroll, ScrollQuery},
+    query::{LogQuery, Scroll, ScrollQuery},
+    request::{self, FeedbackBody},
 };
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ impl Standby {
 
     pub(crate) async fn feedbacks(&self, call: &ServiceCall) -> Result<Response<Body>, ApiError> {
         let app = self.inner.catalog.app(&call.app_id).await?;
-        let query = request::LogQuery::read(&call.query_pairs())?;
+        let query = LogQuery::read(&call.query_pairs())?;
         let rows = self.inner.store.chats().feedbacks(&app.id, query.page, query.limit).await;
         let rows = rows.map_err(|error| reply::of_store("listing feedback", error))?;
         let iso = |at: mainstay_base::Micros| {

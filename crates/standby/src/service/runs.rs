@@ -8,7 +8,8 @@ use mainstay_wire::{
     dify::{
         ApiError,
         answer::{self, RunDetail, SUCCESS},
-        request::{self, LogQuery},
+        query::LogQuery,
+        request,
     },
     python_json::dumps,
 };

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod error;
 pub mod event;
 pub mod form;
+pub mod query;
 pub mod request;
 pub mod usage;
 mod validation;
