@@ -17,3 +17,4 @@ pub use client::{Client, ClientOptions};
 pub use connect::tune;
 pub use error::{Class, SendError};
 pub use guard::{AddressRule, Allowed};
+pub use timed::timed;

@@ -8,15 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+use mainstay_base::snapshot::Timeouts;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::BodyError;
+use crate::body::{Body, BodyError};
 
-/// Wraps what hyper receives. One timer for both deadlines, re-armed only when it fires: a stream of many small
+/// Wraps what is received. One timer for both deadlines, re-armed only when it fires: a stream of many small
 /// pieces costs a clock reading for each, not a timer operation.
-pub(crate) struct Timed {
-    inner: Incoming,
+pub(crate) struct Timed<B> {
+    inner: B,
     idle: Duration,
     total: Duration,
     total_at: Instant,
@@ -25,8 +25,14 @@ pub(crate) struct Timed {
     over: bool,
 }
 
-impl Timed {
-    pub(crate) fn new(inner: Incoming, idle: Duration, total: Duration, total_at: Instant) -> Timed {
+/// A body made in this process, under the deadlines of one that comes from a peer.
+pub fn timed(body: Body, timeouts: &Timeouts, started: Instant) -> Body {
+    let total_at = started + timeouts.total;
+    crate::boxed(Timed::new(body, timeouts.idle, timeouts.total, total_at))
+}
+
+impl<B> Timed<B> {
+    pub(crate) fn new(inner: B, idle: Duration, total: Duration, total_at: Instant) -> Timed<B> {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(total_at.min(now + idle)));
         Timed { inner, idle, total, total_at, last_piece_at: now, timer, over: false }
@@ -43,7 +49,11 @@ impl Timed {
     }
 }
 
-impl HttpBody for Timed {
+impl<B> HttpBody for Timed<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -63,7 +73,7 @@ impl HttpBody for Timed {
                 return Poll::Ready(Some(Err(BodyError::Total(self.total))));
             }
             self.over = !matches!(frame, Some(Ok(_)));
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         loop {
             ready!(self.timer.as_mut().poll(context));

@@ -21,7 +21,7 @@ use mainstay_testkit::{
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::rig::{APP_KEY, Setup, cut_after, provider, read_until, upstream};
+use crate::rig::{APP_KEY, FakeEngine, Setup, cut_after, embedded, provider, read_until, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
 const ASK: &str = "{\"model\":\"small\",\"messages\":[]}";
@@ -353,6 +353,24 @@ async fn a_peer_that_hangs_up_rudely_after_the_last_event_has_said_everything() 
     let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
     assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK)).await.body, STREAM);
     assert_eq!(rig.only_record().await.outcome, Outcome::Ok);
+}
+
+#[tokio::test]
+async fn an_embedded_engine_that_falls_silent_is_given_up_as_a_dify_would_be() {
+    let engine = FakeEngine::new(|| {
+        let said = stream::iter([Ok::<_, BodyError>(Bytes::from_static(b"event: ping\n\n"))]);
+        let mut answer = Response::new(mainstay_net::stream(said.chain(stream::pending())));
+        answer.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+        answer
+    });
+    let mut upstream = (*embedded()).clone();
+    upstream.timeouts.idle = Duration::from_millis(50);
+    let mut setup = Setup::app(vec![upstream.into()]);
+    setup.embedded = Some(engine);
+    let mut rig = setup.start().await;
+    let got = rig.run("{}").await;
+    assert!(got.text().contains("\"code\":\"gateway_timeout\",\"status\":504"), "{}", got.text());
+    assert_eq!(rig.only_record().await.outcome, Outcome::Cut);
 }
 
 #[tokio::test]

@@ -159,12 +159,16 @@ async fn ask_embedded(
         request_id: context.request_id.clone(),
         trace: context.trace,
     };
+    let started = tokio::time::Instant::now();
     let wait = upstream.timeouts.first_byte;
-    tokio::time::timeout(wait, embedded.call(call)).await.map_err(|_| {
-        let text =
-            format!("{}: no answer within {} ms (first byte timeout)", upstream.name, wait.as_millis());
-        missed(Failure::new(Reason::NoAnswerInTime, text), is_idempotent(&head.method))
-    })
+    let answered = tokio::time::timeout(wait, embedded.call(call)).await;
+    answered.map(|answer| answer.map(|body| mainstay_net::timed(body, &upstream.timeouts, started))).map_err(
+        |_| {
+            let text =
+                format!("{}: no answer within {} ms (first byte timeout)", upstream.name, wait.as_millis());
+            missed(Failure::new(Reason::NoAnswerInTime, text), is_idempotent(&head.method))
+        },
+    )
 }
 
 async fn ask_http(
