@@ -104,11 +104,10 @@ fn prepare_one(variable: &StartVariable, given: Option<&Value>) -> Result<Value,
                 return Err(format!("{name} in input form must be less than {most} characters"));
             }
         }
-        ("select", Value::String(text)) => {
-            if !variable.options.contains(text) {
-                let options = python::repr_list(variable.options.iter().map(String::as_str));
-                return Err(format!("{name} in input form must be one of the following: {options}"));
-            }
+        ("select", Value::String(text)) if variable.options.contains(text) => {}
+        ("select", Value::String(_)) => {
+            let options = python::repr_list(variable.options.iter().map(String::as_str));
+            return Err(format!("{name} in input form must be one of the following: {options}"));
         }
         ("text-input" | "paragraph" | "select", _) => {
             return Err(format!("(type '{}') {name} in input form must be a string", variable.kind));

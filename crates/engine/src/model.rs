@@ -59,7 +59,7 @@ pub(crate) async fn complete(
 ) -> Result<Answered, CallError> {
     let started_at = run.now();
     let request = request(run, body)?;
-    let timeouts = Timeouts { total: run.ports.limits.max_time, ..Timeouts::default() };
+    let timeouts = Timeouts { total: run.call_time(), ..Timeouts::default() };
     let response = run.ports.client.send(request, &timeouts, AddressRule::Any).await.map_err(|error| {
         CallError::new(format!("Connection error. {error}"), "InvokeConnectionError", error.kind())
     })?;

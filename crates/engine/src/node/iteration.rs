@@ -33,12 +33,14 @@ pub(crate) struct Level {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 enum OnError {
     #[default]
+    #[serde(rename = "terminated")]
     Terminated,
-    ContinueOnError,
-    RemoveAbnormalOutput,
+    #[serde(rename = "continue-on-error")]
+    Continue,
+    #[serde(rename = "remove-abnormal-output")]
+    Remove,
 }
 
 #[derive(Deserialize)]
@@ -315,10 +317,10 @@ impl Iteration {
     fn collect(&self, results: Vec<Option<Value>>, is_cut_short: bool) -> Vec<Value> {
         let values: Vec<Value> = match self.on_error {
             OnError::Terminated if is_cut_short => results.into_iter().flatten().collect(),
-            OnError::Terminated | OnError::ContinueOnError => {
+            OnError::Terminated | OnError::Continue => {
                 results.into_iter().map(Option::unwrap_or_default).collect()
             }
-            OnError::RemoveAbnormalOutput => {
+            OnError::Remove => {
                 // Dify drops empty results as well when items run in parallel; a result of null is abnormal enough.
                 results.into_iter().flatten().filter(|value| !value.is_null()).collect()
             }

@@ -56,8 +56,10 @@ pub(crate) struct NodeType {
     pub(crate) kind: &'static str,
     pub(crate) role: Role,
     /// Compiles a node's data; `None` after it reported why not.
-    pub(crate) compile: fn(&Map<String, Value>, &mut NodeCompiler<'_, '_>) -> Option<Box<dyn Node>>,
+    pub(crate) compile: Compile,
 }
+
+type Compile = fn(&Map<String, Value>, &mut NodeCompiler<'_, '_>) -> Option<Box<dyn Node>>;
 
 pub(crate) fn find(kind: &str) -> Option<&'static NodeType> {
     NODE_TYPES.into_iter().find(|row| row.kind == kind)

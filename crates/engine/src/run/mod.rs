@@ -5,7 +5,7 @@ pub(crate) mod walk;
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 
 use mainstay_base::{Kind, Micros, TraceParent};
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the end of a run waits for a listener that does not listen.
 const FINAL_EVENT_WAIT: Duration = Duration::from_secs(30);
+/// How much longer than the run its calls may take, so that the run's own end is told and not theirs.
+const CALL_MARGIN: Duration = Duration::from_secs(5);
 /// Pieces of text between an LLM node and the streams.
 pub(crate) const CHUNK_CAPACITY: usize = 32;
 
@@ -127,7 +129,7 @@ impl Run {
             started_at,
         } = input;
         let system =
-            system_variables(&run_id, &app_id, &workflow_id, &user_id, files, chat.as_ref(), started_at);
+            system_variables(run_id, &app_id, workflow_id, &user_id, files, chat.as_ref(), started_at);
         let sink = match sink {
             Sink::Nobody => None,
             Sink::Channel(sender) => Some(sender),
@@ -190,6 +192,11 @@ impl Run {
     pub(crate) fn next_step(&self) -> Option<u64> {
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         (step <= self.ports.limits.max_steps).then_some(step)
+    }
+
+    /// The total timeout of a call to a peer.
+    pub(crate) fn call_time(&self) -> Duration {
+        self.ports.limits.max_time.saturating_add(CALL_MARGIN)
     }
 
     pub(crate) fn is_out_of_time(&self) -> bool {
@@ -293,63 +300,75 @@ impl Run {
     }
 }
 
+#[derive(Clone, Copy)]
+enum System {
+    Files,
+    UserId,
+    AppId,
+    WorkflowId,
+    WorkflowRunId,
+    Timestamp,
+    Query,
+    ConversationId,
+    DialogueCount,
+}
+
+/// The system variables' names, in the order of [`System`], without and with `sys.`; made once, not in each run.
+static SYSTEM_NAMES: LazyLock<[(Arc<str>, Arc<str>); 9]> = LazyLock::new(|| {
+    [
+        "files",
+        "user_id",
+        "app_id",
+        "workflow_id",
+        "workflow_run_id",
+        "timestamp",
+        "query",
+        "conversation_id",
+        "dialogue_count",
+    ]
+    .map(|name| (Arc::from(name), Arc::from(format!("sys.{name}"))))
+});
+
 fn system_variables(
-    run_id: &str,
+    run_id: String,
     app_id: &str,
-    workflow_id: &str,
+    workflow_id: String,
     user_id: &str,
     files: Vec<Value>,
     chat: Option<&ChatInput>,
     started_at: Micros,
 ) -> Fields {
-    let mut system = Map::with_capacity(8);
-    let mut set = |name: &str, value: Value| {
-        system.insert(name.to_owned(), value);
+    let mut system = Fields::with_capacity(8);
+    let mut set = |name: System, value: Value| {
+        system.push(Arc::clone(&SYSTEM_NAMES[name as usize].0), Arc::new(value));
     };
-    set("files", Value::Array(files));
-    set("user_id", json!(user_id));
-    set("app_id", json!(app_id));
-    set("workflow_id", json!(workflow_id));
-    set("workflow_run_id", json!(run_id));
+    set(System::Files, Value::Array(files));
+    set(System::UserId, Value::from(user_id));
+    set(System::AppId, Value::from(app_id));
+    set(System::WorkflowId, Value::String(workflow_id));
+    set(System::WorkflowRunId, Value::String(run_id));
     match chat {
-        None => set("timestamp", json!(started_at.unix_seconds())),
+        None => set(System::Timestamp, Value::from(started_at.unix_seconds())),
         Some(chat) => {
-            set("query", json!(chat.query));
-            set("conversation_id", json!(chat.conversation_id));
-            set("dialogue_count", json!(chat.dialogue_count));
+            set(System::Query, Value::from(chat.query.as_str()));
+            set(System::ConversationId, Value::from(chat.conversation_id.as_str()));
+            set(System::DialogueCount, Value::from(chat.dialogue_count));
         }
     }
-    system.into()
+    system
 }
 
 /// Inputs and `sys.` variables in one mapping.
 fn with_system(inputs: &Fields, system: &Fields, is_told: impl Fn(&str) -> bool) -> Fields {
-    let mut fields = inputs.clone();
+    let mut fields = Fields::with_capacity(inputs.len() + system.len());
+    for (name, value) in inputs.iter() {
+        fields.push(Arc::clone(name), Arc::clone(value));
+    }
     for (name, value) in system.iter() {
-        if is_told(name) {
-            fields.set(system_name(name), Arc::clone(value));
+        let full = SYSTEM_NAMES.iter().find(|(known, _)| Arc::ptr_eq(known, name));
+        if let Some((_, full)) = full.filter(|_| is_told(name)) {
+            fields.set(Arc::clone(full), Arc::clone(value));
         }
     }
     fields
-}
-
-/// `sys.` before a name, without making the usual ones anew in each run.
-fn system_name(name: &str) -> Arc<str> {
-    use std::sync::LazyLock;
-    static NAMES: LazyLock<Vec<(&str, Arc<str>)>> = LazyLock::new(|| {
-        const USUAL: [&str; 9] = [
-            "files",
-            "user_id",
-            "app_id",
-            "workflow_id",
-            "workflow_run_id",
-            "timestamp",
-            "query",
-            "conversation_id",
-            "dialogue_count",
-        ];
-        USUAL.iter().map(|name| (*name, format!("sys.{name}").into())).collect()
-    });
-    let known = NAMES.iter().find(|(known, _)| *known == name).map(|(_, full)| Arc::clone(full));
-    known.unwrap_or_else(|| format!("sys.{name}").into())
 }

@@ -66,7 +66,7 @@ pub(crate) async fn run(
         exceptions: 0,
     };
     walk.ready.push_back(Ready { index: level.start, predecessor: None, again: None });
-    let end = walk.to_the_end().await;
+    let end = walk.go_on().await;
     let Walk { pool, outputs, usage, steps, exceptions, .. } = walk;
     Walked { pool, outputs, usage, steps, exceptions, end }
 }
@@ -124,7 +124,7 @@ enum Landed {
 }
 
 impl<'r> Walk<'r> {
-    async fn to_the_end(&mut self) -> Result<(), Failure> {
+    async fn go_on(&mut self) -> Result<(), Failure> {
         loop {
             while self.flights.len() < self.run.ports.limits.max_parallel_nodes.max(1) {
                 let Some(ready) = self.ready.pop_front() else { break };

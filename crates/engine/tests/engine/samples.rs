@@ -145,9 +145,9 @@ async fn an_llm_node_that_fails_is_tried_again_and_then_gives_its_default() {
         node_started llm
         node_retry llm retry {{}} error={error} retry_index=1
         node_retry llm retry {{}} error={error} retry_index=2
-        chunk "FALLBACK" llm.text
         node_finished llm exception {{"text":"FALLBACK","error_message":{error},"error_type":"InvokeRateLimitError"}} error={error}
         node_started end
+        chunk "FALLBACK" llm.text
         node_finished end succeeded {{"text":"FALLBACK"}}
         workflow_finished partial-succeeded outputs={{"text":"FALLBACK"}} error=None tokens=0 steps=3 exceptions=3
         "#
@@ -180,7 +180,7 @@ async fn a_chatflow_streams_its_answer_and_remembers() {
         node_finished llm succeeded "Echo from fake-chat: and again"
         node_started answer
         node_finished answer succeeded {"answer":"Echo from fake-chat: and again","files":[]}
-        workflow_finished succeeded outputs={"answer":"Echo from fake-chat: and again","files":[]} error=None tokens=49 steps=3 exceptions=0
+        workflow_finished succeeded outputs={"answer":"Echo from fake-chat: and again","files":[]} error=None tokens=45 steps=3 exceptions=0
         "#,
     );
     assert_eq!(outcome.answer.as_deref(), Some("Echo from fake-chat: and again"));

@@ -143,7 +143,7 @@ fn fields_that_cannot_be_read_are_told_where() {
         "workflow.graph.nodes[agg].data.variables[0]: the node \"gone\"",
         "workflow.graph.nodes[set].data.items[0].variable_selector: ['conversation', 'gone'] is no conversation variable",
         "workflow.graph.nodes[set].data.items[1].operation: the operation \"eat\"",
-        "workflow.graph.nodes[http].data.method: the method \"brew\"",
+        "workflow.graph.nodes[http].data.method: the method \"BREW\"",
         "workflow.graph.nodes[http].data.error_strategy: the error strategy \"pray\"",
         "workflow.graph.nodes[it].data.start_node_id: its start \"s\" is no iteration-start node",
         "workflow.graph.nodes[end].data.outputs[0].value_selector: the node \"gone\"",

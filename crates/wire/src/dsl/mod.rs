@@ -22,7 +22,9 @@ pub struct Limits {
     pub max_bytes: usize,
     pub max_depth: usize,
     pub max_aliases: usize,
-    /// YAML values of every sort, after aliases were followed.
+    /// YAML values that aliases may stand for, all together. Dify writes an alias only where it repeats itself.
+    pub max_aliased_values: usize,
+    /// YAML values of every sort.
     pub max_values: usize,
     pub max_nodes: usize,
     pub max_edges: usize,
@@ -35,7 +37,8 @@ impl Default for Limits {
             max_bytes: 4 * 1024 * 1024,
             max_depth: 64,
             max_aliases: 64,
-            max_values: 400_000,
+            max_aliased_values: 20_000,
+            max_values: 200_000,
             max_nodes: 1_000,
             max_edges: 4_000,
             max_variables: 500,

@@ -25,7 +25,7 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<Value, Problem> {
             max_merge_keys: limits.max_aliases,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: limits.max_values,
+            max_total_replayed_events: limits.max_aliased_values,
             max_replay_stack_depth: limits.max_depth,
             max_alias_expansions_per_anchor: limits.max_aliases,
         },

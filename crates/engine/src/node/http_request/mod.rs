@@ -275,7 +275,7 @@ impl HttpRequest {
             connect: self.connect,
             first_byte: self.read,
             idle: self.read,
-            total: run.ports.limits.max_time,
+            total: run.call_time(),
         };
         let answer = match response::exchange(run, &prepared, &timeouts).await {
             Ok(answer) => answer,
