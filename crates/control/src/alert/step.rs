@@ -143,3 +143,161 @@ fn remind(mut alert: Alert, now: Micros) -> (Option<Alert>, Option<Effect>) {
     let severity = alert.severity;
     (Some(alert), Some(Effect::Remind(severity)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{alert::RULES, health::Group};
+
+    const RULE: Rule = Rule {
+        group: Group::Provider,
+        fire_after: Duration::from_secs(2),
+        resolve_after: Duration::from_secs(5),
+        degraded: Some(Severity::Warning),
+        down: Some(Severity::Page),
+    };
+
+    /// Looks once a second, from second 0, and notes what was done when.
+    fn story(looks: &[(State, bool, bool)]) -> Vec<(usize, Effect)> {
+        let mut alert = None;
+        let mut effects = Vec::new();
+        for (second, (state, held, paged)) in looks.iter().enumerate() {
+            let now = Micros(second as i64 * 1_000_000);
+            let input = Input { state: *state, held: *held, paged: *paged };
+            let (after, effect) = step(&RULE, alert, input, now);
+            effects.extend(effect.map(|effect| (second, effect)));
+            alert = after;
+        }
+        effects
+    }
+
+    fn plain(states: &[(State, usize)]) -> Vec<(usize, Effect)> {
+        let looks =
+            states.iter().flat_map(|(state, times)| std::iter::repeat_n((*state, false, false), *times));
+        story(&looks.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_alert_waits_fires_once_and_resolves_after_a_while() {
+        use State::{Degraded, Down, Ok, Unknown};
+        let warning = Severity::Warning;
+        for (what, states, expected) in [
+            ("well all the time", vec![(Ok, 20)], vec![]),
+            ("a blip", vec![(Ok, 2), (Down, 2), (Ok, 5)], vec![(4, Effect::Forget)]),
+            ("trouble", vec![(Degraded, 10)], vec![(2, Effect::Fire(warning))]),
+            (
+                "trouble that ends",
+                vec![(Degraded, 4), (Ok, 10)],
+                vec![(2, Effect::Fire(warning)), (9, Effect::Resolve)],
+            ),
+            (
+                "trouble that comes back before it is resolved",
+                vec![(Degraded, 4), (Ok, 4), (Degraded, 2), (Ok, 10)],
+                vec![(2, Effect::Fire(warning)), (15, Effect::Resolve)],
+            ),
+            (
+                "worse",
+                vec![(Degraded, 4), (Down, 4)],
+                vec![(2, Effect::Fire(warning)), (4, Effect::Escalate(Severity::Page))],
+            ),
+            (
+                "worse, better, worse again: told once",
+                vec![(Down, 4), (Degraded, 4), (Down, 4)],
+                vec![(2, Effect::Fire(Severity::Page))],
+            ),
+            (
+                "not known to be well resolves nothing",
+                vec![(Degraded, 4), (Unknown, 30)],
+                vec![(2, Effect::Fire(warning))],
+            ),
+            ("not known from the start", vec![(Unknown, 30)], vec![]),
+        ] {
+            assert_eq!(plain(&states), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_runbook_at_work_keeps_the_alert_open_and_one_that_gives_up_pages() {
+        use State::{Degraded, Ok, Unknown};
+        let mut looks = vec![(Degraded, false, false); 3];
+        looks.extend(vec![(Ok, true, false); 20]);
+        looks.extend(vec![(Ok, false, false); 2]);
+        assert_eq!(story(&looks), [(2, Effect::Fire(Severity::Warning)), (23, Effect::Resolve)]);
+
+        for state in [Degraded, Unknown] {
+            let mut looks = vec![(Degraded, false, false); 3];
+            looks.extend(vec![(state, false, true); 5]);
+            let expected = [(2, Effect::Fire(Severity::Warning)), (3, Effect::Escalate(Severity::Page))];
+            assert_eq!(story(&looks), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn an_unacknowledged_page_is_repeated_and_an_acknowledged_one_is_not() {
+        for acknowledged in [false, true] {
+            let (_, fired) =
+                step(&RULE, None, Input { state: State::Down, held: false, paged: false }, Micros(0));
+            assert_eq!(fired, None);
+            let alert = Alert {
+                phase: Phase::Firing { since: Micros(0) },
+                severity: Severity::Page,
+                acknowledged,
+                well_since: None,
+                last_notice_at: Some(Micros(0)),
+            };
+            let later = Micros(0) + REMIND_AFTER;
+            let (_, effect) =
+                step(&RULE, Some(alert), Input { state: State::Down, held: false, paged: false }, later);
+            assert_eq!(effect, (!acknowledged).then_some(Effect::Remind(Severity::Page)));
+        }
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        prop_oneof![Just(State::Ok), Just(State::Unknown), Just(State::Degraded), Just(State::Down)]
+    }
+
+    proptest! {
+        /// Whatever comes: fire and resolve alternate, severity never falls while open, and what is well for long
+        /// enough is closed.
+        #[test]
+        fn stories_are_well_formed(
+            looks in proptest::collection::vec((any_state(), any::<bool>(), any::<bool>()), 0..200),
+            rule in proptest::sample::select(RULES),
+        ) {
+            let rule = &rule;
+            let (mut alert, mut open, mut severity, mut now) = (None, false, Severity::Info, Micros(0));
+            for (state, held, paged) in looks {
+                now = now + Duration::from_secs(1);
+                let (after, effect) = step(rule, alert, Input { state, held, paged }, now);
+                match effect {
+                    Some(Effect::Fire(fired)) => {
+                        prop_assert!(!open);
+                        (open, severity) = (true, fired);
+                    }
+                    Some(Effect::Escalate(raised)) => {
+                        prop_assert!(open && raised > severity);
+                        severity = raised;
+                    }
+                    Some(Effect::Remind(_)) => prop_assert!(open && severity == Severity::Page),
+                    Some(Effect::Resolve) => {
+                        let is_well = severity_of(rule, state).is_none() && state != State::Unknown;
+                        prop_assert!(open && is_well && !held);
+                        open = false;
+                    }
+                    Some(Effect::Forget) => prop_assert!(!open),
+                    None => {}
+                }
+                prop_assert_eq!(open, after.as_ref().is_some_and(|alert| matches!(alert.phase, Phase::Firing { .. })));
+                alert = after;
+            }
+            for _ in 0..=rule.resolve_after.as_secs() + 1 {
+                now = now + Duration::from_secs(1);
+                let calm = Input { state: State::Ok, held: false, paged: false };
+                alert = step(rule, alert, calm, now).0;
+            }
+            prop_assert_eq!(alert, None);
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 mod decide;
 mod report;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod world;
 

@@ -4,7 +4,11 @@
 mod definition;
 mod guard;
 mod shell;
+#[cfg(test)]
+mod simulation;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use definition::{Action, BUILT_IN, Budget, Definition, Hold, Verify, automatic_for, find};
 pub use guard::may_detour;

@@ -277,7 +277,7 @@ impl Machine<'_> {
             return self.end(Ending::Healthy, "nothing is in force");
         };
         if !facts.in_force {
-            return self.end(Ending::TakenOver, "somebody else undid the action");
+            return self.end(Ending::TakenOver, "the action is not in force any more: somebody undid it");
         }
         let well_since = self.well_since(facts, well_since);
         if self.well_for(well_since) >= Some(hold.well_for) {
