@@ -5,6 +5,8 @@
 
 mod schedule;
 mod send;
+#[cfg(test)]
+mod tests;
 
 pub use schedule::{MAX_AGE, MAX_RETRY_AFTER, Next, PAUSES, Verdict, next, retry_after, verdict};
 pub(crate) use send::Deliverer;

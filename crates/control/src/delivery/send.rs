@@ -53,6 +53,7 @@ struct Context {
     callback_key: Option<webhook::Key>,
     callback_rule: AddressRule,
     receiver_keys: HashMap<String, webhook::Key>,
+    timeouts: Timeouts,
 }
 
 /// The outbox's reader. Any number of processes may run one: the store gives each delivery to one at a time.
@@ -83,8 +84,18 @@ impl Deliverer {
             callback_key: options.callback_key.clone(),
             callback_rule: options.callback_rule.clone(),
             receiver_keys: keyed.collect(),
+            timeouts: TIMEOUTS,
         };
         Deliverer { context: Arc::new(context), calls: JoinSet::new(), under_way: HashMap::new() }
+    }
+
+    /// A test does not wait as long for a slow receiver.
+    #[cfg(test)]
+    pub(super) fn with_timeouts(mut self, timeouts: Timeouts) -> Deliverer {
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.timeouts = timeouts;
+        }
+        self
     }
 
     /// Sends what is due until `shutdown`; then waits for the calls under way, for a while.
@@ -181,7 +192,7 @@ async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdic
         Ok(request) => request,
         Err(error) => return (None, Verdict::Refused(error)),
     };
-    let response = match context.client.send(request, &TIMEOUTS, rule).await {
+    let response = match context.client.send(request, &context.timeouts, rule).await {
         Ok(response) => response,
         Err(error) if error.class() == mainstay_net::Class::InvalidRequest => {
             return (None, Verdict::Refused(error.to_string()));
