@@ -20,6 +20,7 @@ use crate::{
     health::{Report, State, WORKER_LEFT},
     incident::Incidents,
     leader::{Leader, RENEW_EVERY},
+    outage::Outage,
     overrides::{self, Freeze, Overrides},
     ports::{Peers, Ports},
     runbook,
@@ -34,6 +35,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// When a sweep reached its own limit there is more to do.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 const ROWS_EVERY: Duration = Duration::from_secs(10);
+/// A round takes milliseconds. One that took this long was held up by the store, and so were the heartbeats of the
+/// workers: their silence proves nothing until they have had the time to beat again. A shorter delay cannot make a
+/// worker that beats every second seem silent for three.
+const ROUND_SLOW: Duration = Duration::from_secs(2);
+const CALM_AFTER_SLOW: Duration = Duration::from_secs(3);
 const WAKE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Control as it runs. Dropping it stops everything at once; [`Control::shutdown`] does so in order.
@@ -98,11 +104,14 @@ struct Act {
     leader: Leader,
     incidents: Incidents,
     runbooks: runbook::Shell,
+    outage: Outage,
     wake: Arc<Notify>,
     sweep: JoinSet<Result<bool, StoreError>>,
     next_campaign_at: Instant,
     next_sweep_at: Instant,
     next_rows_at: Instant,
+    /// Until then nothing is done about anybody.
+    calm_until: Instant,
 }
 
 impl Act {
@@ -123,11 +132,13 @@ impl Act {
                 wake.clone(),
             ),
             store,
+            outage: Outage::new(ports.client.clone(), ports.clock.clone(), &options.receivers),
             wake,
             sweep: JoinSet::new(),
             next_campaign_at: now,
             next_sweep_at: now + SWEEP_AGAIN,
             next_rows_at: now + ROWS_EVERY,
+            calm_until: now,
         }
     }
 
@@ -140,6 +151,8 @@ impl Act {
                 _ = ticks.tick() => {}
                 () = self.wake.notified() => tokio::time::sleep(WAKE_PAUSE).await,
             }
+            let report = self.shared.report.borrow().clone();
+            self.outage.look(&report, self.shared.clock.now());
             match timeout(ROUND_DEADLINE, self.round()).await {
                 Ok(Ok(())) => {}
                 // The report says so too; it is the alert's business to be loud.
@@ -149,32 +162,55 @@ impl Act {
         }
         self.runbooks.shutdown().await;
         self.sweep.shutdown().await;
+        self.outage.shutdown().await;
         if timeout(ROUND, self.leader.resign()).await.is_err() {
             debug!("the lease could not be given back; it ends by itself");
         }
     }
 
     async fn round(&mut self) -> Result<(), StoreError> {
-        if Instant::now() >= self.next_campaign_at {
-            self.next_campaign_at = Instant::now() + RENEW_EVERY;
-            self.leader.campaign().await?;
-        }
-        let overrides = Arc::new(overrides::overrides(&self.store).await?);
-        publish(&self.shared.overrides, overrides.clone());
-        let freeze = Arc::new(overrides::freeze(&self.store).await?);
-        publish(&self.shared.freeze, freeze.clone());
-
+        let started = Instant::now();
+        let campaign = self.campaign().await;
         let is_leader = self.leader.epoch().is_some();
         if self.shared.is_leader.swap(is_leader, Ordering::Relaxed) != is_leader {
             info!(is_leader, "this control {}", if is_leader { "acts" } else { "only watches" });
             self.incidents.reset();
         }
+        campaign?;
+        let overrides = Arc::new(overrides::overrides(&self.store).await?);
+        publish(&self.shared.overrides, overrides.clone());
+        let freeze = Arc::new(overrides::freeze(&self.store).await?);
+        publish(&self.shared.freeze, freeze.clone());
+
         let report = self.shared.report.borrow().clone();
         if !is_leader || report.components.is_empty() {
             return Ok(());
         }
-        self.act(&report, &overrides, &freeze).await?;
+        self.incidents.refresh().await?;
+        let says = self.runbooks.says(&self.incidents).await?;
+        self.incidents.look(&report, &says, self.shared.clock.now()).await?;
+        if self.may_act(started) {
+            self.act(&report, &overrides, &freeze).await?;
+        }
         self.keep_house(&report).await
+    }
+
+    async fn campaign(&mut self) -> Result<(), StoreError> {
+        if Instant::now() < self.next_campaign_at {
+            return Ok(());
+        }
+        self.next_campaign_at = Instant::now() + RENEW_EVERY;
+        self.leader.campaign().await
+    }
+
+    /// Between a decision and its effect neither the lease may have ended nor the store have stood still.
+    fn may_act(&mut self, round_started: Instant) -> bool {
+        let now = Instant::now();
+        if now.duration_since(round_started) >= ROUND_SLOW {
+            warn!("the store stood still for a while; nothing is done until heartbeats mean something again");
+            self.calm_until = now + CALM_AFTER_SLOW;
+        }
+        now >= self.calm_until && self.leader.epoch().is_some()
     }
 
     async fn act(
@@ -183,15 +219,7 @@ impl Act {
         overrides: &Overrides,
         freeze: &Freeze,
     ) -> Result<(), StoreError> {
-        let now = self.shared.clock.now();
-        self.incidents.refresh().await?;
-        let says = self.runbooks.says(&self.incidents).await?;
-        self.incidents.look(report, &says, now).await?;
-        // Between a decision and its effect the lease must not have ended.
-        if self.leader.epoch().is_none() {
-            return Ok(());
-        }
-        let peers = self.peers.borrow().clone();
+        let (peers, now) = (self.peers.borrow().clone(), self.shared.clock.now());
         let world =
             runbook::World { report, peers: &peers, overrides, freeze, automatic: self.automatic, now };
         self.runbooks.round(&self.incidents, &world).await

@@ -14,6 +14,7 @@ mod incident;
 pub mod jobs;
 mod leader;
 pub mod options;
+mod outage;
 pub mod overrides;
 pub mod ports;
 mod probe;

@@ -1,5 +1,6 @@
 //! The closed loop on a real database: something breaks, it is seen, told, dealt with, verified, and the story can be
 //! read under one id.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     collections::HashMap,
@@ -29,10 +30,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A process: what the supervisor says of it, whether it beats, and what ends it when dropped.
+type Process = (Slot, Arc<AtomicBool>, Option<DropGuard>);
+
 /// A process table in memory. A process beats until it is stopped.
 struct Processes {
     store: Store,
-    slots: Mutex<HashMap<u32, (Slot, Arc<AtomicBool>, Option<DropGuard>)>>,
+    slots: Mutex<HashMap<u32, Process>>,
     restarts_fail: AtomicBool,
     restarts: Mutex<Vec<u32>>,
 }

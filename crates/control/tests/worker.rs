@@ -1,4 +1,5 @@
 //! The worker loop on a real database. Real processes and real signals are the server's end-to-end tests.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{sync::Arc, time::Duration};
 

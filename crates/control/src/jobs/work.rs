@@ -175,8 +175,7 @@ impl Work {
             debug!(worker.id = %self.options.id, "the worker's row stays until it is swept");
         }
         self.publish(|stats| stats.running = 0);
-        let stats = *self.stats.borrow();
-        stats
+        *self.stats.borrow()
     }
 
     /// Starts whatever is due and not under way.

@@ -1,0 +1,186 @@
+//! The one alert that cannot go through the store: that the store is down.
+//!
+//! Each process that runs control tells the receivers directly, without an outbox: a few tries and then the log has to
+//! do. Several processes may tell of the same outage; during one, too many calls are better than none.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, header::CONTENT_TYPE};
+use mainstay_base::{Clock, Micros, snapshot::Timeouts};
+use mainstay_net::{AddressRule, Client};
+use mainstay_store::model::Severity;
+use mainstay_wire::webhook;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::{
+    alert,
+    health::{Component, Group, Report, State, iso_text},
+    options::Receiver,
+};
+
+/// Before each try.
+const TRIES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+/// Calls under way; more are dropped, and the log has them.
+const MAX_CALLS: usize = 64;
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(10),
+    idle: Duration::from_secs(5),
+    total: Duration::from_secs(15),
+};
+
+pub(crate) struct Outage {
+    client: Client,
+    clock: Clock,
+    receivers: Arc<[Receiver]>,
+    /// Since when the store is down, once that was told.
+    told: Option<Micros>,
+    calls: JoinSet<()>,
+}
+
+impl Outage {
+    pub(crate) fn new(client: Client, clock: Clock, receivers: &[Receiver]) -> Outage {
+        Outage { client, clock, receivers: receivers.into(), told: None, calls: JoinSet::new() }
+    }
+
+    /// Tells once when the store has been down for a while, and once when it is back.
+    pub(crate) fn look(&mut self, report: &Report, now: Micros) {
+        while self.calls.try_join_next().is_some() {}
+        let Some(store) = report.component("store") else { return };
+        let fire_after = alert::rule_for(Group::Store).map_or(Duration::ZERO, |rule| rule.fire_after);
+        match (self.told, store.state) {
+            (None, State::Down) if now.since(store.since) >= fire_after => {
+                error!(reason = %store.reason, "page: the store is down");
+                self.told = Some(store.since);
+                self.tell("firing", store.since, store);
+            }
+            (Some(since), State::Ok) => {
+                info!("the store is back after {} s", now.since(since).as_secs());
+                self.told = None;
+                self.tell("resolved", since, store);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, what: &'static str, since: Micros, store: &Component) {
+        let body = json!({
+            "type": format!("alert.{what}"),
+            "timestamp": iso_text(self.clock.now()),
+            "data": {
+                "alert_id": format!("store-{}", since.0),
+                "severity": Severity::Page.as_str(),
+                "component": store.id,
+                "state": store.state.as_str(),
+                "reason": store.reason,
+                "summary": format!("the store is {}: {}", store.state.as_str(), store.reason),
+            },
+        })
+        .to_string();
+        for index in 0..self.receivers.len() {
+            if self.calls.len() >= MAX_CALLS {
+                warn!("too many calls about the store are under way; this one is left out");
+                return;
+            }
+            let (client, clock, receivers) =
+                (self.client.clone(), self.clock.clone(), self.receivers.clone());
+            let (body, id) = (body.clone(), format!("store-{}-{what}", since.0));
+            self.calls.spawn(async move {
+                let Some(receiver) = receivers.get(index) else { return };
+                for pause in TRIES {
+                    tokio::time::sleep(pause).await;
+                    match call(&client, receiver, &id, body.clone(), clock.now()).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            warn!(receiver = %receiver.name, %error, "cannot tell that the store is {what}")
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    pub(crate) async fn shutdown(&mut self) {
+        self.calls.shutdown().await;
+    }
+}
+
+async fn call(
+    client: &Client,
+    receiver: &Receiver,
+    id: &str,
+    body: String,
+    now: Micros,
+) -> Result<(), String> {
+    let mut request = Request::post(&receiver.url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(webhook::HEADER_ID, id)
+        .header(webhook::HEADER_TIMESTAMP, now.unix_seconds());
+    if let Some(key) = &receiver.key {
+        request =
+            request.header(webhook::HEADER_SIGNATURE, key.sign(id, now.unix_seconds(), body.as_bytes()));
+    }
+    let request = request.body(mainstay_net::full(body)).map_err(|error| error.to_string())?;
+    let response =
+        client.send(request, &TIMEOUTS, AddressRule::Any).await.map_err(|error| error.to_string())?;
+    if response.status().is_success() {
+        Ok(())
+    } else {
+        Err(format!("answered {}", response.status().as_u16()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_net::ClientOptions;
+    use mainstay_testkit::{HttpServer, http_server::whole, wait_until};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn report(state: State, since: Micros) -> Report {
+        let component = Component {
+            id: "store".to_owned(),
+            group: Group::Store,
+            name: "store".to_owned(),
+            state,
+            reason: "connection refused".to_owned(),
+            since,
+            last_check: None,
+        };
+        Report { components: vec![component], ..Report::unknown(since) }
+    }
+
+    #[tokio::test]
+    async fn an_outage_of_the_store_is_told_once_and_so_is_its_end() {
+        let server = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
+        let receivers = [Receiver {
+            name: "on-call".to_owned(),
+            url: server.url(),
+            key: None,
+            min_severity: Severity::Page,
+        }];
+        let client = Client::new(ClientOptions::default()).unwrap();
+        let mut outage = Outage::new(client, Clock::manual(Micros(0)), &receivers);
+        let at = |seconds: u64| Micros(0) + Duration::from_secs(seconds);
+        for second in 0..20 {
+            outage.look(&report(State::Down, at(0)), at(second));
+        }
+        outage.look(&report(State::Unknown, at(20)), at(20));
+        outage.look(&report(State::Ok, at(21)), at(21));
+        outage.look(&report(State::Ok, at(21)), at(22));
+        wait_until("two calls", LIMIT, || async { (server.requests().len() == 2).then_some(()) }).await;
+        while outage.calls.join_next().await.is_some() {}
+        let mut ids: Vec<String> = server
+            .requests()
+            .iter()
+            .map(|request| request.headers()["webhook-id"].to_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        assert_eq!(ids, ["store-0-firing", "store-0-resolved"]);
+    }
+}
