@@ -62,7 +62,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7002")]
     pub(crate) model: SocketAddr,
     /// Worker processes.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
     /// Synthetic requests a second.
     #[arg(long, value_name = "PER_SECOND", default_value_t = 2.0, value_parser = rate)]

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::service::Insight;
+use crate::insight::Insight;
 
 pub(crate) fn router(insight: Arc<Insight>) -> Router {
     Router::new()

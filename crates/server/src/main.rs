@@ -12,6 +12,7 @@ mod embedded;
 mod env;
 mod failure;
 mod health_routes;
+mod insight;
 mod instance;
 mod logging;
 mod metrics;
@@ -24,6 +25,8 @@ mod routes;
 mod service;
 mod signals;
 mod supervisor;
+mod token;
+mod wiring;
 mod worker;
 
 use std::process::ExitCode;

@@ -3,49 +3,43 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use futures_util::FutureExt;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::BodyExt;
-use mainstay_base::{Clock, Micros, Secret, id, snapshot::Target};
-use mainstay_control::{
-    Control, Facade, Observer, Peers, ProbeKind, ProviderPeer, Report, State, UpstreamPeer,
-};
-use mainstay_gateway::{Gateway, ListenLimits, records};
+use mainstay_base::{Clock, Secret};
+use mainstay_control::{Control, Facade, Observer, Peers};
+use mainstay_engine::Engine;
+use mainstay_gateway::{Gateway, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
 use mainstay_standby::Standby;
-use mainstay_store::{Options, Store, model::Severity};
-use mainstay_wire::webhook;
+use mainstay_store::{Options, Store};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{info, warn};
 
 use crate::{
-    adapters::{AppsPort, CallbackPort, DurablePort, EmbeddedPort, ProbePort},
+    adapters::{AppsPort, CallbackPort, ProbePort},
     cli::Role,
-    config::{self, Config, EMBEDDED},
+    config::Config,
     embedded,
     failure::{Failure, chain},
     health_routes,
-    metrics::{Metrics, Now},
-    orders::{self, Orders, UpstreamApp, millis},
+    insight::Insight,
+    metrics::Metrics,
+    orders::Orders,
     publisher::Publisher,
     records::{Consumer, Unstored},
-    routes::declared_id,
     supervisor::{self, Supervisor},
+    token,
+    wiring::{self, LISTEN_GRACE},
 };
 
-/// How long answers in progress may take to end once shutdown has begun, on each listener.
-const LISTEN_GRACE: Duration = Duration::from_secs(10);
 /// How long runs in this process may go on after the listeners have closed.
 const RUN_GRACE: Duration = Duration::from_secs(5);
 /// How long control may take to end what it is doing.
 const CONTROL_GRACE: Duration = Duration::from_secs(3);
 /// What tasks may take beyond the workers' own grace before the process ends without them.
 const LAST_TASKS: Duration = Duration::from_secs(10);
-/// A scrape or a health check does not wait longer for the store.
-const ASK_STORE: Duration = Duration::from_secs(2);
-
 /// A started instance.
 pub(crate) struct Service {
     pub(crate) admin: SocketAddr,
@@ -53,19 +47,13 @@ pub(crate) struct Service {
     pub(crate) model: Option<SocketAddr>,
     /// Lets the commands of this user in; made at each start.
     pub(crate) token: Secret,
-    pub(crate) store: Store,
     pub(crate) standby: Standby,
-    pub(crate) publisher: Arc<Publisher>,
     pub(crate) facade: Option<Facade>,
     pub(crate) supervisor: Option<Supervisor>,
     control: Option<Control>,
+    base: Base,
     /// Control follows it; it stays as it is until configuration can be loaded again.
     _peers: watch::Sender<Arc<Peers>>,
-    stop: CancellationToken,
-    stop_workers: CancellationToken,
-    tasks: TaskTracker,
-    worker_tasks: TaskTracker,
-    worker_grace: Duration,
 }
 
 /// The addresses of an instance, bound before anything else so that a taken port is the first thing to be told.
@@ -81,119 +69,64 @@ impl Service {
         role: Role,
         admin_token: Option<Secret>,
     ) -> Result<Service, Failure> {
-        let config = Arc::new(config);
-        let clock = Clock::System;
         let bound = bind(&config, role).await?;
         let (admin, app, model) = (address(&bound.admin)?, optional(&bound.app)?, optional(&bound.model)?);
-        let store = open_store(&config, &clock).await?;
-        let client = Client::new(ClientOptions::default())
-            .map_err(|error| Failure::problem("cannot set up an HTTP client", chain(&error), ""))?;
-        let engine_key =
-            config.engine.model_key.clone().unwrap_or_else(|| Secret::new(format!("mk-{}", id::new())));
-        let publisher = Arc::new(Publisher::new(Arc::clone(&config), store.clone(), engine_key.clone()));
-        publisher.refresh().await.map_err(|error| {
-            Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate")
-        })?;
-        let orders = orders(&config, &engine_key, model);
-        let (engine, standby) = embedded::build(&orders, &store, &client, &clock);
-
-        let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
-        let (tasks, worker_tasks) = (TaskTracker::new(), TaskTracker::new());
-        let supervisor = (matches!(role, Role::All | Role::Worker) && config.workers.count > 0).then(|| {
-            let spec = supervisor::Spec {
-                orders,
-                store: store.clone(),
-                clock: clock.clone(),
-                grace: config.workers.grace,
-            };
-            Supervisor::start(config.workers.count, &spec, &worker_tasks, &stop_workers)
-        });
+        let base = Base::open(config, role).await?;
+        let orders = wiring::orders(
+            &base.config,
+            &base.engine_key,
+            model.map(|address| format!("http://{address}/v1")),
+        );
+        let (engine, standby) = embedded::build(&orders, &base.store, &base.client, &base.clock);
+        let supervisor = base.supervisor(role, orders);
         let observer = Observer::default();
-        let (peers, peers_seen) = watch::channel(Arc::new(peers(&config)));
-        let control = if matches!(role, Role::All | Role::Control) {
-            Some(Control::start(mainstay_control::Ports {
-                store: store.clone(),
-                client: client.clone(),
-                clock: clock.clone(),
-                supervisor: supervisor.clone().map(|supervisor| Arc::new(supervisor) as Arc<_>),
-                engine: config.engine.enabled.then(|| Arc::new(ProbePort::new(engine)) as Arc<_>),
-                peers: peers_seen,
-                observer: observer.clone(),
-                callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
-                options: control_options(&config)?,
-            }))
-        } else {
-            None
+        let (peers, peers_seen) = watch::channel(Arc::new(wiring::peers(&base.config)));
+        let control = match role {
+            Role::All | Role::Control => {
+                Some(base.control(&standby, engine, supervisor.as_ref(), &observer, peers_seen)?)
+            }
+            Role::Gateway | Role::Worker => None,
         };
         let facade = control.as_ref().map(Control::facade);
-
-        let metrics = Metrics::new();
-        let unstored = Unstored::default();
-        let mut gateway = None;
-        if matches!(role, Role::All | Role::Gateway) {
-            let (sender, receiver) = records::channel(records::QUEUE);
+        let (metrics, unstored) = (Metrics::new(), Unstored::default());
+        let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let consumer = Consumer {
-                store: store.clone(),
-                observer: observer.clone(),
+                store: base.store.clone(),
+                observer,
                 metrics: metrics.clone(),
-                keep_success: config.records.keep_success,
+                keep_success: base.config.records.keep_success,
                 unstored: unstored.clone(),
             };
-            tasks.spawn(consumer.run(receiver));
-            let started = Gateway::new(mainstay_gateway::Ports {
-                snapshot: publisher.snapshot(),
-                client: client.clone(),
-                embedded: config
-                    .engine
-                    .enabled
-                    .then(|| Arc::new(embedded_port(&config, &store, &standby)) as Arc<_>),
-                durable: Some(Arc::new(durable(&config, &standby)) as Arc<_>),
-                records: sender,
-                clock: clock.clone(),
-                limits: gateway_limits(&config),
-            });
-            serve_gateway(&started, bound.app, bound.model, &config, &tasks, &stop);
-            gateway = Some(started);
-        }
-        tasks.spawn(Arc::clone(&publisher).run(stop.clone()));
-
-        let token = admin_token
-            .unwrap_or_else(|| Secret::new(format!("mt-{}{}", id::new(), id::new()).replace('-', "")));
-        let insight = Arc::new(Insight {
-            store: store.clone(),
+            let gateway = base.gateway(&standby, consumer);
+            base.serve_gateway(&gateway, bound.app, bound.model);
+            gateway
+        });
+        base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));
+        let token = admin_token.unwrap_or_else(|| token::random("mt-"));
+        let mut router = health_routes::router(Arc::new(Insight {
+            store: base.store.clone(),
             facade: facade.clone(),
             gateway,
             metrics,
             unstored,
-            publisher: Arc::clone(&publisher),
+            publisher: Arc::clone(&base.publisher),
             supervisor: supervisor.clone(),
-            clock: clock.clone(),
-            started_at: clock.now(),
-        });
-        let mut router = health_routes::router(insight);
+            clock: base.clock.clone(),
+            started_at: base.clock.now(),
+        }));
         if let Some(facade) = &facade {
-            router =
-                router.merge(console(&config, &store, facade, &standby, &publisher, &token, &clock, &stop));
+            router = router.merge(base.console(facade, &standby, &token));
         }
-        serve_admin(bound.admin, router, &config, &tasks, &stop);
-        Ok(Service {
-            admin,
-            app,
-            model,
-            token,
-            store,
-            standby,
-            publisher,
-            facade,
-            supervisor,
-            control,
-            _peers: peers,
-            stop,
-            stop_workers,
-            tasks,
-            worker_tasks,
-            worker_grace: config.workers.grace,
-        })
+        base.serve_admin(bound.admin, router);
+        Ok(Service { admin, app, model, token, standby, facade, supervisor, control, base, _peers: peers })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.base.store
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.base.publisher
     }
 
     pub(crate) fn admin_url(&self) -> String {
@@ -203,22 +136,22 @@ impl Service {
     /// Listeners first, then runs, workers and control; each within its own bound.
     pub(crate) async fn shutdown(self) {
         info!("shutting down");
-        self.stop.cancel();
-        self.stop_workers.cancel();
+        let Base { config, stop, stop_workers, tasks, worker_tasks, .. } = self.base;
+        stop.cancel();
+        stop_workers.cancel();
         let workers = async {
-            self.worker_tasks.close();
-            self.worker_tasks.wait().await;
+            worker_tasks.close();
+            worker_tasks.wait().await;
         };
         let rest = async {
-            tokio::time::sleep(Duration::ZERO).await;
             self.standby.shutdown(RUN_GRACE).await;
             if let Some(control) = self.control {
                 control.shutdown(CONTROL_GRACE).await;
             }
-            self.tasks.close();
-            self.tasks.wait().await;
+            tasks.close();
+            tasks.wait().await;
         };
-        let bound = LISTEN_GRACE.max(self.worker_grace) + LAST_TASKS;
+        let bound = LISTEN_GRACE.max(config.workers.grace) + LAST_TASKS;
         if tokio::time::timeout(bound, async { tokio::join!(workers, rest) }).await.is_err() {
             warn!("not everything ended within {bound:?}");
         }
@@ -255,7 +188,154 @@ fn optional(listener: &Option<TcpListener>) -> Result<Option<SocketAddr>, Failur
     listener.as_ref().map(address).transpose()
 }
 
-pub(crate) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Failure> {
+/// What all parts of an instance share.
+struct Base {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    client: Client,
+    /// Lets the embedded engine's LLM nodes through the model listener.
+    engine_key: Secret,
+    publisher: Arc<Publisher>,
+    stop: CancellationToken,
+    stop_workers: CancellationToken,
+    tasks: TaskTracker,
+    worker_tasks: TaskTracker,
+}
+
+impl Base {
+    async fn open(config: Config, role: Role) -> Result<Base, Failure> {
+        if role == Role::Worker && config.engine.enabled && config.engine.model_key.is_none() {
+            return Err(Failure::usage(
+                "cannot run workers alone",
+                "engine.model_key is not set: the model listener of another process would refuse their LLM nodes",
+                "give engine.model_key (and engine.model_url) the same value for every role",
+            ));
+        }
+        let config = Arc::new(config);
+        let clock = Clock::System;
+        let store = open_store(&config, &clock).await?;
+        let client = Client::new(ClientOptions::default())
+            .map_err(|error| Failure::problem("cannot set up an HTTP client", chain(&error), ""))?;
+        let engine_key = config.engine.model_key.clone().unwrap_or_else(|| token::random("mk-"));
+        let publisher = Arc::new(Publisher::new(Arc::clone(&config), store.clone(), engine_key.clone()));
+        publisher.refresh().await.map_err(|error| {
+            Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate")
+        })?;
+        Ok(Base {
+            config,
+            clock,
+            store,
+            client,
+            engine_key,
+            publisher,
+            stop: CancellationToken::new(),
+            stop_workers: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            worker_tasks: TaskTracker::new(),
+        })
+    }
+
+    fn supervisor(&self, role: Role, orders: Orders) -> Option<Supervisor> {
+        let workers = self.config.workers;
+        if workers.count == 0 || matches!(role, Role::Gateway | Role::Control) {
+            return None;
+        }
+        let spec = supervisor::Spec {
+            orders,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            grace: workers.grace,
+        };
+        Some(Supervisor::start(workers.count, &spec, &self.worker_tasks, &self.stop_workers))
+    }
+
+    fn control(
+        &self,
+        standby: &Standby,
+        engine: Engine,
+        supervisor: Option<&Supervisor>,
+        observer: &Observer,
+        peers: watch::Receiver<Arc<Peers>>,
+    ) -> Result<Control, Failure> {
+        Ok(Control::start(mainstay_control::Ports {
+            store: self.store.clone(),
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            supervisor: supervisor.cloned().map(|supervisor| Arc::new(supervisor) as Arc<_>),
+            engine: self.config.engine.enabled.then(|| Arc::new(ProbePort::new(engine)) as Arc<_>),
+            peers,
+            observer: observer.clone(),
+            callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
+            options: wiring::control_options(&self.config)?,
+        }))
+    }
+
+    fn gateway(&self, standby: &Standby, consumer: Consumer) -> Gateway {
+        let (records, received) = records::channel(records::QUEUE);
+        self.tasks.spawn(consumer.run(received));
+        let embedded = wiring::embedded_port(&self.config, &self.store, standby);
+        Gateway::new(mainstay_gateway::Ports {
+            snapshot: self.publisher.snapshot(),
+            client: self.client.clone(),
+            embedded: self.config.engine.enabled.then(|| Arc::new(embedded) as Arc<_>),
+            durable: Some(Arc::new(wiring::durable(&self.config, standby)) as Arc<_>),
+            records,
+            clock: self.clock.clone(),
+            limits: wiring::gateway_limits(&self.config),
+        })
+    }
+
+    fn serve_gateway(&self, gateway: &Gateway, app: Option<TcpListener>, model: Option<TcpListener>) {
+        let limits = wiring::listen_limits(&self.config);
+        if let Some(listener) = app {
+            let gateway = gateway.clone();
+            let handler = move |request| {
+                let gateway = gateway.clone();
+                async move { gateway.app(request).await }
+            };
+            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+        }
+        if let Some(listener) = model {
+            let gateway = gateway.clone();
+            let handler = move |request| {
+                let gateway = gateway.clone();
+                async move { gateway.model(request).await }
+            };
+            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+        }
+    }
+
+    fn console(&self, facade: &Facade, standby: &Standby, token: &Secret) -> Router {
+        let configured =
+            self.config.admin_tokens.iter().map(|token| (token.name.clone(), token.token.clone()));
+        mainstay_console::router(mainstay_console::Ports {
+            store: self.store.clone(),
+            control: Arc::new(facade.clone()),
+            apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(&self.publisher) }),
+            tokens: configured.chain([("local".to_owned(), token.clone())]).collect(),
+            clock: self.clock.clone(),
+            secure_cookies: false,
+            shutdown: self.stop.clone(),
+        })
+    }
+
+    /// The admin listener has the data plane's own guards against slow and many callers.
+    fn serve_admin(&self, listener: TcpListener, router: Router) {
+        let handler = move |request: Request<hyper::body::Incoming>| {
+            let router = router.clone();
+            async move {
+                let answer = router.oneshot(request.map(axum::body::Body::new)).await;
+                let answer = answer.unwrap_or_else(|never| match never {});
+                answer.map(|body| -> Body { body.map_err(BodyError::other).boxed_unsync() })
+            }
+        };
+        let limits = wiring::listen_limits(&self.config);
+        self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+    }
+}
+
+async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Failure> {
     let options = Options { url: config.store_url.clone(), clock: clock.clone() };
     Store::open(options).await.map_err(|error| {
         Failure::unreachable(
@@ -264,273 +344,4 @@ pub(crate) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, 
             "run mainstay migrate, or check store.url",
         )
     })
-}
-
-fn orders(config: &Config, engine_key: &Secret, model: Option<SocketAddr>) -> Orders {
-    let own = model.map(|address| format!("http://{address}/v1"));
-    let fallback = || format!("http://{}/v1", config.listeners.model);
-    let upstream = |upstream: &Arc<mainstay_base::snapshot::Upstream>| match &upstream.target {
-        Target::Http { base_url } => {
-            Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts))
-        }
-        Target::Embedded => None,
-    };
-    let upstream_app =
-        |app: &config::App| UpstreamApp { app_id: declared_id(&app.name), key: app.key.expose().to_owned() };
-    Orders {
-        slot: 0,
-        worker_id: String::new(),
-        host: host(),
-        store_url: config.store_url.clone(),
-        concurrency: config.workers.concurrency,
-        lease_ms: millis(config.workers.lease),
-        grace_ms: millis(config.workers.grace),
-        run_timeout_ms: millis(config.engine.run_timeout),
-        model_url: config.engine.model_url.clone().or(own).unwrap_or_else(fallback),
-        model_key: engine_key.expose().to_owned(),
-        http_request: config.engine.http_request.clone(),
-        upstreams: config.upstreams.iter().filter_map(upstream).collect(),
-        upstream_apps: config.apps.iter().map(upstream_app).collect(),
-        log_json: config.log.json,
-        log_filter: config.log.filter.clone(),
-    }
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn embedded_port(config: &Config, store: &Store, standby: &Standby) -> EmbeddedPort {
-    let standbys = config
-        .apps
-        .iter()
-        .filter_map(|app| Some((declared_id(&app.name), (app.standby.clone()?, app.mode))))
-        .collect();
-    EmbeddedPort { standby: standby.clone(), store: store.clone(), standbys: Arc::new(standbys) }
-}
-
-fn durable(config: &Config, standby: &Standby) -> DurablePort {
-    DurablePort {
-        standby: standby.clone(),
-        idempotent_apps: config
-            .apps
-            .iter()
-            .filter(|app| app.idempotent)
-            .map(|app| app.name.clone())
-            .collect(),
-        signs_callbacks: config.callbacks.secret.is_some(),
-    }
-}
-
-fn gateway_limits(config: &Config) -> mainstay_gateway::Limits {
-    let body_bytes = config.limits.body_bytes;
-    let default = mainstay_gateway::Limits::default();
-    mainstay_gateway::Limits {
-        max_run_body_bytes: default.max_run_body_bytes.min(body_bytes),
-        max_model_body_bytes: default.max_model_body_bytes.min(body_bytes),
-        max_embedded_body_bytes: default.max_embedded_body_bytes.min(body_bytes),
-        ..default
-    }
-}
-
-fn listen_limits(config: &Config) -> ListenLimits {
-    ListenLimits {
-        max_connections: config.limits.connections,
-        shutdown_grace: LISTEN_GRACE,
-        ..ListenLimits::default()
-    }
-}
-
-fn serve_gateway(
-    gateway: &Gateway,
-    app: Option<TcpListener>,
-    model: Option<TcpListener>,
-    config: &Config,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let limits = listen_limits(config);
-    if let Some(listener) = app {
-        let gateway = gateway.clone();
-        let handler = move |request| {
-            let gateway = gateway.clone();
-            async move { gateway.app(request).await }
-        };
-        tasks.spawn(mainstay_gateway::listen(listener, handler, stop.clone(), limits));
-    }
-    if let Some(listener) = model {
-        let gateway = gateway.clone();
-        let handler = move |request| {
-            let gateway = gateway.clone();
-            async move { gateway.model(request).await }
-        };
-        tasks.spawn(mainstay_gateway::listen(listener, handler, stop.clone(), limits));
-    }
-}
-
-/// The admin listener has the data plane's own guards against slow and many callers.
-fn serve_admin(
-    listener: TcpListener,
-    router: Router,
-    config: &Config,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let handler = move |request: Request<hyper::body::Incoming>| {
-        let router = router.clone();
-        async move {
-            let answer: Response<axum::body::Body> = router
-                .oneshot(request.map(axum::body::Body::new))
-                .map(|answer| match answer {
-                    Ok(answer) => answer,
-                    Err(never) => match never {},
-                })
-                .await;
-            answer.map(|body| -> Body { body.map_err(BodyError::other).boxed_unsync() })
-        }
-    };
-    tasks.spawn(mainstay_gateway::listen(listener, handler, stop.clone(), listen_limits(config)));
-}
-
-fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure> {
-    let host = host();
-    let mut options = mainstay_control::Options::new(format!("{host}:{}", std::process::id()), host);
-    for receiver in &config.receivers {
-        options.receivers.push(mainstay_control::Receiver {
-            name: receiver.name.clone(),
-            url: receiver.url.clone(),
-            key: receiver.secret.as_ref().map(|secret| key("receiver", secret)).transpose()?,
-            min_severity: Severity::Info,
-        });
-    }
-    options.callback_key =
-        config.callbacks.secret.as_ref().map(|secret| key("callbacks", secret)).transpose()?;
-    options.callback_rule = config.callbacks.reach.rule();
-    options.retention.runs = config.retention.runs;
-    options.retention.records = config.retention.records;
-    Ok(options)
-}
-
-fn key(what: &str, secret: &Secret) -> Result<webhook::Key, Failure> {
-    webhook::Key::parse(secret.expose()).map_err(|error| {
-        Failure::usage(format!("cannot sign webhooks of {what}"), error, "see mainstay check")
-    })
-}
-
-/// Who is called, as health and runbooks see them.
-fn peers(config: &Config) -> Peers {
-    let mut upstreams: Vec<UpstreamPeer> = config
-        .upstreams
-        .iter()
-        .map(|upstream| UpstreamPeer {
-            name: upstream.name.clone(),
-            base_url: match &upstream.target {
-                Target::Http { base_url } => Some(base_url.clone()),
-                Target::Embedded => None,
-            },
-        })
-        .collect();
-    if config.engine.enabled {
-        upstreams.push(UpstreamPeer { name: EMBEDDED.to_owned(), base_url: None });
-    }
-    let models_of = |name: &str| {
-        let mut models: Vec<String> = config
-            .model
-            .routes
-            .iter()
-            .filter(|route| route.targets.iter().any(|(provider, _)| provider.name == name))
-            .map(|route| route.model.clone())
-            .collect();
-        if config.model.other_models_to.iter().any(|provider| provider.name == name) {
-            models.push("*".to_owned());
-        }
-        models
-    };
-    let providers = config
-        .providers
-        .iter()
-        .map(|provider| ProviderPeer {
-            name: provider.name.clone(),
-            base_url: provider.base_url.clone(),
-            key: provider.key.clone(),
-            models: models_of(&provider.name),
-            probe: ProbeKind::Models,
-        })
-        .collect();
-    Peers { upstreams, providers }
-}
-
-#[expect(clippy::too_many_arguments, reason = "wiring: everything that the console may reach, by name")]
-fn console(
-    config: &Config,
-    store: &Store,
-    facade: &Facade,
-    standby: &Standby,
-    publisher: &Arc<Publisher>,
-    token: &Secret,
-    clock: &Clock,
-    stop: &CancellationToken,
-) -> Router {
-    let mut tokens: Vec<(String, Secret)> =
-        config.admin_tokens.iter().map(|token| (token.name.clone(), token.token.clone())).collect();
-    tokens.push(("local".to_owned(), token.clone()));
-    mainstay_console::router(mainstay_console::Ports {
-        store: store.clone(),
-        control: Arc::new(facade.clone()),
-        apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(publisher) }),
-        tokens,
-        clock: clock.clone(),
-        secure_cookies: false,
-        shutdown: stop.clone(),
-    })
-}
-
-/// What `/health`, `/readyz` and `/metrics` look at.
-pub(crate) struct Insight {
-    store: Store,
-    facade: Option<Facade>,
-    gateway: Option<Gateway>,
-    metrics: Metrics,
-    unstored: Unstored,
-    publisher: Arc<Publisher>,
-    supervisor: Option<Supervisor>,
-    clock: Clock,
-    started_at: Micros,
-}
-
-impl Insight {
-    /// Control's report; a process without control can only say that it serves.
-    pub(crate) fn report(&self) -> Arc<Report> {
-        if let Some(facade) = &self.facade {
-            return facade.report();
-        }
-        let mut report = Report::unknown(self.clock.now());
-        report.state = State::Ok;
-        report.since = self.started_at;
-        report.reason =
-            "this process serves; components are judged by the processes that run control".to_owned();
-        Arc::new(report)
-    }
-
-    pub(crate) fn is_ready(&self) -> Result<(), String> {
-        let routes = self.publisher.generation() > 0;
-        match &self.facade {
-            _ if !routes => Err("no routes were published yet".to_owned()),
-            Some(facade) if !facade.report().is_ready() => Err(facade.report().reason.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) async fn metrics(&self) -> String {
-        let queue = tokio::time::timeout(ASK_STORE, self.store.jobs().stats()).await;
-        let slots = self.supervisor.as_ref().map(mainstay_control::Supervisor::list).unwrap_or_default();
-        self.metrics.text(&Now {
-            gateway: self.gateway.as_ref().map(Gateway::stats),
-            records_unstored: self.unstored.count(),
-            generation: self.publisher.generation(),
-            queue: queue.ok().and_then(Result::ok),
-            slots,
-            report: self.facade.as_ref().map(Facade::report),
-        })
-    }
 }

@@ -60,6 +60,8 @@ fn load(file: &ConfigFile) -> Result<Config, Failure> {
 
 /// Tells this user's commands where the instance is. Without a home folder they need --admin and --token.
 pub(crate) fn publish(service: &Service) -> Option<Published> {
+    // Commands ask the console's API; a process without it is of no use to them.
+    service.facade.as_ref()?;
     let path = instance::path()?;
     let url = |address: Option<std::net::SocketAddr>| address.map(|address| format!("http://{address}"));
     let instance = Instance {

@@ -106,7 +106,8 @@ const SECTIONS: &[Section] = &[
             Key {
                 name: "model_key",
                 value: "\"env:MAINSTAY_MODEL_KEY\"",
-                about: "The key LLM nodes call with. Default: one made at each start, known to the model listener.",
+                about: "The key LLM nodes call with. Default: one made at each start, known to the model listener. Processes\n\
+                        that run workers alone (--role worker) need it.",
             },
             Key {
                 name: "http_request",

@@ -206,10 +206,7 @@ pub(crate) fn parse(
     overlay::apply(&mut table, variables, &findings);
     let config = read::config(reader::Reader::root(&table, &findings), follow);
     let problems = findings.into_problems();
-    match config {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(LoadError::Problems(problems)),
-    }
+    if problems.is_empty() { Ok(config) } else { Err(LoadError::Problems(problems)) }
 }
 
 fn read_file(path: &Path) -> Result<String, LoadError> {

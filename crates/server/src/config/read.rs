@@ -28,8 +28,8 @@ const MIN_BODY_BYTES: u64 = 1024;
 const MAX_BODY_BYTES: u64 = 1024 * 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// `None` only together with at least one reported problem.
-pub(super) fn config(root: Reader<'_>, follow: Follow) -> Option<Config> {
+/// Reads everything whatever was found; it is of use only when nothing was reported.
+pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
     let listeners = listeners(root.section("listeners"));
     let log = log(root.section("log"));
     let store_url = store_url(root.section("store"));
@@ -47,7 +47,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Option<Config> {
     let retention = retention(root.section("retention"));
     let limits = limits(root.section("limits"));
     root.done();
-    Some(Config {
+    Config {
         listeners,
         log,
         store_url,
@@ -64,7 +64,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Option<Config> {
         records,
         retention,
         limits,
-    })
+    }
 }
 
 fn listeners(reader: Reader<'_>) -> Listeners {
@@ -112,7 +112,7 @@ fn store_url(reader: Reader<'_>) -> String {
 
 fn engine(reader: Reader<'_>, follow: Follow) -> Engine {
     let enabled = reader.flag("enabled").unwrap_or(true);
-    let model_url = reader.parsed("model_url", |text| http_url(text));
+    let model_url = reader.parsed("model_url", http_url);
     let model_key = secrets::read(&reader, "model_key", follow);
     let rule = reader.parsed("http_request", |text| match text {
         "public" | "any" => Ok(text.to_owned()),
@@ -207,7 +207,7 @@ fn providers(readers: Vec<Reader<'_>>, follow: Follow) -> Vec<(Arc<Provider>, Ve
             reader.report("name", "has a /, which separates provider and model in routes");
         }
         reader.require("base_url");
-        let base_url = reader.parsed("base_url", |text| http_url(text));
+        let base_url = reader.parsed("base_url", http_url);
         let key = secrets::read(reader, "key", follow);
         let models = reader.texts("models").unwrap_or_default();
         let default = Timeouts {
@@ -291,7 +291,7 @@ fn admin(reader: Reader<'_>, listener: SocketAddr, follow: Follow) -> Vec<AdminT
 
 fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Option<Receiver> {
     reader.require("url");
-    let url = reader.parsed("url", |text| http_url(text));
+    let url = reader.parsed("url", http_url);
     let secret = webhook_secret(reader, follow);
     Some(Receiver { name, url: url?, secret })
 }

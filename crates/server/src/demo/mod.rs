@@ -104,11 +104,11 @@ async fn set(
         Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir")
     })?;
     let service = Service::start(config, Role::All, Some(keys.admin_token())).await?;
-    sample::import(&service.standby, &service.store, keys)
+    sample::import(&service.standby, service.store(), keys)
         .await
         .map_err(|error| broken("cannot import the sample apps", &error))?;
     service
-        .publisher
+        .publisher()
         .refresh()
         .await
         .map_err(|error| Failure::unreachable("cannot publish the sample apps", chain(&error), ""))?;

@@ -96,7 +96,7 @@ async fn hit_worker(stage: &Stage, signal: Signal, how: &str) -> Result<String, 
 
 /// How many runs the worker executes, as soon as it executes any.
 async fn wait_until_holding(stage: &Stage, pid: i64) -> usize {
-    let store = &stage.service.store;
+    let store = stage.service.store();
     let until = Instant::now() + HOLDING_WITHIN;
     while Instant::now() < until {
         let workers = store.workers().list().await.unwrap_or_default();
@@ -167,7 +167,7 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
         stage.traffic.burst(1).await;
     }
     if seen.healthy.is_some()
-        && let Ok(account) = stage.traffic.account(&stage.service.store).await
+        && let Ok(account) = stage.traffic.account(stage.service.store()).await
     {
         seen.account = account;
     }
@@ -248,7 +248,7 @@ struct Story {
 impl Story {
     async fn begin(stage: &Stage) -> Story {
         let newest = TimelineFilter { limit: 1, ..TimelineFilter::default() };
-        let events = stage.service.store.timeline().list(newest).await.unwrap_or_default();
+        let events = stage.service.store().timeline().list(newest).await.unwrap_or_default();
         Story {
             injected_at: Instant::now(),
             began_at: mainstay_base::Clock::System.now(),
@@ -265,7 +265,7 @@ impl Story {
     async fn tell(&mut self, stage: &Stage) {
         let filter =
             TimelineFilter { after: Some(self.after), limit: EVENTS_AT_ONCE, ..TimelineFilter::default() };
-        for event in stage.service.store.timeline().list(filter).await.unwrap_or_default() {
+        for event in stage.service.store().timeline().list(filter).await.unwrap_or_default() {
             self.after = self.after.max(event.seq);
             let at = event.event.at.since(self.began_at);
             self.say(at, &format!("{}: {}", event.event.kind, event.event.text));

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Home, Process, READY};
+use crate::support::{Caller, Home, Process, READY, wait_for_instance};
 
 const RUNS: usize = 500;
 /// Calls at once while submitting.
@@ -77,7 +77,7 @@ async fn survive(home: &Home, store_url: &str) {
     wait_until("every run has been told", ALL_DONE, || async { (told.counts().len() >= RUNS).then_some(()) })
         .await;
 
-    let app = instance(home, "app");
+    let app = home.address("app");
     let caller = Caller::new(&app, &key);
     for (number, run_id) in &runs {
         let run = caller.get(&format!("/v1/workflows/run/{run_id}")).await.json();
@@ -91,7 +91,7 @@ async fn survive(home: &Home, store_url: &str) {
         assert_eq!(ids.len(), 1, "run {run_id} was told as {ids:?}");
     }
     assert_eq!(told.rejected(), 0, "every call was rightly signed");
-    let queue = admin(home).get("/api/overview").await.json()["queue"].clone();
+    let queue = home.admin().get("/api/overview").await.json()["queue"].clone();
     assert_eq!(
         (&queue["queued"], &queue["leased"], &queue["dead"]),
         (&json!(0), &json!(0), &json!(0)),
@@ -134,25 +134,6 @@ fn serve(home: &Home) -> Process {
     Process::start(home.command(&["serve"]))
 }
 
-async fn wait_for_instance(home: &Home, process: &Process) {
-    let pid = process.pid();
-    wait_until("the instance is ready", READY, || async {
-        let found = home.instance().filter(|instance| instance["pid"] == pid)?;
-        let admin = Caller::new(found["admin"].as_str()?, "");
-        let ready = admin.send("GET", "/readyz", None, &[]).await.ok()?;
-        (ready.status == 200).then_some(())
-    })
-    .await;
-}
-
-fn instance(home: &Home, field: &str) -> String {
-    home.instance().unwrap()[field].as_str().unwrap().to_owned()
-}
-
-fn admin(home: &Home) -> Caller {
-    Caller::new(&instance(home, "admin"), &instance(home, "token"))
-}
-
 fn import(home: &Home) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/slow.yml");
     let ran = home.run(&["apps", "import", path.to_str().unwrap(), "--json"]);
@@ -162,7 +143,7 @@ fn import(home: &Home) -> String {
 
 /// The runs' ids by their number.
 async fn submit(home: &Home, key: &str, callback: &str) -> BTreeMap<usize, String> {
-    let caller = Caller::new(&instance(home, "app"), key);
+    let caller = Caller::new(&home.address("app"), key);
     let mut runs = BTreeMap::new();
     let numbers: Vec<usize> = (0..RUNS).collect();
     for batch in numbers.chunks(AT_ONCE) {
@@ -185,7 +166,7 @@ async fn submit(home: &Home, key: &str, callback: &str) -> BTreeMap<usize, Strin
 
 /// The workers that have told that they live, once there are two.
 async fn worker_pids(home: &Home) -> Vec<i64> {
-    let admin = admin(home);
+    let admin = home.admin();
     wait_until("two workers live", READY, || async {
         let overview = admin.get("/api/overview").await.json();
         let up = |component: &&Value| component["group"] == "worker" && component["state"] == "ok";

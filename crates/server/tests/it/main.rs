@@ -1,8 +1,14 @@
 //! The binary from outside: real processes, real ports, real signals.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what goes wrong in a test's helper ends the test, and says why"
+)]
 
 mod check;
 mod commands;
 mod demo;
 mod kill;
 mod scenario;
+mod serve;
 mod support;

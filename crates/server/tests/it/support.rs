@@ -11,6 +11,7 @@ use std::{
 
 use mainstay_base::snapshot::Timeouts;
 use mainstay_net::{AddressRule, Client, ClientOptions};
+use mainstay_testkit::wait_until;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -53,8 +54,30 @@ impl Home {
         command
     }
 
+    /// Runs a command to its end; one that does not end is killed, which shows in its exit code.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments).output().unwrap())
+        let mut command = self.command(arguments);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let (ended, watched) = mpsc::channel::<()>();
+        let watcher = std::thread::spawn(move || {
+            if watched.recv_timeout(SOON) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watcher.join().unwrap();
+        Ran::of(output)
+    }
+
+    pub(crate) fn address(&self, listener: &str) -> String {
+        self.instance().unwrap()[listener].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn admin(&self) -> Caller {
+        Caller::new(&self.address("admin"), &self.address("token"))
     }
 
     pub(crate) fn instance(&self) -> Option<Value> {
@@ -165,6 +188,18 @@ impl Drop for Process {
             println!("standard error of process {}: …{}", self.child.id(), &err[tail..]);
         }
     }
+}
+
+/// Waits until the instance of this home answers and is ready.
+pub(crate) async fn wait_for_instance(home: &Home, process: &Process) {
+    let pid = process.pid();
+    wait_until("the instance is ready", READY, || async {
+        let found = home.instance().filter(|instance| instance["pid"] == pid)?;
+        let admin = Caller::new(found["admin"].as_str()?, "");
+        let ready = admin.send("GET", "/readyz", None, &[]).await.ok()?;
+        (ready.status == 200).then_some(())
+    })
+    .await;
 }
 
 /// What the ready line of the demo says.

@@ -1,0 +1,165 @@
+//! From configuration to what each plane is given. Pure: nothing is started here.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_base::{Secret, snapshot::Target};
+use mainstay_control::{Peers, ProbeKind, ProviderPeer, UpstreamPeer};
+use mainstay_gateway::ListenLimits;
+use mainstay_standby::Standby;
+use mainstay_store::{Store, model::Severity};
+use mainstay_wire::webhook;
+
+use crate::{
+    adapters::{DurablePort, EmbeddedPort},
+    config::{self, Config, EMBEDDED},
+    failure::Failure,
+    orders::{self, Orders, UpstreamApp, millis},
+    routes::declared_id,
+};
+
+/// How long answers in progress may take to end once shutdown has begun, on each listener.
+pub(crate) const LISTEN_GRACE: Duration = Duration::from_secs(10);
+
+/// What every worker is told, and what this process makes its own engine from. `model_url` is that of the own model
+/// listener, if there is one.
+pub(crate) fn orders(config: &Config, engine_key: &Secret, model_url: Option<String>) -> Orders {
+    let fallback = || format!("http://{}/v1", config.listeners.model);
+    let upstream = |upstream: &Arc<mainstay_base::snapshot::Upstream>| match &upstream.target {
+        Target::Http { base_url } => {
+            Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts))
+        }
+        Target::Embedded => None,
+    };
+    let upstream_app =
+        |app: &config::App| UpstreamApp { app_id: declared_id(&app.name), key: app.key.expose().to_owned() };
+    Orders {
+        slot: 0,
+        worker_id: String::new(),
+        host: host(),
+        store_url: config.store_url.clone(),
+        concurrency: config.workers.concurrency,
+        lease_ms: millis(config.workers.lease),
+        grace_ms: millis(config.workers.grace),
+        run_timeout_ms: millis(config.engine.run_timeout),
+        model_url: config.engine.model_url.clone().or(model_url).unwrap_or_else(fallback),
+        model_key: engine_key.expose().to_owned(),
+        http_request: config.engine.http_request.clone(),
+        upstreams: config.upstreams.iter().filter_map(upstream).collect(),
+        upstream_apps: config.apps.iter().map(upstream_app).collect(),
+        log_json: config.log.json,
+        log_filter: config.log.filter.clone(),
+    }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+pub(crate) fn embedded_port(config: &Config, store: &Store, standby: &Standby) -> EmbeddedPort {
+    let standbys = config
+        .apps
+        .iter()
+        .filter_map(|app| Some((declared_id(&app.name), (app.standby.clone()?, app.mode))))
+        .collect();
+    EmbeddedPort { standby: standby.clone(), store: store.clone(), standbys: Arc::new(standbys) }
+}
+
+pub(crate) fn durable(config: &Config, standby: &Standby) -> DurablePort {
+    DurablePort {
+        standby: standby.clone(),
+        idempotent_apps: config
+            .apps
+            .iter()
+            .filter(|app| app.idempotent)
+            .map(|app| app.name.clone())
+            .collect(),
+        signs_callbacks: config.callbacks.secret.is_some(),
+    }
+}
+
+pub(crate) fn gateway_limits(config: &Config) -> mainstay_gateway::Limits {
+    let body_bytes = config.limits.body_bytes;
+    let default = mainstay_gateway::Limits::default();
+    mainstay_gateway::Limits {
+        max_run_body_bytes: default.max_run_body_bytes.min(body_bytes),
+        max_model_body_bytes: default.max_model_body_bytes.min(body_bytes),
+        max_embedded_body_bytes: default.max_embedded_body_bytes.min(body_bytes),
+        ..default
+    }
+}
+
+pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
+    ListenLimits {
+        max_connections: config.limits.connections,
+        shutdown_grace: LISTEN_GRACE,
+        ..ListenLimits::default()
+    }
+}
+
+pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure> {
+    let host = host();
+    let mut options = mainstay_control::Options::new(format!("{host}:{}", std::process::id()), host);
+    for receiver in &config.receivers {
+        options.receivers.push(mainstay_control::Receiver {
+            name: receiver.name.clone(),
+            url: receiver.url.clone(),
+            key: receiver.secret.as_ref().map(|secret| key("receiver", secret)).transpose()?,
+            min_severity: Severity::Info,
+        });
+    }
+    options.callback_key =
+        config.callbacks.secret.as_ref().map(|secret| key("callbacks", secret)).transpose()?;
+    options.callback_rule = config.callbacks.reach.rule();
+    options.retention.runs = config.retention.runs;
+    options.retention.records = config.retention.records;
+    Ok(options)
+}
+
+fn key(what: &str, secret: &Secret) -> Result<webhook::Key, Failure> {
+    webhook::Key::parse(secret.expose()).map_err(|error| {
+        Failure::usage(format!("cannot sign webhooks of {what}"), error, "see mainstay check")
+    })
+}
+
+/// Who is called, as health and runbooks see them.
+pub(crate) fn peers(config: &Config) -> Peers {
+    let mut upstreams: Vec<UpstreamPeer> = config
+        .upstreams
+        .iter()
+        .map(|upstream| UpstreamPeer {
+            name: upstream.name.clone(),
+            base_url: match &upstream.target {
+                Target::Http { base_url } => Some(base_url.clone()),
+                Target::Embedded => None,
+            },
+        })
+        .collect();
+    if config.engine.enabled {
+        upstreams.push(UpstreamPeer { name: EMBEDDED.to_owned(), base_url: None });
+    }
+    let models_of = |name: &str| {
+        let mut models: Vec<String> = config
+            .model
+            .routes
+            .iter()
+            .filter(|route| route.targets.iter().any(|(provider, _)| provider.name == name))
+            .map(|route| route.model.clone())
+            .collect();
+        if config.model.other_models_to.iter().any(|provider| provider.name == name) {
+            models.push("*".to_owned());
+        }
+        models
+    };
+    let providers = config
+        .providers
+        .iter()
+        .map(|provider| ProviderPeer {
+            name: provider.name.clone(),
+            base_url: provider.base_url.clone(),
+            key: provider.key.clone(),
+            models: models_of(&provider.name),
+            probe: ProbeKind::Models,
+        })
+        .collect();
+    Peers { upstreams, providers }
+}
