@@ -232,7 +232,17 @@ impl Incidents {
             updated_at: now,
             resolved_at: (effect == Effect::Resolve).then_some(now),
         };
-        let notice = Notice { what, alert_id: id, number, severity, component, summary: &summary, at: now };
+        let notice = Notice {
+            what,
+            alert_id: id,
+            number,
+            severity,
+            component: &component.id,
+            state: component.state.as_str(),
+            reason: &component.reason,
+            summary: &summary,
+            at: now,
+        };
         // A notice repeated is recognised by its id; one left out is lost. So: an alert that opens is stored first,
         // because whoever takes over repeats its notice; one that closes is stored last, because nobody would.
         if effect == Effect::Resolve {
@@ -265,21 +275,15 @@ impl Incidents {
     async fn repeat_last_notices(&self, now: Micros) -> Result<(), StoreError> {
         for incident in self.open.values() {
             let Some((row, detail)) = &incident.row else { continue };
-            let component = Component {
-                id: row.subject.clone(),
-                group: crate::health::Group::Worker,
-                name: row.subject.clone(),
-                state: State::Unknown,
-                reason: row.summary.clone(),
-                since: row.opened_at,
-                last_check: None,
-            };
+            let text = |field: &str| detail.component[field].as_str().unwrap_or_default();
             let notice = Notice {
                 what: &detail.last,
                 alert_id: &row.id,
                 number: detail.notices,
                 severity: row.severity,
-                component: &component,
+                component: &row.subject,
+                state: text("state"),
+                reason: text("reason"),
                 summary: &row.summary,
                 at: now,
             };

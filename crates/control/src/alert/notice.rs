@@ -4,10 +4,7 @@ use mainstay_base::Micros;
 use mainstay_store::model::{DeliveryKind, NewDelivery, Severity};
 use serde_json::json;
 
-use crate::{
-    health::{Component, iso_text},
-    options::Receiver,
-};
+use crate::{health::iso_text, options::Receiver};
 
 /// One thing worth telling about an alert.
 pub(crate) struct Notice<'a> {
@@ -17,7 +14,9 @@ pub(crate) struct Notice<'a> {
     /// Distinguishes notices of the same kind for one alert.
     pub(crate) number: i64,
     pub(crate) severity: Severity,
-    pub(crate) component: &'a Component,
+    pub(crate) component: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) reason: &'a str,
     pub(crate) summary: &'a str,
     pub(crate) at: Micros,
 }
@@ -25,16 +24,16 @@ pub(crate) struct Notice<'a> {
 /// One delivery for each receiver that wants it. The ids are made from the notice, so that a control that dies
 /// between storing the alert and this can do it again without telling anybody twice.
 pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<NewDelivery> {
-    let Notice { what, alert_id, number, severity, component, summary, at } = notice;
+    let Notice { what, alert_id, number, severity, component, state, reason, summary, at } = notice;
     let payload = json!({
         "type": format!("alert.{what}"),
         "timestamp": iso_text(*at),
         "data": {
             "alert_id": alert_id,
             "severity": severity.as_str(),
-            "component": component.id,
-            "state": component.state.as_str(),
-            "reason": component.reason,
+            "component": component,
+            "state": state,
+            "reason": reason,
             "summary": summary,
         },
     });

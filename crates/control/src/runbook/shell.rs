@@ -437,7 +437,7 @@ async fn drain(store: &Store, name: &str, drained: Option<Drained>) -> Result<Ou
     let (text, undo) = match drained {
         Some(_) => (
             format!("provider {name} is out of rotation"),
-            format!("mainstay runbook restore {name}; it goes back by itself when it is well"),
+            format!("put {name} back on the console's runbooks page; it goes back by itself when it is well"),
         ),
         None => (
             format!("provider {name} is back in rotation"),
