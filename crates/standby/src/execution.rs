@@ -1,6 +1,6 @@
 //! Runs that answer their caller: blocking or streamed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use mainstay_engine::{RunOutcome, RunStatus, Sink};
@@ -14,6 +14,9 @@ use crate::{
     reply, result,
     stream::{EVENTS_AHEAD, Frames, files_of},
 };
+
+/// A blocking run that ends sooner is stored once, with its end; a longer one is visible while it runs.
+const VISIBLE_AFTER: Duration = Duration::from_millis(50);
 
 impl Standby {
     pub(crate) async fn run_workflow(
@@ -83,6 +86,7 @@ impl Standby {
             &prepared.session_id,
             stop.clone(),
         );
+        let is_streamed = frames.is_some();
         let (sink, events) = match frames {
             None => (Sink::Nobody, None),
             Some(_) => {
@@ -90,23 +94,33 @@ impl Standby {
                 (sink, Some(events))
             }
         };
-        let relay = async {
-            if let (Some(frames), Some(events)) = (&mut frames, events) {
-                frames.relay(events).await;
+        let runs = self.inner.store.runs();
+        let run = self.inner.engine.run(&prepared.version.plan, prepared.run_input(), sink, stop);
+        let (begun, outcome) = {
+            let relay = async {
+                if let (Some(frames), Some(events)) = (&mut frames, events) {
+                    frames.relay(events).await;
+                }
+            };
+            let mut work = Box::pin(async {
+                let (outcome, ()) = tokio::join!(run, relay);
+                outcome
+            });
+            // A caller who streams knows the run's id at once and may ask for it.
+            let unseen = if is_streamed { Duration::ZERO } else { VISIBLE_AFTER };
+            match tokio::time::timeout(unseen, &mut work).await {
+                Ok(outcome) => (false, outcome),
+                Err(_) => {
+                    let (begun, outcome) = tokio::join!(runs.insert(prepared.new_run()), work);
+                    (begun.is_ok(), outcome)
+                }
             }
         };
-        let runs = self.inner.store.runs();
-        let run = Box::pin(self.inner.engine.run(&prepared.version.plan, prepared.run_input(), sink, stop));
-        let (begun, outcome, ()) = tokio::join!(runs.insert(prepared.new_run()), run, relay);
-
         let finished = result::of(prepared, &outcome);
         let stored = match begun {
-            Ok(()) => runs.finish(&prepared.run_id, finished).await.map(|_| ()),
-            // The store was away at the start; perhaps it is back.
-            Err(_) => match runs.insert(prepared.new_run()).await {
-                Ok(()) => runs.finish(&prepared.run_id, finished).await.map(|_| ()),
-                Err(error) => Err(error),
-            },
+            true => runs.finish(&prepared.run_id, finished).await.map(drop),
+            // Also when the store was away at the start: perhaps it is back.
+            false => runs.insert_finished(prepared.new_run(), finished).await,
         };
         if let Err(error) = stored {
             // The work is done and the caller waits: losing the answer as well would help nobody.

@@ -36,6 +36,18 @@ impl Runs {
         self.db.write(move |tx| insert(tx, &run, &inputs, None, RunStatus::Running)).await
     }
 
+    /// A run that ended before it was inserted: both in one transaction.
+    pub async fn insert_finished(&self, run: NewRun, result: RunResult) -> Result<(), StoreError> {
+        let inputs = run.inputs.to_string();
+        let ending = Ending::of(result)?;
+        self.db
+            .write(move |tx| {
+                insert(tx, &run, &inputs, None, RunStatus::Running)?;
+                end(tx, &run.id, &ending, Payload::Drop).map(drop)
+            })
+            .await
+    }
+
     /// False when the run is not there or has ended before: the first result stays.
     pub async fn finish(&self, run_id: &str, result: RunResult) -> Result<bool, StoreError> {
         let run_id = run_id.to_owned();
