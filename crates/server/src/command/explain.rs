@@ -20,10 +20,10 @@ pub(super) async fn run(explain: &Explain) -> Result<Exit, Failure> {
 fn human(answer: &Value) {
     let record = answer.get("record").unwrap_or(answer);
     let us = |pointer: &str| record.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    output::line(format!("request  {}", cell(record, "/request_id")));
-    output::line(format!("call     {} {}", cell(record, "/method"), cell(record, "/target")));
+    output::line(format!("request   {}", cell(record, "/request_id")));
+    output::line(format!("call      {} {}", cell(record, "/method"), cell(record, "/target")));
     output::line(format!(
-        "answer   {} {} in {}",
+        "answer    {} {} in {}",
         cell(record, "/status"),
         cell(record, "/outcome"),
         took(us("/took_us"))
@@ -38,7 +38,7 @@ fn human(answer: &Value) {
     ] {
         let text = cell(record, pointer);
         if text != "-" {
-            output::line(format!("{label:<8} {}", output::clean(&text)));
+            output::line(format!("{label:<9} {}", output::clean(&text)));
         }
     }
     output::line("");

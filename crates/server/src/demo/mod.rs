@@ -62,7 +62,8 @@ pub(crate) async fn run(demo: cli::Demo) -> Result<Exit, Failure> {
     let stage = set(&demo, &folder, &keys, &tasks, &helpers).await?;
     let _published = publish(&stage.service);
     ready(&stage, &keys, &end).await?;
-    let traffic_task = tasks.spawn(Arc::clone(&stage.traffic).run(demo.traffic, helpers.clone()));
+    let traffic_ends = CancellationToken::new();
+    let traffic_task = tasks.spawn(Arc::clone(&stage.traffic).run(demo.traffic, traffic_ends.clone()));
 
     let outcome = match demo.scenario {
         Some(name) => tokio::select! {
@@ -74,10 +75,12 @@ pub(crate) async fn run(demo: cli::Demo) -> Result<Exit, Failure> {
             Exit::Good
         }
     };
-    helpers.cancel();
+    // Callers first, then what they call, then what that calls.
+    traffic_ends.cancel();
     let _ = traffic_task.await;
     note(stage.traffic.summary());
     stage.service.shutdown().await;
+    helpers.cancel();
     tasks.close();
     let _ = tokio::time::timeout(LAST_TASKS, tasks.wait()).await;
     Ok(outcome)
