@@ -3,8 +3,8 @@
 use mainstay_base::{Micros, TraceParent};
 use serde_json::{Map, Value};
 
-/// One run's identity and inputs. Inputs are taken as they are: [`Plan::inputs`](crate::Plan::inputs) judges a
-/// caller's inputs before.
+/// One run's identity and inputs. Inputs are taken as they are: whoever takes a request
+/// judges it before.
 #[derive(Clone, Debug)]
 pub struct RunInput {
     pub run_id: String,

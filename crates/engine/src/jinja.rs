@@ -2,6 +2,8 @@
 //!
 //! Templates come from outside, so each has a limit of instructions and of output.
 
+mod filters;
+
 use std::{
     io::{self, Write},
     sync::Arc,
@@ -19,6 +21,9 @@ use crate::{Fields, python};
 const MAX_FUEL: u64 = 2_000_000;
 /// Values within values that are written out.
 const MAX_DEPTH: usize = 64;
+/// Where templates are rendered that may put a value into itself again and again. Such values are taken apart level by
+/// level on the stack, and no more of them can be built than [`MAX_FUEL`] allows. Only what is used takes memory.
+const DEEP_STACK_BYTES: usize = 1024 * 1024 * 1024;
 
 /// All templates of a plan.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(crate) struct Templates {
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     name: Arc<str>,
+    /// Assignments are the only way to build values that are nested deeper than they are written.
+    may_nest: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +55,7 @@ impl Templates {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(format);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        filters::add(&mut environment);
         Templates { environment, count: 0 }
     }
 
@@ -58,10 +66,31 @@ impl Templates {
             .add_template_owned(name.clone(), source.to_owned())
             .map_err(|error| described(&error))?;
         self.count += 1;
-        Ok(Template { name: name.into() })
+        Ok(Template { name: name.into(), may_nest: source.contains("set") })
     }
 
     pub(crate) fn render(
+        &self,
+        template: &Template,
+        variables: &Arc<Fields>,
+        max_bytes: usize,
+    ) -> Result<String, RenderError> {
+        if !template.may_nest {
+            return self.render_here(template, variables, max_bytes);
+        }
+        let rendered = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(DEEP_STACK_BYTES);
+            let running = thread.spawn_scoped(scope, || self.render_here(template, variables, max_bytes));
+            running.map(|running| running.join())
+        });
+        match rendered {
+            Ok(Ok(rendered)) => rendered,
+            Ok(Err(_)) => Err(RenderError::Failed("the template could not be rendered".to_owned())),
+            Err(error) => Err(RenderError::Failed(format!("no thread for the template: {error}"))),
+        }
+    }
+
+    fn render_here(
         &self,
         template: &Template,
         variables: &Arc<Fields>,
@@ -236,6 +265,31 @@ mod tests {
             ("{% if s == 'Ann' and n > 40 %}yes{% else %}no{% endif %}", "yes"),
             ("{{ s ~ n ~ t }}", "Ann45True"),
             ("{{ dict | tojson }}", "{\"k\": \"v\", \"x\": [1.5]}"),
+            (
+                "{{ {'z': 1, 'a': {'y': 2.0, 'b': none}} | tojson }}",
+                "{\"a\": {\"b\": null, \"y\": 2.0}, \"z\": 1}",
+            ),
+            ("{{ \"é😀<'>&\" | tojson }}", "\"\\u00e9\\ud83d\\ude00\\u003c\\u0027\\u003e\\u0026\""),
+            ("{{ [1, {'k': []}] | tojson(indent=4) }}", "[\n    1,\n    {\n        \"k\": []\n    }\n]"),
+            (
+                "{{ 'x' | int }} {{ '2.9' | int }} {{ 'x' | int(7) }} {{ ' 3 ' | int }} {{ none | int }}",
+                "0 2 7 3 0",
+            ),
+            ("{{ 'x' | float }} {{ '2' | float }} {{ 'x' | float(default=1) }}", "0.0 2.0 1"),
+            ("{{ '<a href=\"x\">\\'&' | e }}", "&lt;a href=&#34;x&#34;&gt;&#39;&amp;"),
+            (
+                "{{ 'foo bar baz qux' | truncate(9) }}|{{ 'foo bar baz qux' | truncate(9, true) }}",
+                "foo...|foo ba...",
+            ),
+            (
+                "{{ 'foo bar baz qux' | truncate(11) }}|{{ 'äöü' | truncate(2, end='…', leeway=0) }}",
+                "foo bar baz qux|ä…",
+            ),
+            ("{{ \"it's 2 words\" | wordcount }} {{ '<p>a  b</p>' | striptags }}", "4 a b"),
+            (
+                "{{ 'a' | center(4) }}|{{ 'ab' | center(5) }}|{{ 1000000 | filesizeformat }}",
+                " a  |  ab |1.0 MB",
+            ),
             ("line\n", "line"),
         ] {
             assert_eq!(render(source, variables.clone()).as_deref(), Ok(expected), "{source}");
@@ -248,6 +302,18 @@ mod tests {
         assert_eq!(long, Err("Output length exceeds 1000 characters".to_owned()));
         let nested = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
         assert_eq!(render(nested, json!({})), Err("the template runs for too long (line 1)".to_owned()));
+    }
+
+    #[test]
+    // Reproduces a crash of the process: such values were taken apart on a stack that was too small.
+    fn values_nested_without_end_do_no_harm() {
+        for rest in
+            ["", "{{ ns.x }}", "{{ ns.x | tojson }}", "{{ ns.x == ns.x }}", "{{ ns.x | string | length }}"]
+        {
+            let nest = "{% set ns = namespace(x=1) %}{% for i in range(999) %}{% for j in range(99) %}\
+                        {% set ns.x = [ns.x] %}{% endfor %}{% endfor %}";
+            let _ = render(&format!("{nest}{rest}"), json!({}));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use mainstay_base::AppMode;
 use serde_json::{Map, Value};
 
 use crate::{
-    Fields, inputs, jinja,
+    Fields, jinja,
     node::{Level, Node, Role},
     selector::NodeIndex,
 };
@@ -20,7 +20,6 @@ pub struct Plan {
     pub(crate) level: Level,
     pub(crate) edges: usize,
     pub(crate) templates: jinja::Templates,
-    pub(crate) start_variables: Vec<StartVariable>,
     pub(crate) environment: Arc<Fields>,
     pub(crate) conversation_types: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) conversation_defaults: Map<String, Value>,
@@ -62,28 +61,9 @@ pub(crate) enum Strategy {
     DefaultValue(Fields),
 }
 
-/// An input that the start node asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StartVariable {
-    pub name: Arc<str>,
-    pub label: String,
-    /// `text-input`, `paragraph`, `number`, `select`, `checkbox`, `file`, `file-list`, `json_object`.
-    pub kind: String,
-    pub required: bool,
-    pub max_length: Option<u64>,
-    pub options: Vec<String>,
-    pub default: Option<Value>,
-    /// As the DSL has it, for the API's input form.
-    pub raw: Map<String, Value>,
-}
-
 impl Plan {
     pub fn mode(&self) -> AppMode {
         self.mode
-    }
-
-    pub fn start_variables(&self) -> &[StartVariable] {
-        &self.start_variables
     }
 
     /// Names and declared types of the conversation's variables.
@@ -94,12 +74,6 @@ impl Plan {
     /// First values of the conversation's variables.
     pub fn conversation_defaults(&self) -> &Map<String, Value> {
         &self.conversation_defaults
-    }
-
-    /// A caller's inputs as the run takes them: declared ones only, checked and with defaults, as Dify does. The error
-    /// is Dify's sentence, such as `q is required in input form`.
-    pub fn inputs(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-        inputs::prepare(&self.start_variables, given)
     }
 
     pub(crate) fn node(&self, index: NodeIndex) -> &PlanNode {

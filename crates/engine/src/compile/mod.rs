@@ -10,7 +10,7 @@ use mainstay_wire::dsl;
 use serde_json::{Map, Value};
 
 pub(crate) use self::node::{NamedSelector, NodeCompiler};
-use crate::{Plan, Problem, StartVariable, jinja, node as nodes, plan::PlanNode, selector::NodeIndex};
+use crate::{Plan, Problem, jinja, node as nodes, plan::PlanNode, selector::NodeIndex};
 
 /// Compiles an app, or names everything that keeps it from running, in the order of the file.
 pub fn check(app: &dsl::App) -> Result<Plan, Vec<Problem>> {
@@ -20,7 +20,7 @@ pub fn check(app: &dsl::App) -> Result<Plan, Vec<Problem>> {
     let edges = graph::edges(&mut compiler);
     graph::shape(&mut compiler, &edges);
     let nodes: Option<Vec<PlanNode>> = compiled.into_iter().collect();
-    let Compiler { problems, templates, start_variables, start, .. } = compiler;
+    let Compiler { problems, templates, start, .. } = compiler;
     // A start node is there when there are no problems; both are asked for so that nothing can be assumed wrongly.
     let (Some(nodes), Some(start), true) = (nodes, start, problems.is_empty()) else {
         return Err(problems);
@@ -32,7 +32,6 @@ pub fn check(app: &dsl::App) -> Result<Plan, Vec<Problem>> {
         level,
         edges: edges.len(),
         templates,
-        start_variables,
         environment: Arc::new(variables(&app.environment_variables).into()),
         conversation_types: app
             .conversation_variables
@@ -52,7 +51,6 @@ pub(crate) struct Compiler<'a> {
     indices: HashMap<&'a str, NodeIndex>,
     problems: Vec<Problem>,
     templates: jinja::Templates,
-    start_variables: Vec<StartVariable>,
     start: Option<NodeIndex>,
 }
 
@@ -63,7 +61,6 @@ impl<'a> Compiler<'a> {
             indices: HashMap::with_capacity(app.graph.nodes.len()),
             problems: Vec::new(),
             templates: jinja::Templates::new(),
-            start_variables: Vec::new(),
             start: None,
         };
         for (index, node) in (0..).zip(&app.graph.nodes) {

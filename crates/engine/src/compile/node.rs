@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Compiler;
 use crate::{
-    Fields, StartVariable, jinja,
+    Fields, jinja,
     plan::{Retry, Strategy},
     python,
     selector::{CONVERSATION, ENVIRONMENT, NodeIndex, SYSTEM, Selector, Source},
@@ -160,10 +160,6 @@ impl<'a, 'c> NodeCompiler<'a, 'c> {
                 None
             }
         }
-    }
-
-    pub(crate) fn start_variables(&mut self, variables: Vec<StartVariable>) {
-        self.compiler.start_variables = variables;
     }
 
     /// The declared type of the conversation variable that a selector names.

@@ -387,11 +387,11 @@ fn as_integer(number: &serde_json::Number) -> i128 {
     number.as_i128().unwrap_or_else(|| number.as_f64().unwrap_or(0.0) as i128)
 }
 
-pub(crate) fn parse_float(text: &str) -> Option<f64> {
+fn parse_float(text: &str) -> Option<f64> {
     without_underscores(text)?.parse().ok()
 }
 
-pub(crate) fn parse_integer(text: &str) -> Option<i128> {
+fn parse_integer(text: &str) -> Option<i128> {
     without_underscores(text)?.parse().ok()
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use mainstay_engine::{Sink, check};
+use mainstay_engine::{Problem, Sink, check};
 use mainstay_wire::dsl;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{app, case, end, input, llm, parse, problems, quiet, start, template, workflow};
+use crate::common::{app, case, end, fixture, input, llm, parse, problems, quiet, start, template, workflow};
 
 /// The problems, each shortened to the part from `nodes[` or the graph on.
 fn assert_problems(app: &Value, expected: &[&str]) {
@@ -375,6 +375,14 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Everything that Dify's editor leaves in a file: notes, positions, empty rows, nulls, features that are off.
+#[test]
+fn an_export_with_all_its_leftovers_is_taken() {
+    let problems: Vec<String> =
+        check(&fixture("cf-export")).err().unwrap_or_default().iter().map(Problem::to_string).collect();
+    assert_eq!(problems, [""; 0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -421,7 +429,6 @@ proptest! {
         {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let plan = Arc::new(plan);
-            let _ = plan.inputs(&inputs.as_object().cloned().unwrap_or_default());
             let engine = quiet().engine();
             runtime.block_on(engine.run(&plan, input(json!({ "x": inputs })), Sink::Nobody, CancellationToken::new()));
         }
