@@ -35,6 +35,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// When a sweep reached its own limit there is more to do.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 const ROWS_EVERY: Duration = Duration::from_secs(10);
+/// A run outside the queue that is older than the longest run allowed, and this, has lost its process.
+const ABANDONED_GRACE: Duration = Duration::from_secs(60);
 /// A round takes milliseconds. One that took this long was held up by the store, and so were the heartbeats of the
 /// workers: their silence proves nothing until they have had the time to beat again. A shorter delay cannot make a
 /// worker that beats every second seem silent for three.
@@ -101,6 +103,7 @@ struct Act {
     peers: watch::Receiver<Arc<Peers>>,
     automatic: bool,
     retention: Policy,
+    longest_run: Duration,
     leader: Leader,
     incidents: Incidents,
     runbooks: runbook::Shell,
@@ -123,6 +126,7 @@ impl Act {
             peers: ports.peers.clone(),
             automatic: options.automatic,
             retention: options.retention,
+            longest_run: options.longest_run,
             leader: Leader::new(store.clone(), options.holder.clone()),
             incidents: Incidents::new(store.clone(), options.receivers.clone()),
             runbooks: runbook::Shell::new(
@@ -244,6 +248,17 @@ impl Act {
         {
             self.next_rows_at = now + ROWS_EVERY;
             self.remove_gone_workers().await?;
+            self.fail_abandoned_runs().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs outside the queue whose process died would say `running` for ever.
+    async fn fail_abandoned_runs(&self) -> Result<(), StoreError> {
+        let before = self.shared.clock.now() - self.longest_run - ABANDONED_GRACE;
+        let failed = self.store.runs().fail_abandoned(before, "The process that executed it has ended.").await?;
+        if failed > 0 {
+            warn!(runs = failed, "runs whose process has died were marked as failed");
         }
         Ok(())
     }

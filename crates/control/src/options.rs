@@ -1,5 +1,7 @@
 //! What operators decide about control.
 
+use std::time::Duration;
+
 use mainstay_net::AddressRule;
 use mainstay_store::model::{Policy, Severity};
 use mainstay_wire::webhook;
@@ -18,6 +20,8 @@ pub struct Options {
     pub callback_rule: AddressRule,
     /// How long things are kept.
     pub retention: Policy,
+    /// The time limit of one run. A run outside the queue that is older has lost its process.
+    pub longest_run: Duration,
     /// Whether runbooks act by themselves. `false` leaves health, alerts and runs by hand.
     pub automatic: bool,
 }
@@ -31,6 +35,7 @@ impl Options {
             callback_key: None,
             callback_rule: AddressRule::default(),
             retention: Policy::default(),
+            longest_run: Duration::from_secs(1200),
             automatic: true,
         }
     }
