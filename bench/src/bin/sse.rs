@@ -131,6 +131,8 @@ fn cpu_since(pids: &[u32], before: f64) -> anyhow::Result<f64> {
 fn start_mainstay(binary: &Path, folder: &Path, index: usize, upstream: &str) -> anyhow::Result<Spawned> {
     let config = folder.join(format!("mainstay-{index}.toml"));
     std::fs::write(&config, gateway_config(folder, index, upstream))?;
+    let migrated = Command::new(binary).args(["migrate", "--config"]).arg(&config).output()?;
+    anyhow::ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     let mut command = Command::new(binary);
     command.args(["serve", "--role", "gateway", "--config"]).arg(&config);
     Spawned::start(&mut command, "mainstay ready ")
@@ -141,7 +143,7 @@ fn gateway_config(folder: &Path, index: usize, upstream: &str) -> String {
     format!(
         "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n\n\
          [store]\nurl = \"sqlite:{}/store.db\"\n\n[engine]\nenabled = false\n\n\
-         [[upstream]]\nname = \"dify\"\nbase_url = \"http://{upstream}\"\n",
+         [app_path]\nunknown_keys_to = \"dify\"\n\n[[upstream]]\nname = \"dify\"\nbase_url = \"http://{upstream}\"\n",
         data.display()
     )
 }

@@ -256,7 +256,8 @@ impl Act {
     /// Runs outside the queue whose process died would say `running` for ever.
     async fn fail_abandoned_runs(&self) -> Result<(), StoreError> {
         let before = self.shared.clock.now() - self.longest_run - ABANDONED_GRACE;
-        let failed = self.store.runs().fail_abandoned(before, "The process that executed it has ended.").await?;
+        let failed =
+            self.store.runs().fail_abandoned(before, "The process that executed it has ended.").await?;
         if failed > 0 {
             warn!(runs = failed, "runs whose process has died were marked as failed");
         }

@@ -11,6 +11,7 @@ mod demo;
 mod embedded;
 mod env;
 mod failure;
+mod files;
 mod health_routes;
 mod insight;
 mod instance;
@@ -38,8 +39,13 @@ use crate::{
     failure::{Exit, Failure},
 };
 
+/// Measured by `cargo xtask bench engine`: a third more runs a second than with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    files::allow_all();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::problem("cannot start", error, "check the limits of this user")),

@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::ConnectInfo};
 use http::Request;
 use http_body_util::BodyExt;
 use mainstay_base::{Clock, Secret};
 use mainstay_control::{Control, Facade, Observer, Peers};
 use mainstay_engine::Engine;
-use mainstay_gateway::{Gateway, records};
+use mainstay_gateway::{Gateway, PeerAddress, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
 use mainstay_standby::Standby;
 use mainstay_store::{Options, Store};
@@ -77,6 +77,7 @@ impl Service {
             &base.engine_key,
             model.map(|address| format!("http://{address}/v1")),
         );
+        base.fail_abandoned_runs(role).await;
         let (engine, standby) = embedded::build(&orders, &base.store, &base.client, &base.clock);
         let supervisor = base.supervisor(role, orders);
         let observer = Observer::default();
@@ -236,6 +237,19 @@ impl Base {
         })
     }
 
+    /// With one process for all and a file of its own, whatever runs outside the queue ran in a process that died.
+    async fn fail_abandoned_runs(&self, role: Role) {
+        if role != Role::All || !self.config.store_url.starts_with("sqlite:") {
+            return;
+        }
+        let why = "The process that executed it has ended.";
+        match self.store.runs().fail_abandoned(self.clock.now(), why).await {
+            Ok(0) => {}
+            Ok(runs) => warn!(runs, "runs whose process has died were marked as failed"),
+            Err(error) => warn!(%error, "cannot look for runs whose process has died"),
+        }
+    }
+
     fn supervisor(&self, role: Role, orders: Orders) -> Option<Supervisor> {
         let workers = self.config.workers;
         if workers.count == 0 || matches!(role, Role::Gateway | Role::Control) {
@@ -315,15 +329,18 @@ impl Base {
             apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(&self.publisher) }),
             tokens: configured.chain([("local".to_owned(), token.clone())]).collect(),
             clock: self.clock.clone(),
-            secure_cookies: false,
+            secure_cookies: self.config.listeners.admin_https,
             shutdown: self.stop.clone(),
         })
     }
 
     /// The admin listener has the data plane's own guards against slow and many callers.
     fn serve_admin(&self, listener: TcpListener, router: Router) {
-        let handler = move |request: Request<hyper::body::Incoming>| {
+        let handler = move |mut request: Request<hyper::body::Incoming>| {
             let router = router.clone();
+            if let Some(PeerAddress(peer)) = request.extensions().get::<PeerAddress>().copied() {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
             async move {
                 let answer = router.oneshot(request.map(axum::body::Body::new)).await;
                 let answer = answer.unwrap_or_else(|never| match never {});

@@ -112,6 +112,7 @@ pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Optio
     options.callback_rule = config.callbacks.reach.rule();
     options.retention.runs = config.retention.runs;
     options.retention.records = config.retention.records;
+    options.longest_run = config.engine.run_timeout;
     Ok(options)
 }
 

@@ -30,9 +30,21 @@ pub(super) async fn run(serve: Serve) -> Result<Exit, Failure> {
         "mainstay serves; console at {}",
         service.admin_url()
     );
+    output::line(ready(&service));
     end.cancelled().await;
     service.shutdown().await;
     Ok(Exit::Good)
+}
+
+/// One line for whoever started us, with the ports that port 0 became.
+fn ready(service: &Service) -> String {
+    let mut line = format!("mainstay ready admin={}", service.admin_url());
+    for (name, address) in [("app", service.app), ("model", service.model)] {
+        if let Some(address) = address {
+            line.push_str(&format!(" {name}=http://{address}"));
+        }
+    }
+    line
 }
 
 pub(super) async fn migrate(file: &ConfigFile) -> Result<Exit, Failure> {

@@ -60,6 +60,11 @@ const SECTIONS: &[Section] = &[
                 about: "Console, admin API, /metrics, /health. For operators only.",
             },
             Key {
+                name: "admin_https",
+                value: "false",
+                about: "true when browsers reach the console by HTTPS (your ingress): its cookie is then kept from HTTP.",
+            },
+            Key {
                 name: "app",
                 value: "\"127.0.0.1:7001\"",
                 about: "Dify's Service API (/v1/...). For Dify's API clients.",

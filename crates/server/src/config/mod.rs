@@ -49,6 +49,8 @@ pub(crate) struct Config {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listeners {
     pub(crate) admin: SocketAddr,
+    /// Whether browsers reach the console by HTTPS.
+    pub(crate) admin_https: bool,
     pub(crate) app: SocketAddr,
     pub(crate) model: SocketAddr,
 }

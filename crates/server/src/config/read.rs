@@ -72,8 +72,12 @@ fn listeners(reader: Reader<'_>) -> Listeners {
         let read = reader.parsed(key, |text| text.parse().map_err(|_| "is not IP:PORT".to_owned()));
         read.unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     };
-    let listeners =
-        Listeners { admin: address("admin", 7000), app: address("app", 7001), model: address("model", 7002) };
+    let listeners = Listeners {
+        admin: address("admin", 7000),
+        admin_https: reader.flag("admin_https").unwrap_or(false),
+        app: address("app", 7001),
+        model: address("model", 7002),
+    };
     let mut taken = BTreeSet::new();
     for (key, address) in [("admin", listeners.admin), ("app", listeners.app), ("model", listeners.model)] {
         if address.port() != 0 && !taken.insert(address) {

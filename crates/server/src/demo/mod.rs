@@ -132,7 +132,7 @@ fn configuration(
 ) -> Result<Config, Failure> {
     let mut config = config::parse("the demo's configuration", "", &[], Follow::Yes)
         .map_err(|error| Failure::problem("the demo is misconfigured", chain(&error), "please report it"))?;
-    config.listeners = Listeners { admin: demo.admin, app: demo.app, model: demo.model };
+    config.listeners = Listeners { admin: demo.admin, admin_https: false, app: demo.app, model: demo.model };
     config.log.filter = demo.log.clone();
     config.store_url = match &demo.store {
         Some(url) => url.clone(),

@@ -23,7 +23,7 @@ pub const MAX_CLAIM: usize = 256;
 /// The class of error of an attempt whose lease ran out.
 pub const CRASH: &str = "crash";
 /// So many lost leases make a dead letter.
-pub const MAX_CRASHES: i64 = 3;
+pub const MAX_CRASHES: i64 = 5;
 
 pub struct Jobs {
     pub(crate) db: Db,
