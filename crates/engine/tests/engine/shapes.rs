@@ -375,6 +375,13 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn names_that_no_database_takes_lose_their_nul() {
+    let mut app = workflow(&[start(&[]), end(&[])], &["start -> end"]);
+    app["app"]["name"] = json!("a\u{0}b");
+    assert_eq!(parse(&app).name, "ab");
+}
+
 /// Everything that Dify's editor leaves in a file: notes, positions, empty rows, nulls, features that are off.
 #[test]
 fn an_export_with_all_its_leftovers_is_taken() {

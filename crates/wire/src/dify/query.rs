@@ -129,8 +129,9 @@ fn uuid_or_empty(field: &str, text: &str, report: &mut Report) {
     }
 }
 
+/// Without NUL, which PostgreSQL refuses in any text.
 fn first(pairs: &[(String, String)], name: &str) -> Option<String> {
-    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.replace('\0', ""))
 }
 
 fn as_object(pairs: &[(String, String)]) -> Value {
@@ -140,6 +141,12 @@ fn as_object(pairs: &[(String, String)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_queries_have_no_nul() {
+        let pairs = [("keyword".to_owned(), "a\0b".to_owned())];
+        assert_eq!(LogQuery::read(&pairs).unwrap().keyword.as_deref(), Some("ab"));
+    }
 
     #[test]
     fn numbers_in_queries_keep_to_their_bounds() {

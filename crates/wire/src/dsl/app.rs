@@ -270,11 +270,11 @@ impl Reader {
         &[]
     }
 
-    /// A text field, empty when absent. Ids written without quotes come as numbers.
+    /// A text field, empty when absent. Ids written without quotes come as numbers. NUL is dropped: no database takes it.
     fn text(&mut self, parent: &Map<String, Value>, key: &str, path: &str) -> String {
         match parent.get(key) {
             None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
+            Some(Value::String(text)) => text.replace('\0', ""),
             Some(Value::Number(number)) => number.to_string(),
             Some(Value::Bool(value)) => value.to_string(),
             Some(other) => {
