@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::{Fields, python};
 
-/// Instructions of one rendering. A loop over a thousand items with a few filters takes about a hundredth of it.
+/// Instructions of one rendering, each with room for 64 bytes of data, 128 MB in all. A loop over a thousand items with
+/// a few filters takes about a hundredth of it.
 const MAX_FUEL: u64 = 2_000_000;
 /// Values within values that are written out.
 const MAX_DEPTH: usize = 64;

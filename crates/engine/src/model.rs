@@ -10,7 +10,7 @@ use mainstay_wire::{
     openai::{self, Completion},
     sse::Decoder,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     Usage,
@@ -150,6 +150,12 @@ fn error_message(body: &Value) -> Option<String> {
     message.as_str().map(str::to_owned)
 }
 
+/// What a model thought, under either of the names that providers have for it.
+fn thought(message: &Map<String, Value>) -> &str {
+    let named = |name: &str| message.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    named("reasoning_content").or_else(|| named("reasoning")).unwrap_or_default()
+}
+
 fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARACTERS).collect()
 }
@@ -216,9 +222,7 @@ impl Reader<'_> {
         }
         self.usage(chunk.usage.as_ref());
         if let Some(choice) = chunk.choices.first() {
-            let thought =
-                choice.delta.extra.get("reasoning_content").and_then(Value::as_str).unwrap_or_default();
-            self.think(thought).await?;
+            self.think(thought(&choice.delta.extra)).await?;
             self.say(choice.delta.text().unwrap_or_default()).await?;
             if let Some(reason) = &choice.finish_reason {
                 self.answered.finish_reason = Some(reason.clone());
@@ -246,9 +250,7 @@ impl Reader<'_> {
             let message = "the model's answer holds no choice";
             return Err(CallError::new(message, "InvokeServerUnavailableError", Kind::Upstream));
         };
-        let thought =
-            choice.message.extra.get("reasoning_content").and_then(Value::as_str).unwrap_or_default();
-        self.think(thought).await?;
+        self.think(thought(&choice.message.extra)).await?;
         self.say(choice.message.text().unwrap_or_default()).await?;
         self.answered.finish_reason.clone_from(&choice.finish_reason);
         self.end().await
@@ -306,5 +308,25 @@ impl Reader<'_> {
     fn too_large(&self) -> CallError {
         let message = format!("the model's answer is larger than {} bytes", self.max_bytes);
         CallError::new(message, "InvokeServerUnavailableError", Kind::Upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn thoughts_have_two_names() {
+        for (message, expected) in [
+            (json!({"reasoning_content": "a"}), "a"),
+            (json!({"reasoning": "b"}), "b"),
+            (json!({"reasoning_content": "", "reasoning": "b"}), "b"),
+            (json!({"reasoning": {"effort": "low"}}), ""),
+            (json!({}), ""),
+        ] {
+            assert_eq!(thought(message.as_object().unwrap()), expected, "{message}");
+        }
     }
 }
