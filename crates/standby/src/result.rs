@@ -17,7 +17,7 @@ pub(crate) fn of(prepared: &Prepared, outcome: &RunOutcome) -> RunResult {
     RunResult {
         status: status(outcome.status),
         outputs: Some(outcome.outputs.to_value()),
-        error: outcome.error.clone(),
+        error: outcome.error.as_deref().map(without_nul),
         error_kind: outcome.error_kind,
         total_tokens: count(outcome.total_tokens),
         total_steps: count(outcome.total_steps),
@@ -66,9 +66,9 @@ fn chat_result(prepared: &Prepared, chat: &PreparedChat, outcome: &RunOutcome) -
         run_id: Some(prepared.run_id.clone()),
         inputs: Value::Object(prepared.inputs.clone()),
         query: chat.query.clone(),
-        answer: outcome.answer.clone().unwrap_or_default(),
+        answer: outcome.answer.as_deref().map(without_nul).unwrap_or_default(),
         status: if is_failed { MessageStatus::Error } else { MessageStatus::Normal },
-        error: outcome.error.clone().filter(|_| is_failed),
+        error: outcome.error.as_deref().map(without_nul).filter(|_| is_failed),
         metadata: json!(metadata(outcome)),
         files: Value::Array(prepared.files.clone()),
         feedback: None,
@@ -90,7 +90,7 @@ fn node(node: &NodeExecution) -> model::NodeExecution {
         inputs: Some(node.inputs.to_value()),
         process_data: Some(node.process_data.to_value()).filter(|_| !node.process_data.is_empty()),
         outputs: Some(node.outputs.to_value()),
-        error: node.error.clone(),
+        error: node.error.as_deref().map(without_nul),
         metadata: Some(node.metadata.to_value()).filter(|_| !node.metadata.is_empty()),
         started_at: node.started_at,
         finished_at: node.finished_at,
@@ -105,6 +105,11 @@ fn status(status: RunStatus) -> model::RunStatus {
         RunStatus::Failed => model::RunStatus::Failed,
         RunStatus::Stopped => model::RunStatus::Stopped,
     }
+}
+
+/// A model or a peer may say NUL, which PostgreSQL refuses in a text (inside of JSON it is escaped).
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 fn count(number: u64) -> i64 {

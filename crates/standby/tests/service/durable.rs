@@ -105,6 +105,22 @@ async fn an_idempotency_key_means_one_run() {
 }
 
 #[tokio::test]
+async fn a_hundred_callers_with_one_key_share_one_run() {
+    let stage = Stage::new().await;
+    let body = json!({"inputs": {"name": "Ann"}, "user": "u"});
+    let one = || Submission {
+        idempotency_key: Some("key-1".to_owned()),
+        ..submission(&stage.app_id("wf-form"), Endpoint::Workflow, body.clone())
+    };
+    let answers = futures_util::future::join_all((0..100).map(|_| submit(&stage, one()))).await;
+    let new = answers.iter().filter(|answer| !answer.headers.contains_key("idempotency-replayed"));
+    assert_eq!(new.count(), 1);
+    let id = answers[0].json()["workflow_run_id"].clone();
+    assert!(answers.iter().all(|answer| answer.status == 202 && answer.json()["workflow_run_id"] == id));
+    assert_eq!(stage.stored_runs().await, 1);
+}
+
+#[tokio::test]
 async fn what_a_run_would_refuse_is_refused_and_nothing_is_stored() {
     let stage = Stage::new().await;
     let app = stage.app_id("wf-form");

@@ -5,6 +5,7 @@
 mod apps;
 mod compat;
 mod durable;
+mod odd;
 mod refusals;
 mod sample;
 mod stage;
