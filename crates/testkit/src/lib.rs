@@ -2,11 +2,7 @@
 //! script that can cut anywhere, and an OpenAI-shaped model that echoes and fails on request.
 //!
 //! A dev-dependency only. Nothing here is careful about load: it is careful to fail exactly as told.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test peer that cannot start should end the test"
-)]
+#![expect(clippy::expect_used, reason = "a test peer that cannot start should end the test")]
 
 pub mod http_server;
 pub mod model;
