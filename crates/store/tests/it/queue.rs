@@ -212,8 +212,10 @@ async fn a_job_that_loses_too_many_workers_becomes_a_dead_letter() {
         let run = store.runs().get(&id).await.unwrap().unwrap().summary;
         assert_eq!(run.status, RunStatus::Failed);
         assert_eq!(
-            run.error.as_deref(),
-            Some("the run's worker was lost 3 times: the lease of worker worker-1 ran out")
+            run.error,
+            Some(format!(
+                "the run's worker was lost {MAX_CRASHES} times: the lease of worker worker-1 ran out"
+            ))
         );
         assert_eq!(run.job.unwrap().state, JobState::Dead);
         let dead = store.jobs().dead(9).await.unwrap();
