@@ -139,12 +139,12 @@ fn start_mainstay(binary: &Path, folder: &Path, index: usize, upstream: &str) ->
 }
 
 fn gateway_config(folder: &Path, index: usize, upstream: &str) -> String {
-    let data = folder.join(format!("data-{index}"));
+    let store = folder.join(format!("store-{index}.db"));
     format!(
         "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n\n\
-         [store]\nurl = \"sqlite:{}/store.db\"\n\n[engine]\nenabled = false\n\n\
+         [store]\nurl = \"sqlite:{}\"\n\n[engine]\nenabled = false\n\n\
          [app_path]\nunknown_keys_to = \"dify\"\n\n[[upstream]]\nname = \"dify\"\nbase_url = \"http://{upstream}\"\n",
-        data.display()
+        store.display()
     )
 }
 
@@ -330,10 +330,10 @@ async fn read_events(
     }
 }
 
-/// Takes the next `t=…` of twenty digits out of the buffer.
+/// Takes the next `"t=…` of twenty digits out of the buffer.
 fn take_time(buffer: &mut Vec<u8>) -> Option<u64> {
     const DIGITS: usize = 20;
-    let at = buffer.windows(2).position(|window| window == b"t=")? + 2;
+    let at = buffer.windows(3).position(|window| window == b"\"t=")? + 3;
     let time = std::str::from_utf8(buffer.get(at..at + DIGITS)?).ok()?.parse().ok()?;
     buffer.drain(..at + DIGITS);
     Some(time)
