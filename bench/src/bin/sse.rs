@@ -194,6 +194,10 @@ impl Spawned {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
+        // nginx serves from children that outlive a killed parent and would hold our caller's pipe.
+        for pid in process::tree(self.child.id()).into_iter().skip(1) {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
