@@ -49,11 +49,11 @@ pub fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
 /// Token counts as providers report them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub prompt_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub completion_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub total_tokens: u64,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -62,12 +62,12 @@ pub struct Usage {
 /// One event of a streamed completion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub model: String,
     /// Empty in the last chunk when usage was asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub choices: Vec<ChunkChoice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -80,9 +80,9 @@ pub struct Chunk {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChunkChoice {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub index: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub delta: Message,
     #[serde(default)]
     pub finish_reason: Option<String>,
@@ -93,11 +93,11 @@ pub struct ChunkChoice {
 /// A whole completion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub model: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub choices: Vec<Choice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -107,9 +107,9 @@ pub struct Completion {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub index: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub message: Message,
     #[serde(default)]
     pub finish_reason: Option<String>,
@@ -133,6 +133,15 @@ impl Message {
     pub fn text(&self) -> Option<&str> {
         self.content.as_ref()?.as_str()
     }
+}
+
+/// Some providers send null where others leave a field out.
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// A failure, as the body of an answer or in band as an event's data.
@@ -243,6 +252,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_null_is_as_good_as_a_missing_field() {
+        let text =
+            r#"{"id":null,"model":null,"choices":null,"usage":{"prompt_tokens":null,"total_tokens":3}}"#;
+        let chunk: Chunk = serde_json::from_str(text).unwrap();
+        assert_eq!((chunk.choices.len(), chunk.usage.unwrap().total_tokens), (0, 3));
+        let text = r#"{"choices":[{"index":null,"delta":null,"finish_reason":null}],"usage":null}"#;
+        let chunk: Chunk = serde_json::from_str(text).unwrap();
+        assert_eq!((chunk.choices[0].delta.text(), chunk.usage), (None, None));
+    }
 
     #[test]
     fn another_model_leaves_every_other_byte() {
