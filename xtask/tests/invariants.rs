@@ -14,19 +14,23 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Left may use right, and nothing else of ours.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("base", &[]),
     ("wire", &["base"]),
     ("net", &["base"]),
+    ("signal", &["base"]),
     ("store", &["base"]),
     ("engine", &["net", "wire", "base"]),
-    ("gateway", &["net", "wire", "base"]),
+    ("gateway", &["net", "wire", "signal", "base"]),
     ("standby", &["engine", "store", "net", "wire", "base"]),
-    ("control", &["store", "net", "wire", "base"]),
+    ("control", &["store", "net", "wire", "signal", "base"]),
     ("console", &["control", "store", "base"]),
-    ("server", &["gateway", "engine", "standby", "store", "control", "console", "net", "wire", "base"]),
+    (
+        "server",
+        &["gateway", "engine", "standby", "store", "control", "console", "net", "wire", "signal", "base"],
+    ),
     ("testkit", &["base"]),
-    ("bench", &["gateway", "engine", "standby", "store", "control", "net", "wire", "base"]),
+    ("bench", &["gateway", "engine", "standby", "store", "control", "net", "wire", "signal", "base"]),
 ];
 
 #[test]
@@ -52,7 +56,7 @@ fn testkit_is_only_a_dev_dependency() {
 fn pure_crates_see_no_runtime_and_no_database() {
     let metadata = metadata();
     for package in &metadata.packages {
-        let pure = matches!(our_name(&package.name), Some("base" | "wire"));
+        let pure = matches!(our_name(&package.name), Some("base" | "wire" | "signal"));
         for dependency in
             package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal)
         {

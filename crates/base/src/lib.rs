@@ -1,5 +1,5 @@
-//! The words everyone shares: ids, time, the one vocabulary of failure, secrets, and the two documents
-//! that cross the planes: [`Snapshot`] (control down to gateway) and [`Record`] (gateway up to control).
+//! The words everyone shares: ids, time, money, the vocabularies of failure, secrets, and the documents
+//! that cross the planes: [`Snapshot`] (control down to gateway), [`Record`] and [`Standing`] (gateway up to control).
 //!
 //! Promises: no I/O beyond reading the clock, no async runtime, no knowledge of HTTP or SQL.
 
@@ -10,7 +10,10 @@ pub mod kind;
 pub mod record;
 pub mod secret;
 pub mod snapshot;
+pub mod standing;
 pub mod trace;
+pub mod usd;
+pub mod verdict;
 
 pub use app::AppMode;
 pub use clock::{Clock, Micros};
@@ -18,4 +21,7 @@ pub use kind::Kind;
 pub use record::Record;
 pub use secret::Secret;
 pub use snapshot::Snapshot;
+pub use standing::Standing;
 pub use trace::TraceParent;
+pub use usd::Usd;
+pub use verdict::{Class, Fault};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Micros};
+use crate::{Class, Kind, Micros, Usd};
 
 /// One request through the gateway, from its first byte to the end of its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +40,76 @@ pub struct Record {
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub total_tokens: Option<u64>,
+    /// Input tokens that the provider had in its cache.
+    #[serde(default)]
+    pub cached_tokens: Option<u64>,
+    /// The virtual key's name.
+    #[serde(default)]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// The `user` of an OpenAI-shaped body: Dify's end user, by which its app is found.
+    #[serde(default)]
+    pub end_user: Option<String>,
+    /// All attempts together. `None`: no attempt had a price.
+    #[serde(default)]
+    pub cost: Option<Usd>,
+    /// What was allowed: until when, and how much.
+    #[serde(default)]
+    pub deadline_us: Option<u64>,
+    #[serde(default)]
+    pub max_cost: Option<Usd>,
+    /// The answer was another call's, identical and in flight.
+    #[serde(default)]
+    pub shared_with: Option<String>,
     pub attempts: Vec<Attempt>,
     pub stages: Vec<Stage>,
+}
+
+impl Record {
+    /// A record of which nothing is known. Its outcome is what is true until something else is known.
+    pub fn blank(path: Path) -> Record {
+        Record {
+            request_id: String::new(),
+            path,
+            method: String::new(),
+            target: String::new(),
+            trace_id: String::new(),
+            snapshot_generation: 0,
+            opened_at: Micros(0),
+            took_us: 0,
+            outcome: Outcome::CallerGone,
+            status: 0,
+            kind: None,
+            error: None,
+            app_id: None,
+            app: None,
+            upstream: None,
+            model: None,
+            run_id: None,
+            task_id: None,
+            run_status: None,
+            streamed: false,
+            first_byte_us: None,
+            first_token_us: None,
+            events: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            input_tokens: None,
+            output_tokens: None,
+            total_tokens: None,
+            cached_tokens: None,
+            key: None,
+            tenant: None,
+            end_user: None,
+            cost: None,
+            deadline_us: None,
+            max_cost: None,
+            shared_with: None,
+            attempts: Vec::new(),
+            stages: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,14 +145,58 @@ impl Outcome {
 }
 
 /// One try of one candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     pub upstream: String,
     /// The HTTP status that came back; `None` when none did.
     pub status: Option<u16>,
-    /// Why it was not the answer; `None` for the attempt that was.
+    /// Why it was not the answer, in words; `None` for the attempt that was.
     pub error: Option<String>,
     pub took_us: u64,
+    /// The provider's name for the model.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The provider's key that was used, by name.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Why it was not the answer, in one word.
+    #[serde(default)]
+    pub class: Option<Class>,
+    #[serde(default)]
+    pub role: AttemptRole,
+    /// From the opening of the record to its start.
+    #[serde(default)]
+    pub started_us: u64,
+    /// From its start.
+    #[serde(default)]
+    pub first_byte_us: Option<u64>,
+    #[serde(default)]
+    pub first_token_us: Option<u64>,
+    #[serde(default)]
+    pub input_tokens: Option<u64>,
+    #[serde(default)]
+    pub output_tokens: Option<u64>,
+    /// From the provider's usage, or estimated (`is_cost_estimated`) when none came.
+    #[serde(default)]
+    pub cost: Option<Usd>,
+    #[serde(default)]
+    pub is_cost_estimated: bool,
+}
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptRole {
+    #[default]
+    First,
+    /// The same target again.
+    Retry,
+    /// The next target.
+    Fallback,
+    /// Beside a slow one.
+    Hedge,
+    /// From where a cut stream broke off.
+    Continuation,
 }
 
 /// One stage of the path, as `mainstay explain` prints it.

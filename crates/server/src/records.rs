@@ -87,43 +87,12 @@ fn is_kept(record: &Record, keep_success: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_base::{Micros, record::Path};
+    use mainstay_base::record::Path;
 
     use super::*;
 
     fn record(number: usize, outcome: Outcome) -> Record {
-        Record {
-            request_id: format!("request-{number}"),
-            path: Path::App,
-            method: "POST".to_owned(),
-            target: "/v1/workflows/run".to_owned(),
-            trace_id: String::new(),
-            snapshot_generation: 1,
-            opened_at: Micros(0),
-            took_us: 1,
-            outcome,
-            status: 200,
-            kind: None,
-            error: None,
-            app_id: None,
-            app: None,
-            upstream: None,
-            model: None,
-            run_id: None,
-            task_id: None,
-            run_status: None,
-            streamed: false,
-            first_byte_us: None,
-            first_token_us: None,
-            events: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            input_tokens: None,
-            output_tokens: None,
-            total_tokens: None,
-            attempts: Vec::new(),
-            stages: Vec::new(),
-        }
+        Record { request_id: format!("request-{number}"), outcome, ..Record::blank(Path::App) }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use mainstay_base::{
     Secret, Snapshot,
     id::KeyHash,
-    snapshot::{AppRoute, AppRoutes, ModelKey, ModelRoutes, ModelTarget, Target, Timeouts, Upstream},
+    snapshot::{
+        AppRoute, AppRoutes, LogicalModel, ModelKey, ModelRoutes, ModelTarget, Target, Timeouts, Upstream,
+    },
 };
 use mainstay_store::model::App;
 
@@ -94,26 +96,22 @@ pub(crate) fn declared_id(name: &str) -> String {
 }
 
 fn model_routes(config: &Config, drained: &[String], engine_key: &Secret) -> ModelRoutes {
-    let target = |(provider, model): &(Arc<_>, String)| ModelTarget {
-        provider: Arc::clone(provider),
-        model: model.clone(),
+    let target = |(provider, model): &(Arc<_>, String)| ModelTarget::new(Arc::clone(provider), model.clone());
+    let model = |route: &config::Route| {
+        Arc::new(LogicalModel::ordered(&route.model, route.targets.iter().map(target).collect()))
     };
-    let models = config
-        .model
-        .routes
-        .iter()
-        .map(|route| (route.model.clone(), route.targets.iter().map(target).collect()))
-        .collect();
+    let models = config.model.routes.iter().map(|route| (route.model.clone(), model(route))).collect();
     let mut keys = HashMap::new();
-    keys.insert(KeyHash::of(engine_key.expose()), Arc::new(ModelKey { name: "engine".to_owned() }));
+    keys.insert(KeyHash::of(engine_key.expose()), Arc::new(ModelKey::named("engine")));
     for key in &config.model.keys {
-        keys.insert(KeyHash::of(key.key.expose()), Arc::new(ModelKey { name: key.name.clone() }));
+        keys.insert(KeyHash::of(key.key.expose()), Arc::new(ModelKey::named(&key.name)));
     }
     ModelRoutes {
         models,
         other_models_to: config.model.other_models_to.clone(),
         keys,
         drained: drained.to_vec(),
+        ..ModelRoutes::default()
     }
 }
 
@@ -198,7 +196,7 @@ targets = ["two/tiny"]
         let published = Published { drained: vec!["one".to_owned()], ..Published::default() };
         let routes = snapshot(&config, &published, &Secret::new("engine"), 1).model;
         let targets = |model: &str| {
-            let targets = routes.models[model].iter();
+            let targets = routes.models[model].targets.iter();
             targets.map(|target| format!("{}/{}", target.provider.name, target.model)).collect::<Vec<_>>()
         };
         assert_eq!(targets("chat"), ["one/chat", "two/chat"]);

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_base::{Secret, snapshot::Target};
+use mainstay_base::{
+    Secret,
+    snapshot::{ProviderSecret, Target},
+};
 use mainstay_control::{Peers, ProbeKind, ProviderPeer, UpstreamPeer};
 use mainstay_gateway::ListenLimits;
 use mainstay_standby::Standby;
@@ -157,7 +160,10 @@ pub(crate) fn peers(config: &Config) -> Peers {
         .map(|provider| ProviderPeer {
             name: provider.name.clone(),
             base_url: provider.base_url.clone(),
-            key: provider.key.clone(),
+            key: provider.keys.iter().find_map(|key| match &key.secret {
+                ProviderSecret::Token(token) => Some(token.clone()),
+                ProviderSecret::Aws { .. } => None,
+            }),
             models: models_of(&provider.name),
             probe: ProbeKind::Models,
         })

@@ -2,6 +2,7 @@
 
 pub mod dify;
 pub mod dsl;
+pub mod llm;
 pub mod openai;
 pub mod python_json;
 pub mod sse;

@@ -316,7 +316,6 @@ pub(crate) fn request(id: &str) -> Record {
     use record::{StageName, StageOutcome::Passed};
     Record {
         request_id: id.to_owned(),
-        path: record::Path::App,
         method: "POST".to_owned(),
         target: "/v1/workflows/run".to_owned(),
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
@@ -325,18 +324,13 @@ pub(crate) fn request(id: &str) -> Record {
         took_us: 2_012_000,
         outcome: record::Outcome::Ok,
         status: 200,
-        kind: None,
-        error: None,
         app_id: Some("APP-TRIAGE".to_owned()),
         app: Some("Triage".to_owned()),
         upstream: Some("embedded".to_owned()),
-        model: None,
         run_id: Some(OLD_RUN.to_owned()),
-        task_id: None,
         run_status: Some("succeeded".to_owned()),
         streamed: true,
         first_byte_us: Some(4_000),
-        first_token_us: None,
         events: 8,
         bytes_in: 120,
         bytes_out: 4_096,
@@ -349,12 +343,13 @@ pub(crate) fn request(id: &str) -> Record {
                 status: None,
                 error: Some("connection refused".to_owned()),
                 took_us: 800,
+                ..record::Attempt::default()
             },
             record::Attempt {
                 upstream: "embedded".to_owned(),
                 status: Some(200),
-                error: None,
                 took_us: 2_009_000,
+                ..record::Attempt::default()
             },
         ],
         stages: vec![
@@ -366,6 +361,7 @@ pub(crate) fn request(id: &str) -> Record {
             stage(StageName::Compose, Passed, "relayed as it came", 2_010_095, 5),
             stage(StageName::Telemetry, Passed, "kept: one of the samples", 2_010_100, 3),
         ],
+        ..Record::blank(record::Path::App)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{borrow::Cow, time::Instant};
 
 use http::Request;
 use mainstay_base::{
-    Kind, Micros, Record, TraceParent, id,
+    Kind, Record, TraceParent, id,
     record::{Attempt, Outcome, Path, Stage, StageName, StageOutcome},
 };
 
@@ -49,7 +49,7 @@ impl Open {
             trace_id: format!("{:032x}", trace.trace_id),
             opened_at: gateway.ports().clock.now(),
             stages: Vec::with_capacity(StageName::ALL.len()),
-            ..blank_record(path)
+            ..Record::blank(path)
         };
         Open {
             record: Some(Box::new(record)),
@@ -133,7 +133,13 @@ impl Open {
     ) {
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         if let Some(record) = self.record.as_deref_mut() {
-            record.attempts.push(Attempt { upstream: upstream.to_owned(), status, error, took_us });
+            record.attempts.push(Attempt {
+                upstream: upstream.to_owned(),
+                status,
+                error,
+                took_us,
+                ..Attempt::default()
+            });
         }
     }
 
@@ -195,42 +201,6 @@ fn shorten(record: &mut Record) {
     let ids = [&mut record.app_id, &mut record.run_id, &mut record.task_id, &mut record.run_status];
     for id in ids.into_iter().flatten() {
         id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
-    }
-}
-
-/// A record of which nothing is known. Its outcome is what is true until something else is known.
-pub(crate) fn blank_record(path: Path) -> Record {
-    Record {
-        request_id: String::new(),
-        path,
-        method: String::new(),
-        target: String::new(),
-        trace_id: String::new(),
-        snapshot_generation: 0,
-        opened_at: Micros(0),
-        took_us: 0,
-        outcome: Outcome::CallerGone,
-        status: 0,
-        kind: None,
-        error: None,
-        app_id: None,
-        app: None,
-        upstream: None,
-        model: None,
-        run_id: None,
-        task_id: None,
-        run_status: None,
-        streamed: false,
-        first_byte_us: None,
-        first_token_us: None,
-        events: 0,
-        bytes_in: 0,
-        bytes_out: 0,
-        input_tokens: None,
-        output_tokens: None,
-        total_tokens: None,
-        attempts: Vec::new(),
-        stages: Vec::new(),
     }
 }
 

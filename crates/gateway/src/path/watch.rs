@@ -147,10 +147,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::path::telemetry::blank_record;
 
     fn watch(path: Path, bytes: &[u8]) -> (Vec<u8>, Record) {
-        let mut record = blank_record(path);
+        let mut record = Record::blank(path);
         let (mut watch, mut decoder) = (Watch::new(path), Decoder::new(1000));
         let mut out = Vec::new();
         decoder.push(Bytes::copy_from_slice(bytes));
@@ -205,8 +204,8 @@ mod tests {
             for input in [bytes.as_slice(), event.as_bytes()] {
                 prop_assert_eq!(&watch(Path::App, input).0, input);
                 watch(Path::Model, input);
-                answer(Path::App, input, &mut blank_record(Path::App));
-                answer(Path::Model, input, &mut blank_record(Path::Model));
+                answer(Path::App, input, &mut Record::blank(Path::App));
+                answer(Path::Model, input, &mut Record::blank(Path::Model));
             }
         }
     }

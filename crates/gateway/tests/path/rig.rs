@@ -9,7 +9,10 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_base::{
     AppMode, Clock, Record, Secret, Snapshot,
     id::KeyHash,
-    snapshot::{AppRoute, ModelKey, ModelTarget, Provider, Target, Timeouts, Upstream},
+    snapshot::{
+        AppRoute, Dialect, LogicalModel, ModelKey, ModelTarget, Provider, ProviderKey, Target, Timeouts,
+        Upstream,
+    },
 };
 use mainstay_gateway::{
     BoxFuture, Durable, Embedded, EmbeddedCall, Gateway, Limits, ListenLimits, Ports, RecordReceiver,
@@ -80,12 +83,10 @@ impl Setup {
     pub(crate) fn model(providers: &[Arc<Provider>]) -> Setup {
         let mut setup = Setup::default();
         let routes = &mut setup.snapshot.model;
-        routes.keys.insert(KeyHash::of(MODEL_KEY), Arc::new(ModelKey { name: "engine".to_owned() }));
-        let targets = providers
-            .iter()
-            .map(|provider| ModelTarget { provider: provider.clone(), model: "real-small".to_owned() })
-            .collect();
-        routes.models.insert("small".to_owned(), targets);
+        routes.keys.insert(KeyHash::of(MODEL_KEY), Arc::new(ModelKey::named("engine")));
+        let targets =
+            providers.iter().map(|provider| ModelTarget::new(provider.clone(), "real-small")).collect();
+        routes.models.insert("small".to_owned(), Arc::new(LogicalModel::ordered("small", targets)));
         setup
     }
 
@@ -155,7 +156,16 @@ pub(crate) fn embedded() -> Arc<Upstream> {
 
 pub(crate) fn provider(name: &str, base_url: &str) -> Arc<Provider> {
     let (name, base_url) = (name.to_owned(), format!("{base_url}/v1"));
-    Arc::new(Provider { key: Some(Secret::new(format!("sk-{name}"))), name, base_url, timeouts: short() })
+    let keys = vec![ProviderKey::token("first", Secret::new(format!("sk-{name}")))];
+    let dialect = Dialect::OpenAi;
+    Arc::new(Provider {
+        name,
+        dialect,
+        base_url,
+        keys,
+        timeouts: short(),
+        first_token: Duration::from_secs(5),
+    })
 }
 
 pub(crate) fn short() -> Timeouts {

@@ -9,7 +9,7 @@ use std::{
 
 use mainstay_base::{
     AppMode, Secret,
-    snapshot::{Provider, Target, Timeouts, Upstream},
+    snapshot::{Dialect, Provider, ProviderKey, Target, Timeouts, Upstream},
 };
 use mainstay_net::Allowed;
 use mainstay_wire::webhook;
@@ -221,7 +221,10 @@ fn providers(readers: Vec<Reader<'_>>, follow: Follow) -> Vec<(Arc<Provider>, Ve
             total: Duration::from_secs(600),
         };
         let timeouts = timeouts(reader, default);
-        Some((Arc::new(Provider { name, base_url: base_url?, key, timeouts }), models))
+        let keys = key.map(|key| ProviderKey::token("key", key)).into_iter().collect();
+        let (dialect, first_token) = (Dialect::OpenAi, timeouts.first_byte);
+        let provider = Provider { name, dialect, base_url: base_url?, keys, timeouts, first_token };
+        Some((Arc::new(provider), models))
     })
 }
 

@@ -14,7 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use mainstay_base::{
     Clock, Secret,
-    snapshot::{Provider as ProviderRoute, Timeouts},
+    snapshot::{Dialect, Provider as ProviderRoute, Timeouts},
 };
 use mainstay_store::{Options, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -143,7 +143,9 @@ fn configuration(
         Arc::new(ProviderRoute {
             name: name.to_owned(),
             base_url: running.base_url.clone(),
-            key: None,
+            dialect: Dialect::OpenAi,
+            keys: Vec::new(),
+            first_token: Duration::from_secs(5),
             timeouts: MODEL_TIMEOUTS,
         })
     };

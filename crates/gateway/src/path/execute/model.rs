@@ -8,7 +8,11 @@ use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST},
 };
-use mainstay_base::{Snapshot, record::Path, snapshot::Provider};
+use mainstay_base::{
+    Snapshot,
+    record::Path,
+    snapshot::{Provider, ProviderKey, ProviderSecret},
+};
 use mainstay_net::{AddressRule, Body, Class};
 use mainstay_wire::openai;
 use serde_json::json;
@@ -93,7 +97,8 @@ async fn ask_in_order(
 fn candidates<'a>(snapshot: &'a Snapshot, name: &'a str) -> Vec<Candidate<'a>> {
     let routes = &snapshot.model;
     let mut candidates: Vec<Candidate<'a>> = match routes.models.get(name) {
-        Some(targets) => targets
+        Some(model) => model
+            .targets
             .iter()
             .map(|target| Candidate { provider: &target.provider, model: &target.model })
             .collect(),
@@ -141,7 +146,7 @@ fn request(
     for name in [COOKIE, ACCEPT_ENCODING, CONTENT_LENGTH] {
         headers.remove(name);
     }
-    if let Some(key) = &provider.key {
+    if let Some(ProviderKey { secret: ProviderSecret::Token(key), .. }) = provider.keys.first() {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);

@@ -5,7 +5,15 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{AppMode, Secret, id::KeyHash};
+use crate::{AppMode, id::KeyHash};
+
+pub mod model;
+
+pub use model::{
+    Adaptation, Breaker, CacheSystem, CallPolicy, Conditions, Dialect, Drain, Ejection, Failover, Hedge,
+    KeyBudget, LogicalModel, ModelKey, ModelRoutes, ModelTarget, Offer, OnCut, OnStoreGone, PreCommit, Price,
+    Provider, ProviderKey, ProviderSecret, Retry, SingleFlight, Strategy, TargetLimits,
+};
 
 /// Everything the gateway routes by.
 #[derive(Clone, Debug, Default)]
@@ -77,39 +85,4 @@ impl Default for Timeouts {
             total: Duration::from_secs(1320),
         }
     }
-}
-
-/// The model path: OpenAI-shaped calls.
-#[derive(Clone, Debug, Default)]
-pub struct ModelRoutes {
-    /// Targets by the model name a caller asks for, in order of preference.
-    pub models: HashMap<String, Vec<ModelTarget>>,
-    /// Where a model name goes that is in no route. Empty: such a name is refused.
-    pub other_models_to: Vec<Arc<Provider>>,
-    /// Who may call, by the hash of their virtual key.
-    pub keys: HashMap<KeyHash, Arc<ModelKey>>,
-    /// Providers taken out of rotation, by name: they are tried only when nobody else is left.
-    pub drained: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ModelTarget {
-    pub provider: Arc<Provider>,
-    /// The name under which the provider knows the model.
-    pub model: String,
-}
-
-#[derive(Clone, Debug)]
-pub struct Provider {
-    pub name: String,
-    /// OpenAI-shaped, with its version part (`https://api.openai.com/v1`).
-    pub base_url: String,
-    pub key: Option<Secret>,
-    pub timeouts: Timeouts,
-}
-
-/// A caller of the model path.
-#[derive(Clone, Debug)]
-pub struct ModelKey {
-    pub name: String,
 }
