@@ -5,6 +5,11 @@
 //! [`Unwritable`] when leaving it out would change the answer, and left out otherwise. Refuses to know HTTP clients,
 //! keys and policies. Traffic between equal dialects does not come here: it passes byte for byte.
 
+pub mod anthropic;
+pub mod failure;
+mod fields;
+pub mod openai;
+
 use serde_json::{Map, Value};
 
 /// What is asked.
@@ -59,7 +64,11 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     Text(String),
-    Image(Media),
+    Image {
+        media: Media,
+        /// `low`, `high`, `auto`: how closely it is looked at.
+        detail: Option<String>,
+    },
     Audio(Media),
     /// A document; the name is what the caller called it.
     File {
@@ -119,7 +128,7 @@ pub enum ToolChoice {
 pub enum ResponseFormat {
     Text,
     JsonObject,
-    JsonSchema { name: String, schema: Value, strict: Option<bool> },
+    JsonSchema { name: String, description: Option<String>, schema: Value, strict: Option<bool> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +176,14 @@ pub struct Usage {
     pub cache_write: Option<u64>,
     /// Part of `output`.
     pub reasoning: Option<u64>,
+    /// Counted by us, because the provider did not tell.
+    pub is_estimated: bool,
+}
+
+impl Usage {
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
 }
 
 /// One step of a streamed answer, in the order in which it happened.
@@ -204,6 +221,11 @@ pub enum Delta {
         index: u64,
         text: String,
     },
+    /// Of the text just before it, in OpenAI's shape.
+    Logprobs {
+        choice: u64,
+        logprobs: Value,
+    },
     Finish {
         choice: u64,
         finish: Finish,
@@ -229,6 +251,15 @@ pub struct Unreadable {
     pub what: String,
 }
 
+/// What a writer of requests must know of the target beside the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The most that the model can write. A dialect that demands a maximum takes it when the caller named none.
+    pub max_output_tokens: Option<u64>,
+    /// What this provider calls the maximum; `max_tokens` when not said.
+    pub max_tokens_field: Option<&'a str>,
+}
+
 /// A request as it goes out: everything but host and credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -239,5 +270,3 @@ pub struct Outgoing {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
-
-pub mod failure;
