@@ -5,6 +5,7 @@
 //! Refuses to know: HTTP, configuration, what a run does, and the tables of Dify.
 
 mod alerts;
+mod allowances;
 mod apps;
 mod chats;
 mod db;
@@ -20,6 +21,7 @@ mod runbooks;
 mod runs;
 mod schema;
 mod settings;
+mod standings;
 mod timeline;
 mod workers;
 
@@ -31,6 +33,7 @@ use std::{
 use mainstay_base::Clock;
 
 pub use alerts::Alerts;
+pub use allowances::Allowances;
 pub use apps::Apps;
 pub use chats::Chats;
 pub use error::{OpenError, StoreError};
@@ -38,11 +41,12 @@ pub use files::{Files, MAX_FILE_BYTES};
 pub use jobs::{CRASH, Jobs, MAX_CLAIM, MAX_CRASHES};
 pub use leases::Leases;
 pub use outbox::Outbox;
-pub use records::Records;
+pub use records::{MAX_CALLS, Records};
 pub use retention::Retention;
 pub use runbooks::Runbooks;
 pub use runs::{MAX_LIST, Runs};
 pub use settings::Settings;
+pub use standings::Standings;
 pub use timeline::Timeline;
 pub use workers::Workers;
 
@@ -78,6 +82,13 @@ impl Store {
     pub async fn migrate(options: &Options) -> Result<(i64, i64), OpenError> {
         let db = Db::start(&options.url, &options.clock, true)?;
         schema::migrate(&db, &options.url).await
+    }
+
+    /// Brings the schema to an older version and not further: for tests of what an update finds.
+    #[doc(hidden)]
+    pub async fn migrate_to(options: &Options, version: i64) -> Result<(i64, i64), OpenError> {
+        let db = Db::start(&options.url, &options.clock, true)?;
+        schema::migrate_to(&db, &options.url, version).await
     }
 
     /// How long one round trip takes.
@@ -137,6 +148,14 @@ impl Store {
 
     pub fn settings(&self) -> Settings {
         Settings { db: self.db.clone() }
+    }
+
+    pub fn allowances(&self) -> Allowances {
+        Allowances { db: self.db.clone() }
+    }
+
+    pub fn standings(&self) -> Standings {
+        Standings { db: self.db.clone() }
     }
 
     pub fn retention(&self) -> Retention {

@@ -7,10 +7,15 @@ use mainstay_base::{
 
 use crate::{
     StoreError,
-    db::{Db, Filter, Tx, values},
-    model::RecordFilter,
+    db::{Db, Filter, Tx, Value, values},
+    model::{CallCursor, CallFilter, CallPage, RecordFilter},
     runs::list_limit,
 };
+
+/// The most calls one page of [`Records::calls`] gives.
+pub const MAX_CALLS: u32 = 1000;
+/// Of a model's name, so much is indexed.
+const MODEL_COLUMN_CHARS: usize = 200;
 
 pub struct Records {
     pub(crate) db: Db,
@@ -19,8 +24,8 @@ pub struct Records {
 impl Records {
     /// A record that is there already stays as it is.
     pub async fn insert_batch(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO records (request_id, opened_at, path, app_id, outcome, run_id, body) \
-             VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (request_id) DO NOTHING";
+        const SQL: &str = "INSERT INTO records (request_id, opened_at, path, app_id, outcome, run_id, model, body) \
+             VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (request_id) DO NOTHING";
         if records.is_empty() {
             return Ok(());
         }
@@ -30,6 +35,7 @@ impl Records {
         self.db
             .write(move |tx| {
                 for (record, body) in records.iter().zip(&bodies) {
+                    let model = record.model.as_deref().map(column);
                     let values = values![
                         &record.request_id,
                         record.opened_at,
@@ -37,6 +43,7 @@ impl Records {
                         record.app_id.as_deref(),
                         record.outcome.as_str(),
                         record.run_id.as_deref(),
+                        model.as_deref(),
                         body
                     ];
                     tx.execute(SQL, values)?;
@@ -60,6 +67,45 @@ impl Records {
     pub async fn list(&self, filter: RecordFilter) -> Result<Vec<Record>, StoreError> {
         self.db.read(move |tx| list(tx, &filter)).await
     }
+
+    /// Calls of the model path in a span of time, oldest first, a page at a time: how a policy is tried on the past.
+    /// A page is one consistent view; what arrives between two pages with an older time is missed.
+    pub async fn calls(&self, filter: CallFilter) -> Result<CallPage, StoreError> {
+        self.db.read(move |tx| calls(tx, &filter)).await
+    }
+}
+
+fn calls(tx: &mut Tx<'_>, filter: &CallFilter) -> Result<CallPage, StoreError> {
+    let CallFilter { since, until, model, after, limit } = filter;
+    let model = model.as_deref().map(column);
+    let page = if *limit == 0 { MAX_CALLS } else { (*limit).min(MAX_CALLS) };
+    let mut conditions = Filter::new();
+    conditions.is("path = 'model'");
+    conditions.and("model = ?", model.as_deref());
+    conditions.and("opened_at >= ?", Some(*since));
+    conditions.and("opened_at < ?", Some(*until));
+    if let Some(CallCursor { opened_at, request_id }) = after {
+        let (at, id) = (conditions.bind(Value::from(*opened_at)), conditions.bind(Value::from(request_id)));
+        conditions.is(&format!("(opened_at > {at} OR (opened_at = {at} AND request_id > {id}))"));
+    }
+    let limit = conditions.bind(Value::from(page));
+    let sql = format!(
+        "SELECT body FROM records WHERE {} ORDER BY opened_at, request_id LIMIT {limit}",
+        conditions.sql()
+    );
+    let rows = tx.query(&sql, conditions.values())?;
+    let calls: Vec<Record> = rows.into_iter().map(|mut row| row.json()).collect::<Result<_, _>>()?;
+    let is_full = calls.len() >= page as usize;
+    let next = calls
+        .last()
+        .filter(|_| is_full)
+        .map(|last| CallCursor { opened_at: last.opened_at, request_id: last.request_id.clone() });
+    Ok(CallPage { calls, next })
+}
+
+/// A model's name as its column holds it: callers send what they like, and an index takes only so much.
+fn column(model: &str) -> String {
+    model.chars().filter(|letter| *letter != '\0').take(MODEL_COLUMN_CHARS).collect()
 }
 
 fn list(tx: &mut Tx<'_>, filter: &RecordFilter) -> Result<Vec<Record>, StoreError> {

@@ -2,6 +2,8 @@
 //!
 //! The timeline stays: it is the audit log, and a chain without its beginning proves nothing.
 
+use std::time::Duration;
+
 use mainstay_base::Micros;
 
 use crate::{
@@ -10,6 +12,10 @@ use crate::{
     model::{Policy, Swept},
 };
 
+/// An allowance that nobody took from for so long is forgotten. Windows of budgets must be shorter.
+const ALLOWANCE_KEPT: Duration = Duration::from_secs(92 * 24 * 3600);
+/// The last word of a process that is gone.
+const STANDING_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The most rows of one kind that one sweep removes, so that it never holds the write lock for long.
 const STEP: usize = 500;
 
@@ -26,8 +32,11 @@ impl Retention {
         let idempotency = self.db.write(move |tx| sweep_idempotency(tx, tx.now() - idempotency)).await?;
         let alerts = self.db.write(move |tx| sweep_alerts(tx, tx.now() - alerts)).await?;
         let files = self.db.write(move |tx| sweep_files(tx, tx.now() - files)).await?;
-        let more = [runs, records, idempotency, alerts, files].iter().any(|rows| *rows >= STEP as u64);
-        Ok(Swept { runs, records, idempotency, alerts, files, more })
+        let allowances = self.db.write(|tx| sweep_allowances(tx, tx.now() - ALLOWANCE_KEPT)).await?;
+        let standings = self.db.write(|tx| sweep_standings(tx, tx.now() - STANDING_KEPT)).await?;
+        let all = [runs, records, idempotency, alerts, files, allowances, standings];
+        let more = all.iter().any(|rows| *rows >= STEP as u64);
+        Ok(Swept { runs, records, idempotency, alerts, files, allowances, standings, more })
     }
 }
 
@@ -73,6 +82,23 @@ fn sweep_files(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
     let ids = ids(tx, "SELECT id FROM files WHERE created_at < $1 ORDER BY created_at LIMIT $2", before)?;
     remove(tx, "file_contents", "id", &ids)?;
     remove(tx, "files", "id", &ids)
+}
+
+fn sweep_allowances(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    const LOOK: &str = "SELECT key_name, window_start FROM allowances WHERE updated_at < $1 \
+         ORDER BY updated_at LIMIT $2";
+    let mut removed = 0;
+    for mut row in tx.query(LOOK, values![before, STEP as i64])? {
+        let (key, window) = (row.text()?, row.int()?);
+        let sql = "DELETE FROM allowances WHERE key_name = $1 AND window_start = $2";
+        removed += tx.execute(sql, values![&key, window])?;
+    }
+    Ok(removed)
+}
+
+fn sweep_standings(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
+    let ids = ids(tx, "SELECT instance FROM standings WHERE at < $1 ORDER BY at LIMIT $2", before)?;
+    remove(tx, "standings", "instance", &ids)
 }
 
 fn ids(tx: &mut Tx<'_>, sql: &str, before: Micros) -> Result<Vec<String>, StoreError> {

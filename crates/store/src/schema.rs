@@ -12,8 +12,10 @@ struct Migration {
 }
 
 /// Never changed once released, only added to.
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    Migration { number: 2, name: "models", sql: include_str!("../migrations/0002_models.sql") },
+];
 
 /// The version this code works with.
 pub(crate) const CURRENT: i64 = MIGRATIONS[MIGRATIONS.len() - 1].number;
@@ -31,11 +33,16 @@ pub(crate) async fn check(db: &Db, url: &str) -> Result<(), OpenError> {
 
 /// Applies what is missing, each migration in a transaction of its own. Gives the version before and after.
 pub(crate) async fn migrate(db: &Db, url: &str) -> Result<(i64, i64), OpenError> {
+    migrate_to(db, url, CURRENT).await
+}
+
+/// As [`migrate`], but not beyond version `last`: how a database of an older version of this code is made.
+pub(crate) async fn migrate_to(db: &Db, url: &str, last: i64) -> Result<(i64, i64), OpenError> {
     let before = found(db, url).await?;
     if before > CURRENT {
         return Err(OpenError::Newer { url: without_password(url), found: before, needed: CURRENT });
     }
-    for migration in MIGRATIONS {
+    for migration in MIGRATIONS.iter().filter(|migration| migration.number <= last) {
         let Migration { number, name, .. } = *migration;
         db.write(move |tx| apply(tx, migration)).await.map_err(|source| OpenError::Migration {
             url: without_password(url),
@@ -44,7 +51,7 @@ pub(crate) async fn migrate(db: &Db, url: &str) -> Result<(i64, i64), OpenError>
             source,
         })?;
     }
-    Ok((before, CURRENT))
+    Ok((before, before.max(last)))
 }
 
 fn apply(tx: &mut Tx<'_>, migration: &Migration) -> Result<(), StoreError> {

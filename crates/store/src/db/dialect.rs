@@ -1,7 +1,8 @@
 //! Our one SQL text, respelled for each database.
 //!
-//! Statements are written as PostgreSQL reads them (`$1`, `FOR UPDATE SKIP LOCKED`). Migrations use three words of
-//! our own: `KEYTEXT` (text compared byte by byte), `BYTES`, and `STORED BY KEY` (the table is its primary key's tree).
+//! Statements are written as PostgreSQL reads them (`$1`, `FOR UPDATE SKIP LOCKED`). Migrations use four words of
+//! our own: `KEYTEXT` (text compared byte by byte), `BYTES`, `STORED BY KEY` (the table is its primary key's tree), and
+//! `AS_JSON` (text read as JSON).
 
 /// SQLite numbers parameters with `?`, and has one writer at a time, so that it needs no row locks.
 pub(super) fn statement_for_sqlite(sql: &str) -> String {
@@ -9,11 +10,17 @@ pub(super) fn statement_for_sqlite(sql: &str) -> String {
 }
 
 pub(super) fn migration_for_sqlite(sql: &str) -> String {
-    sql.replace("KEYTEXT", "TEXT").replace("BYTES", "BLOB").replace(" STORED BY KEY", " WITHOUT ROWID")
+    sql.replace("KEYTEXT", "TEXT")
+        .replace("BYTES", "BLOB")
+        .replace(" STORED BY KEY", " WITHOUT ROWID")
+        .replace(" AS_JSON", "")
 }
 
 pub(super) fn migration_for_postgres(sql: &str) -> String {
-    sql.replace("KEYTEXT", "TEXT COLLATE \"C\"").replace("BYTES", "BYTEA").replace(" STORED BY KEY", "")
+    sql.replace("KEYTEXT", "TEXT COLLATE \"C\"")
+        .replace("BYTES", "BYTEA")
+        .replace(" STORED BY KEY", "")
+        .replace(" AS_JSON", "::json")
 }
 
 #[cfg(test)]

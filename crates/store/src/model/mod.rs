@@ -2,12 +2,14 @@
 //! [`serde_json::Value`] and never filtered on.
 
 mod app;
+mod call;
 mod chat;
 mod job;
 mod operations;
 mod run;
 
 pub use app::{App, Imported, NewApp, NewKey, Version, VersionInfo};
+pub use call::{Allowance, CallCursor, CallFilter, CallPage, Stood};
 pub use chat::{
     ChatResult, Conversation, ConversationSort, EndUser, Feedback, File, Message, MessageStatus, NewFile,
     Page, Rating,

@@ -308,6 +308,10 @@ pub struct Swept {
     pub idempotency: u64,
     pub alerts: u64,
     pub files: u64,
+    /// Of budgets long over.
+    pub allowances: u64,
+    /// Of gateway processes that are gone.
+    pub standings: u64,
     /// A limit was reached: sweep again soon.
     pub more: bool,
 }

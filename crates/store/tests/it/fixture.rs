@@ -95,6 +95,14 @@ where
     }
 }
 
+/// Runs SQL on a database that no version of the store has opened yet.
+pub(crate) async fn raw(options: &Options, sql: &str) {
+    match options.url.strip_prefix("sqlite:") {
+        Some(path) => rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
+        None => on_server(&options.url, sql.to_owned()).await,
+    }
+}
+
 impl Database {
     /// A folder goes by itself.
     async fn remove(&self) {

@@ -6,6 +6,7 @@ mod apps;
 mod chats;
 mod fixture;
 mod idempotency;
+mod models;
 mod operations;
 mod queue;
 mod runs;

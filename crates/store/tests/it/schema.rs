@@ -1,9 +1,12 @@
 //! Which databases are opened and which are refused, with what words.
 
-use mainstay_base::Clock;
-use mainstay_store::{OpenError, Options, Store};
+use mainstay_base::{
+    Clock, Micros, Record,
+    record::{Outcome, Path},
+};
+use mainstay_store::{OpenError, Options, Store, model::CallFilter};
 
-use crate::fixture::{on_each, on_each_empty};
+use crate::fixture::{START, on_each, on_each_empty, raw};
 
 #[tokio::test]
 async fn a_database_without_a_schema_is_refused_until_it_is_migrated() {
@@ -15,6 +18,58 @@ async fn a_database_without_a_schema_is_refused_until_it_is_migrated() {
         assert!(before == 0 && after > 0);
         assert_eq!(Store::migrate(&options).await.unwrap(), (after, after), "nothing left to do");
         Store::open(options).await.unwrap().ping().await.unwrap();
+    })
+    .await;
+}
+
+/// A row as version 1 wrote it.
+fn old_record(id: &str, path: Path, model: Option<&str>) -> String {
+    let record = Record {
+        request_id: id.to_owned(),
+        opened_at: START,
+        outcome: Outcome::Ok,
+        model: model.map(str::to_owned),
+        ..Record::blank(path)
+    };
+    let body = serde_json::to_string(&record).unwrap().replace('\'', "''");
+    let path = if path == Path::Model { "model" } else { "app" };
+    format!(
+        "INSERT INTO records (request_id, opened_at, path, outcome, body) VALUES ('{id}', {}, '{path}', 'ok', '{body}');",
+        START.0
+    )
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_with_what_is_in_it() {
+    on_each_empty(|options| async move {
+        Store::migrate_to(&options, 1).await.unwrap();
+        let long = "m".repeat(5_000);
+        for row in [
+            old_record("r1", Path::Model, Some("gpt-4o")),
+            old_record("r2", Path::App, Some("gpt-4o")),
+            old_record("r3", Path::Model, None),
+            old_record("r4", Path::Model, Some("it's \0 hostile")),
+            old_record("r5", Path::Model, Some(&long)),
+        ] {
+            raw(&options, &row).await;
+        }
+        let settings = "INSERT INTO settings VALUES ('control.overrides', '{\"revision\":0,\"drained\":{}}', 4, 'ann', 1)";
+        raw(&options, settings).await;
+        let refused = Store::open(options.clone()).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Older { found: 1, needed: 2, .. }), "{refused}");
+        assert_eq!(Store::migrate(&options).await.unwrap(), (1, 2));
+
+        let store = Store::open(options).await.unwrap();
+        let found = async |model: &str| {
+            let until = Micros(START.0 + 1);
+            let filter = CallFilter { since: START, until, model: Some(model.to_owned()), ..CallFilter::default() };
+            let page = store.records().calls(filter).await.unwrap();
+            page.calls.into_iter().map(|call| call.request_id).collect::<Vec<_>>()
+        };
+        assert_eq!(found("gpt-4o").await, ["r1"]);
+        assert_eq!(found(&long).await, ["r5"], "found by as much of it as is indexed");
+        assert_eq!(store.records().get("r4").await.unwrap().unwrap().model.as_deref(), Some("it's \0 hostile"));
+        assert_eq!(store.settings().get("control.overrides").await.unwrap().unwrap().revision, 4);
     })
     .await;
 }
