@@ -6,9 +6,15 @@
 //! keys and policies. Traffic between equal dialects does not come here: it passes byte for byte.
 
 pub mod anthropic;
+pub mod azure;
+pub mod bedrock;
+pub mod embeddings;
 pub mod failure;
 mod fields;
+pub mod gemini;
+pub mod limits;
 pub mod openai;
+pub mod rerank;
 
 use serde_json::{Map, Value};
 
