@@ -14,7 +14,7 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Left may use right, and nothing else of ours.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("wire", &["base"]),
     ("net", &["base"]),
@@ -30,7 +30,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         &["gateway", "engine", "standby", "store", "control", "console", "net", "wire", "signal", "base"],
     ),
     ("testkit", &["base"]),
-    ("bench", &["gateway", "engine", "standby", "store", "control", "net", "wire", "signal", "base"]),
+    ("faulty", &[]),
+    ("bench", &["gateway", "engine", "standby", "store", "control", "faulty", "net", "wire", "signal", "base"]),
 ];
 
 #[test]

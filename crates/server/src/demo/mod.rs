@@ -16,10 +16,11 @@ use mainstay_base::{
     Clock, Secret,
     snapshot::{Dialect, Provider as ProviderRoute, Timeouts},
 };
+use mainstay_faulty::Provider;
 use mainstay_store::{Options, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{provider::Provider, receiver::Receiver, sample::Keys, traffic::Traffic};
+use self::{receiver::Receiver, sample::Keys, traffic::Traffic};
 use crate::{
     cli::{self, Role},
     command::serve::publish,
@@ -95,8 +96,8 @@ async fn set(
     helpers: &CancellationToken,
 ) -> Result<Stage, Failure> {
     let start = |error: std::io::Error| Failure::problem("cannot start the demo's model provider", error, "");
-    let primary = Provider::start(tasks, helpers.clone()).await.map_err(start)?;
-    let reserve = Provider::start(tasks, helpers.clone()).await.map_err(start)?;
+    let primary = provider::start().await.map_err(start)?;
+    let reserve = provider::start().await.map_err(start)?;
     let callback_secret = Secret::new(keys.callback_secret.clone());
     let receiver = Receiver::start(&callback_secret, Clock::System, tasks, helpers.clone())
         .await
@@ -142,7 +143,7 @@ fn configuration(
     let provider = |name: &str, running: &Provider| {
         Arc::new(ProviderRoute {
             name: name.to_owned(),
-            base_url: running.base_url.clone(),
+            base_url: format!("{}/v1", running.url()),
             dialect: Dialect::OpenAi,
             keys: Vec::new(),
             first_token: Duration::from_secs(5),
@@ -195,7 +196,7 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         sample::HELP,
         keys.help
     ));
-    note(format!("faults    POST {} and {}", stage.primary.faults_url, stage.reserve.faults_url));
+    note(format!("faults    POST {}/faults and {}/faults", stage.primary.url(), stage.reserve.url()));
     note(
         "commands  mainstay status, mainstay runs list, mainstay explain REQUEST_ID find this instance by themselves",
     );

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use mainstay_control::{State, Supervisor as _};
+use mainstay_faulty::Fault;
 use mainstay_store::model::{AlertFilter, AlertState, ExecutionFilter, RunFilter, RunStatus, TimelineFilter};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::{Stage, provider::Fault, traffic::Account};
+use super::{Stage, traffic::Account};
 use crate::{failure::Exit, output::note};
 
 /// From ready to the fault.
@@ -176,10 +177,10 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
 /// The detour has to prove that it serves before the fault is taken away, as a provider's own people would.
 fn mend(stage: &Stage, story: &Story, seen: &mut Seen, now: Duration) {
     let Some(acted) = seen.acted else { return };
-    if seen.mended.is_none() && now > acted + DETOUR_PROVES_ITSELF && stage.reserve.completions() > 0 {
+    if seen.mended.is_none() && now > acted + DETOUR_PROVES_ITSELF && stage.reserve.count() > 0 {
         seen.mended = Some(now);
         stage.primary.set(Fault::None);
-        let served = stage.reserve.completions();
+        let served = stage.reserve.count();
         story.say(
             now,
             &format!("=> the detour serves ({served} completions by reserve); primary is mended now"),

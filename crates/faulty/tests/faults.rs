@@ -1,0 +1,138 @@
+//! Each fault shows on the wire as it should.
+#![expect(clippy::unwrap_used, reason = "a test that cannot talk to its own server should fail")]
+
+use std::time::Duration;
+
+use mainstay_faulty::{End, Fault, Options, Plan, Provider};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// What comes back for a chat, and whether the connection ended in order.
+async fn ask(provider: &Provider, path: &str, stream: bool) -> (String, bool) {
+    let body = format!(
+        r#"{{"model":"m","stream":{stream},"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"one two"}}],"contents":[{{"role":"user","parts":[{{"text":"one two"}}]}}]}}"#
+    );
+    let mut connection = TcpStream::connect(provider.address()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nauthorization: Bearer sk-1\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let _ = connection.write_all(head.as_bytes()).await;
+    let _ = connection.write_all(body.as_bytes()).await;
+    let mut bytes = Vec::new();
+    let ended = matches!(timeout(PATIENCE, connection.read_to_end(&mut bytes)).await, Ok(Ok(_)));
+    (String::from_utf8_lossy(&bytes).into_owned(), ended)
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn a_healthy_provider_speaks_every_dialect() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    for (path, streams, expected) in [
+        (CHAT, false, "Echo from m: one two"),
+        (CHAT, true, "data: [DONE]"),
+        ("/openai/deployments/d/chat/completions?api-version=1", false, "Echo from d"),
+        ("/v1/messages", false, "\"stop_reason\":\"end_turn\""),
+        ("/v1/messages", true, "event: message_stop"),
+        ("/v1beta/models/g:generateContent", false, "\"finishReason\":\"STOP\""),
+        ("/v1beta/models/g:streamGenerateContent?alt=sse", true, "usageMetadata"),
+        ("/model/b/converse", false, "\"stopReason\":\"end_turn\""),
+        ("/model/b/converse-stream", true, "messageStop"),
+        ("/v1/embeddings", false, "\"embedding\":["),
+        ("/v2/rerank", false, "\"results\":["),
+        ("/v1/audio/speech", false, "audio/mpeg"),
+    ] {
+        let (text, ended) = ask(&provider, path, streams).await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains(expected) && ended, "{path}: {text}");
+    }
+    assert_eq!(provider.count(), 12);
+    assert!(provider.calls().iter().all(|call| call.end() == End::Complete && call.credential == "sk-1"));
+}
+
+#[tokio::test]
+async fn each_fault_shows_on_the_wire() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    for (fault, streams, expected, ends) in [
+        (Fault::Status { status: 503 }, false, "HTTP/1.1 503", true),
+        (Fault::RateLimited { retry_after_s: Some(7) }, false, "retry-after: 7", true),
+        (Fault::QuotaExhausted, false, "insufficient_quota", true),
+        (Fault::BadKey, false, "Incorrect API key provided: sk-1.", true),
+        (Fault::ContextOverflow, true, "context_length_exceeded", true),
+        (Fault::FilteredAnswer, true, "\"finish_reason\":\"content_filter\"", true),
+        (Fault::Stall { after_events: 1 }, true, "Echo ", false),
+        (Fault::Cut { after_events: 2, and_bytes: 9 }, true, "from ", true),
+        (Fault::EndEarly { after_events: 1 }, true, "Echo ", true),
+        (Fault::ErrorInBand { after_events: 1 }, true, "overloaded", true),
+        (Fault::Hang, false, "", false),
+        (Fault::SlowFirstToken { delay_ms: 60_000 }, true, "\"role\":\"assistant\"", false),
+        (Fault::Garbage, false, "surprise", true),
+        (Fault::Html { status: 200 }, true, "<!DOCTYPE html>", true),
+        (Fault::ErrorInside, true, "HTTP/1.1 200", true),
+        (Fault::Empty, false, "\"choices\":[]", true),
+        (Fault::NotStreamed, true, "\"object\":\"chat.completion\"", true),
+        (Fault::CarriageReturns, true, ": still here\r\n\r\ndata: ", true),
+    ] {
+        provider.set(fault.clone());
+        let (text, ended) = ask(&provider, CHAT, streams).await;
+        assert!(text.contains(expected) && ended == ends, "{fault:?}: {ended} {text}");
+    }
+}
+
+#[tokio::test]
+async fn some_faults_leave_something_out() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    for (fault, streams, missing) in [
+        (Fault::Cut { after_events: 1, and_bytes: 0 }, true, "\r\n0\r\n"),
+        (Fault::EndEarly { after_events: 1 }, true, "[DONE]"),
+        (Fault::NoUsage, true, "usage"),
+        (Fault::NoDone, true, "[DONE]"),
+        (Fault::TruncatedJson, false, "usage"),
+        (Fault::Close, false, "HTTP"),
+        (Fault::Reset, false, "HTTP"),
+    ] {
+        provider.set(fault.clone());
+        let (text, _) = ask(&provider, CHAT, streams).await;
+        assert!(!text.contains(missing), "{fault:?}: {text}");
+    }
+    provider.set(Fault::None);
+    assert!(ask(&provider, CHAT, true).await.0.contains("[DONE]"), "and is well again");
+}
+
+#[tokio::test]
+async fn faults_are_switched_over_http() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    let mut connection = TcpStream::connect(provider.address()).await.unwrap();
+    let body = r#"{"mode":"rate_limited","share":0.5}"#;
+    let head = format!(
+        "POST /faults HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\"mode\":\"rate_limited\""), "{answer}");
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 429"));
+    provider.set(Plan { key: Some("sk-2".to_owned()), ..Plan::from(Fault::Close) });
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"), "another key is spared");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_is_noticed() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    provider.set(Fault::Stall { after_events: 1 });
+    ask(&provider, CHAT, true).await;
+    for _ in 0..100 {
+        if provider.calls()[0].end() == End::Abandoned {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("still {:?}", provider.calls()[0].end());
+}
