@@ -1,0 +1,52 @@
+//! Whether a target can serve a call.
+
+use mainstay_base::snapshot::{Conditions, ModelTarget, Offer};
+
+use super::{Ask, Why};
+
+/// Why it cannot; `None`: it can. `kept_model` is the model to which an [`Ask::keeps_model`] is bound so far.
+pub(super) fn misfit(target: &ModelTarget, ask: &Ask<'_>, kept_model: Option<&str>) -> Option<Why> {
+    let other_model = ask.keeps_model && kept_model.is_some_and(|kept| kept != target.model);
+    let misfit = unmet(&target.when, ask).or_else(|| unserved(&target.offer, ask));
+    misfit.or(other_model.then_some(Why::OtherModel))
+}
+
+fn unmet(when: &Conditions, ask: &Ask<'_>) -> Option<Why> {
+    let Conditions { keys, min_input_tokens, max_input_tokens } = when;
+    if !keys.is_empty() && !keys.iter().any(|key| key == ask.key) {
+        return Some(Why::OtherKeys);
+    }
+    if let Some(at_least) = min_input_tokens.filter(|at_least| ask.input_tokens < *at_least) {
+        return Some(Why::InputTooShort { at_least });
+    }
+    let at_most = max_input_tokens.filter(|at_most| ask.input_tokens > *at_most)?;
+    Some(Why::InputTooLong { at_most })
+}
+
+fn unserved(offer: &Offer, ask: &Ask<'_>) -> Option<Why> {
+    let Offer { region, data_classes, context_tokens, max_output_tokens, tools, vision, structured_output } =
+        offer;
+    if ask.region.is_some_and(|wanted| region.as_deref() != Some(wanted)) {
+        return Some(Why::OtherRegion { has: region.clone() });
+    }
+    if !data_classes.is_empty()
+        && !ask.data_class.is_none_or(|class| data_classes.iter().any(|may| may == class))
+    {
+        return Some(Why::DataClass { may_see: data_classes.clone() });
+    }
+    let needed = ask.input_tokens.saturating_add(ask.max_output_tokens.unwrap_or(0));
+    if let Some(context_tokens) = context_tokens.filter(|context| needed > *context) {
+        return Some(Why::ContextTooShort { context_tokens });
+    }
+    if let Some(max_output_tokens) =
+        max_output_tokens.filter(|most| ask.max_output_tokens.is_some_and(|wanted| wanted > *most))
+    {
+        return Some(Why::OutputTooShort { max_output_tokens });
+    }
+    let lacks = [
+        (ask.tools && !tools, Why::NoTools),
+        (ask.vision && !vision, Why::NoVision),
+        (ask.structured_output && !structured_output, Why::NoStructuredOutput),
+    ];
+    lacks.into_iter().find_map(|(lacks, why)| lacks.then_some(why))
+}

@@ -1,0 +1,172 @@
+//! The order in which a logical model's targets are asked for one call.
+//!
+//! 1. Targets that cannot serve the call are passed over ([`fit`]: offer and conditions).
+//! 2. Open breakers are passed over.
+//! 3. The rest stands by rank ([`Rank`]: what is busy, limited, ejected, resting or drained comes later, for a drained
+//!    answer is better than none), then by priority, then by the model's [`Strategy`] ([`strategy`]).
+//! 4. Failovers by hand put `to` in front of `from`.
+//! 5. When nobody is left, the target whose breaker lets a probe through first is the last resort.
+
+use std::time::Duration;
+
+use mainstay_base::{
+    Micros,
+    snapshot::{Failover, LogicalModel},
+};
+
+pub use why::Why;
+
+mod fit;
+mod strategy;
+mod why;
+
+/// What a call needs of its target.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// The virtual key's name.
+    pub key: &'a str,
+    pub region: Option<&'a str>,
+    pub data_class: Option<&'a str>,
+    /// Estimated.
+    pub input_tokens: u64,
+    pub max_output_tokens: Option<u64>,
+    pub tools: bool,
+    pub vision: bool,
+    pub structured_output: bool,
+    /// Embeddings of two models do not compare: only targets with the first fitting target's model are asked.
+    pub keeps_model: bool,
+}
+
+/// How one target stands now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    pub drained: bool,
+    /// [`crate::breaker::Breaker::refused_until`].
+    pub breaker_open_until: Option<Micros>,
+    pub ejected: bool,
+    /// All its places for calls at once are taken.
+    pub busy: bool,
+    /// How long its minute's grant would make this call wait.
+    pub rate_wait: Option<Duration>,
+    /// All its provider's keys rest until then.
+    pub keys_rest_until: Option<Micros>,
+    pub in_flight: u32,
+    /// Peak EWMA; `None`: unknown.
+    pub mean_first_token: Option<Duration>,
+}
+
+/// Who is asked, in order, and why the others are not, or later.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Indices into the model's targets.
+    pub candidates: Vec<usize>,
+    /// Not asked at all.
+    pub passed_over: Vec<(usize, Why)>,
+    /// Asked, but later (or, by failover, earlier) than the strategy has it.
+    pub moved: Vec<(usize, Why)>,
+    /// The only candidate's breaker is open: ask it with [`crate::breaker::Breaker::insist`].
+    pub is_last_resort: bool,
+}
+
+/// Worse stands later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Ready,
+    /// Busy, or out of its minute's grant.
+    Crowded,
+    Ejected,
+    Resting,
+    Drained,
+}
+
+#[derive(Clone, Copy)]
+struct Placed {
+    index: usize,
+    rank: Rank,
+    priority: u32,
+    /// Sorts within one rank and priority; smaller first.
+    score: f64,
+}
+
+/// Orders the chain for one call. `seen` tells how the target of an index stands; `chance` gives numbers in `0..1`.
+pub fn order(
+    model: &LogicalModel,
+    ask: &Ask<'_>,
+    seen: impl Fn(usize) -> Seen,
+    failovers: &[Failover],
+    mut chance: impl FnMut() -> f64,
+) -> Plan {
+    let mut plan = Plan::default();
+    let mut placed: Vec<Placed> = Vec::with_capacity(model.targets.len());
+    let mut probe_first: Option<(Micros, usize)> = None;
+    let mut kept_model = None;
+    for (index, target) in model.targets.iter().enumerate() {
+        if let Some(why) = fit::misfit(target, ask, kept_model) {
+            plan.passed_over.push((index, why));
+            continue;
+        }
+        kept_model = kept_model.or(Some(target.model.as_str()));
+        let seen = seen(index);
+        if let Some(until) = seen.breaker_open_until {
+            plan.passed_over.push((index, Why::BreakerOpen { until }));
+            probe_first = probe_first.into_iter().chain([(until, index)]).min();
+            continue;
+        }
+        let (rank, why) = rank(&seen);
+        plan.moved.extend(why.map(|why| (index, why)));
+        let score = strategy::score(model.strategy, target, &seen, &mut chance);
+        placed.push(Placed { index, rank, priority: target.priority, score });
+    }
+    placed.sort_by(|left, right| {
+        (left.rank, left.priority).cmp(&(right.rank, right.priority)).then(left.score.total_cmp(&right.score))
+    });
+    strategy::choose_of_two(model.strategy, &mut placed, &mut chance);
+    fail_over(model, failovers, &mut placed, &mut plan.moved);
+    plan.candidates = placed.into_iter().map(|placed| placed.index).collect();
+    if let (true, Some((_, index))) = (plan.candidates.is_empty(), probe_first) {
+        plan.passed_over.retain(|(passed, _)| *passed != index);
+        plan.moved.push((index, Why::LastResort));
+        plan.candidates.push(index);
+        plan.is_last_resort = true;
+    }
+    plan
+}
+
+fn rank(seen: &Seen) -> (Rank, Option<Why>) {
+    if seen.drained {
+        (Rank::Drained, Some(Why::Drained))
+    } else if let Some(until) = seen.keys_rest_until {
+        (Rank::Resting, Some(Why::KeysRest { until }))
+    } else if seen.ejected {
+        (Rank::Ejected, Some(Why::Ejected))
+    } else if let Some(wait) = seen.rate_wait.filter(|wait| !wait.is_zero()) {
+        (
+            Rank::Crowded,
+            Some(Why::RateLimited { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }),
+        )
+    } else if seen.busy {
+        (Rank::Crowded, Some(Why::Busy))
+    } else {
+        (Rank::Ready, None)
+    }
+}
+
+/// Puts the targets of `to` in front of the first target of `from`, unless they stand back for a worse reason.
+fn fail_over(
+    model: &LogicalModel,
+    failovers: &[Failover],
+    placed: &mut [Placed],
+    moved: &mut Vec<(usize, Why)>,
+) {
+    let provider = |placed: &Placed| model.targets[placed.index].provider.name.as_str();
+    for Failover { from, to } in failovers {
+        let Some(mut front) = placed.iter().position(|placed| provider(placed) == from) else { continue };
+        for at in front + 1..placed.len() {
+            if provider(&placed[at]) == to && placed[at].rank <= placed[front].rank {
+                moved.push((placed[at].index, Why::FailedOver { from: from.clone() }));
+                placed[front..=at].rotate_right(1);
+                front += 1;
+            }
+        }
+    }
+}
