@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
-use mainstay_base::{Clock, Snapshot, record::Path};
+use mainstay_base::{Clock, Snapshot, Standing, record::Path};
 use mainstay_net::{Body, BodyError};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     path::{self, policy::Ledger},
     ports::{Durable, Embedded},
     records::RecordSender,
+    targets::Targets,
 };
 
 /// What the gateway is given.
@@ -35,6 +36,7 @@ pub struct Gateway {
 pub(crate) struct Inner {
     pub(crate) ports: Ports,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) targets: Targets,
 }
 
 /// Counts since the start, and what is open now.
@@ -53,7 +55,8 @@ pub struct Stats {
 impl Gateway {
     pub fn new(ports: Ports) -> Gateway {
         let ledger = Arc::new(Ledger::new(&ports.limits));
-        Gateway { inner: Arc::new(Inner { ports, ledger }) }
+        let targets = Targets::new(&ports.clock);
+        Gateway { inner: Arc::new(Inner { ports, ledger, targets }) }
     }
 
     /// Answers one request of the app path: Dify's Service API.
@@ -76,6 +79,15 @@ impl Gateway {
 
     pub fn stats(&self) -> Stats {
         Stats { records_lost: self.ports().records.lost(), ..self.inner.ledger.stats() }
+    }
+
+    /// How the targets of models stand now, as this process sees them.
+    pub fn standing(&self) -> Standing {
+        self.targets().standing(&self.ports().snapshot.load_full())
+    }
+
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.inner.targets
     }
 
     pub(crate) fn ports(&self) -> &Ports {

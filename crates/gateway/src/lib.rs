@@ -11,6 +11,7 @@ pub mod listen;
 mod path;
 pub mod ports;
 pub mod records;
+mod targets;
 
 pub use gateway::{Gateway, Ports, Stats};
 pub use limits::{Limits, ListenLimits};

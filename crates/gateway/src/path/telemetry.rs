@@ -7,7 +7,7 @@ use std::{borrow::Cow, time::Instant};
 
 use http::Request;
 use mainstay_base::{
-    Kind, Record, TraceParent, id,
+    Class, Kind, Record, TraceParent, Usd, id,
     record::{Attempt, Outcome, Path, Stage, StageName, StageOutcome},
 };
 
@@ -29,8 +29,17 @@ pub(crate) struct Open {
     started: Instant,
     /// Where the stage that is under way began.
     stage_started_us: u64,
+    /// Attempts that have begun and not ended, a bit each.
+    under_way: u64,
     sender: RecordSender,
 }
+
+/// Which attempt of the record: who carries an exchange to its end tells its end by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempted(usize);
+
+/// More attempts of one call than this are not told apart; policies allow far fewer.
+const MAX_ATTEMPTS: usize = 64;
 
 /// A stage's result: what it adds to the record, and the condition that let it pass, in words.
 pub(crate) trait Told {
@@ -58,6 +67,7 @@ impl Open {
             continues_trace: parent.is_some(),
             started: Instant::now(),
             stage_started_us: 0,
+            under_way: 0,
             sender: gateway.ports().records.clone(),
         }
     }
@@ -143,6 +153,48 @@ impl Open {
         }
     }
 
+    /// Notes that an attempt begins. What it costs at least, and that the caller left, is true of it until
+    /// [`Open::end_attempt`] knows better: whatever happens, it is in the books.
+    pub(crate) fn begin_attempt(&mut self, attempt: Attempt) -> Attempted {
+        let started_us = self.elapsed_us();
+        let Some(record) = self.record.as_deref_mut() else { return Attempted(0) };
+        let class = Some(Class::CallerGone);
+        record.attempts.push(Attempt { started_us, class, ..attempt });
+        let index = (record.attempts.len() - 1).min(MAX_ATTEMPTS - 1);
+        self.under_way |= 1 << index;
+        Attempted(index)
+    }
+
+    /// An attempt that has begun; `None` once the record was sent.
+    pub(crate) fn attempted(&mut self, attempted: Attempted) -> Option<&mut Attempt> {
+        self.record.as_deref_mut()?.attempts.get_mut(attempted.0)
+    }
+
+    /// Notes an attempt's end: `None` when it was the answer, else why it was not. Of two ends the first counts.
+    pub(crate) fn end_attempt(&mut self, attempted: Attempted, class: Option<Class>) -> Option<&mut Attempt> {
+        let now_us = self.elapsed_us();
+        let bit = 1 << attempted.0;
+        let is_first_end = self.under_way & bit != 0;
+        self.under_way &= !bit;
+        let attempt = self.attempted(attempted)?;
+        if is_first_end {
+            attempt.class = class;
+            attempt.took_us = now_us.saturating_sub(attempt.started_us);
+        }
+        Some(attempt)
+    }
+
+    /// Time since the attempt began.
+    pub(crate) fn since_begun_us(&mut self, attempted: Attempted) -> u64 {
+        let now_us = self.elapsed_us();
+        self.attempted(attempted).map_or(0, |attempt| now_us.saturating_sub(attempt.started_us))
+    }
+
+    /// What all attempts cost so far. `None`: none had a price.
+    pub(crate) fn cost(&self) -> Option<Usd> {
+        cost_of(&self.record.as_deref()?.attempts)
+    }
+
     /// Ends the record and sends it.
     pub(crate) fn close(&mut self, outcome: Outcome) {
         if let Some(record) = self.record.as_deref_mut() {
@@ -155,6 +207,12 @@ impl Open {
         let took_us = self.elapsed_us();
         let Some(mut record) = self.record.take() else { return };
         record.took_us = took_us;
+        for (index, attempt) in record.attempts.iter_mut().enumerate() {
+            if self.under_way & (1 << index.min(MAX_ATTEMPTS - 1)) != 0 {
+                attempt.took_us = took_us.saturating_sub(attempt.started_us);
+            }
+        }
+        record.cost = record.cost.or_else(|| cost_of(&record.attempts));
         let condition = match record.outcome {
             Outcome::Ok => "the answer was delivered whole",
             Outcome::Failed => "the failure was answered",
@@ -202,6 +260,10 @@ fn shorten(record: &mut Record) {
     for id in ids.into_iter().flatten() {
         id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
     }
+}
+
+fn cost_of(attempts: &[Attempt]) -> Option<Usd> {
+    attempts.iter().filter_map(|attempt| attempt.cost).reduce(std::ops::Add::add)
 }
 
 fn note_failure(record: &mut Record, failure: &Failure) -> (StageOutcome, Cow<'static, str>) {

@@ -38,10 +38,10 @@ pub(super) async fn dispatch(
 ) -> Result<Answer, Failure> {
     let ModelCall { head, body, ask } = call;
     match (ask, body) {
-        (Ask::Model { name, .. }, CallBody::Whole { bytes, .. }) => {
-            ask_in_order(context, &head, &bytes, &name, permit, record).await
+        (Ask::Model(asked), CallBody::Whole { bytes, .. }) => {
+            ask_in_order(context, &head, &bytes, &asked.name, permit, record).await
         }
-        (Ask::Model { .. }, CallBody::Passing(_)) => {
+        (Ask::Model(_), CallBody::Passing(_)) => {
             Err(Failure::new(Reason::ModelMissing, "a call of a model has a body that was read whole"))
         }
         (Ask::List, _) => Ok(Answer::new(context, Path::Model, GATEWAY, list(&context.snapshot))),
