@@ -23,11 +23,13 @@ use crate::gateway::Gateway;
 pub(crate) mod bootstrap;
 pub(crate) mod compose;
 pub(crate) mod deliver;
+pub(crate) mod drain;
 pub(crate) mod execute;
 pub(crate) mod failure;
 pub(crate) mod headers;
 pub(crate) mod normalize;
 pub(crate) mod policy;
+pub(crate) mod stream;
 pub(crate) mod telemetry;
 pub(crate) mod watch;
 

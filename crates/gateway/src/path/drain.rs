@@ -1,0 +1,63 @@
+//! Streams whose caller left. By policy they are read on for a while, so that their usage is known; bounded in number,
+//! bytes and time, and waited for at shutdown.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+/// More than any policy's `max_at_once` is meant to be; a bound of the process.
+const MAX_DRAINS: usize = 1024;
+
+/// All drains of one gateway.
+pub(crate) struct Drains {
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Drains {
+    pub(crate) fn new() -> Drains {
+        Drains { room: Arc::new(Semaphore::new(MAX_DRAINS)), tasks: TaskTracker::new() }
+    }
+
+    /// Room for one more stream, when fewer than `max_at_once` are being drained.
+    pub(crate) fn room(&self, max_at_once: usize) -> Option<Room> {
+        let most = max_at_once.min(MAX_DRAINS);
+        if MAX_DRAINS - self.room.available_permits() >= most {
+            return None;
+        }
+        self.room.clone().try_acquire_owned().ok().map(|room| Room { _room: room })
+    }
+
+    /// Drives `drain` on its own. Outside of a runtime, or once shutdown has begun, it is dropped at once.
+    pub(crate) fn spawn(&self, room: Room, drain: impl Future<Output = ()> + Send + 'static) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.tasks.is_closed() {
+            return;
+        }
+        self.tasks.spawn_on(
+            async move {
+                let _room = room;
+                drain.await;
+            },
+            &runtime,
+        );
+    }
+
+    /// No more are begun; those under way are waited for, for so long at most.
+    pub(crate) async fn finish(&self, grace: Duration) {
+        self.tasks.close();
+        // Whatever is left ends with the process; its records are written when it is dropped.
+        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+    }
+
+    /// How many streams are being drained.
+    pub(crate) fn under_way(&self) -> usize {
+        MAX_DRAINS - self.room.available_permits()
+    }
+}
+
+/// A place among the drains, given back when it is dropped.
+pub(crate) struct Room {
+    _room: OwnedSemaphorePermit,
+}

@@ -1,0 +1,219 @@
+//! A stream in another dialect than the caller's: read into the inner form, written again in OpenAI's.
+
+use bytes::Bytes;
+use mainstay_base::{Class, snapshot::Dialect};
+use mainstay_wire::{
+    llm::{
+        Delta, anthropic, bedrock, gemini,
+        openai::{Shape, StreamWriter},
+    },
+    sse,
+};
+
+use super::{Broken, Facts, Form, Piece, ending::Name, reading::Progress};
+
+/// What is held of one event that cannot be passed on in parts. Images come in one.
+const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
+
+pub(super) struct Converter {
+    reader: Reader,
+    writing: Writing,
+}
+
+enum Reader {
+    Anthropic(sse::Decoder, anthropic::StreamReader),
+    Gemini(sse::Decoder, gemini::StreamReader),
+    Bedrock(bedrock::frames::Decoder, bedrock::StreamReader),
+}
+
+/// From the inner form to the caller's frames.
+pub(super) struct Writing {
+    writer: StreamWriter,
+    keeps_said: bool,
+}
+
+impl Converter {
+    /// `None`: the dialect is the caller's own.
+    pub(super) fn new(
+        dialect: &Dialect,
+        form: Form,
+        model: &str,
+        created: i64,
+        keeps_said: bool,
+    ) -> Option<Converter> {
+        let events = || sse::Decoder::new(MAX_EVENT_BYTES);
+        let reader = match dialect {
+            Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => return None,
+            Dialect::Anthropic => Reader::Anthropic(events(), anthropic::StreamReader::default()),
+            Dialect::Gemini => Reader::Gemini(events(), gemini::StreamReader::default()),
+            Dialect::Bedrock { .. } => Reader::Bedrock(
+                bedrock::frames::Decoder::new(MAX_EVENT_BYTES),
+                bedrock::StreamReader::default(),
+            ),
+        };
+        Some(Converter { reader, writing: Writing::new(form, model, created, keeps_said) })
+    }
+
+    pub(super) fn read(&mut self, chunk: Bytes, progress: &mut Progress) -> (Piece, Option<Broken>) {
+        let mut page = Page::default();
+        let result = match &mut self.reader {
+            Reader::Anthropic(decoder, reader) => {
+                let read = |event: Option<&str>, data: &[u8]| reader.read(event, data);
+                self.writing.events(decoder, chunk, read, &mut page, progress)
+            }
+            Reader::Gemini(decoder, reader) => {
+                let read = |event: Option<&str>, data: &[u8]| reader.read(event, data);
+                self.writing.events(decoder, chunk, read, &mut page, progress)
+            }
+            Reader::Bedrock(decoder, reader) => {
+                decoder.push(&chunk);
+                self.writing.frames(decoder, reader, &mut page, progress)
+            }
+        };
+        (page.into_piece(), result.err())
+    }
+
+    /// The last event may lack its blank line.
+    pub(super) fn finish(&mut self, progress: &mut Progress) -> (Piece, Option<Broken>) {
+        let held = match &self.reader {
+            Reader::Anthropic(decoder, _) | Reader::Gemini(decoder, _) => decoder.held_bytes(),
+            Reader::Bedrock(..) => 0,
+        };
+        match held {
+            0 => (Piece::default(), None),
+            _ => self.read(Bytes::from_static(b"\n\n"), progress),
+        }
+    }
+}
+
+/// What one read becomes.
+#[derive(Default)]
+pub(super) struct Page {
+    out: Vec<u8>,
+    facts: Facts,
+}
+
+impl Page {
+    pub(super) fn into_piece(self) -> Piece {
+        Piece { bytes: Bytes::from(self.out), facts: self.facts }
+    }
+}
+
+impl Writing {
+    pub(super) fn new(form: Form, model: &str, created: i64, keeps_said: bool) -> Writing {
+        let shape = if form == Form::Completion { Shape::Completion } else { Shape::Chat };
+        // The relay writes the usage, because it may have to estimate it.
+        Writing { writer: StreamWriter::new(shape, false, model, created), keeps_said }
+    }
+
+    fn events(
+        &mut self,
+        decoder: &mut sse::Decoder,
+        chunk: Bytes,
+        mut read: impl FnMut(Option<&str>, &[u8]) -> Vec<Delta>,
+        page: &mut Page,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        decoder.push(chunk);
+        while let Some(frame) = decoder.next_frame() {
+            if !frame.is_whole() {
+                let what =
+                    format!("one event of the provider's stream is larger than {MAX_EVENT_BYTES} bytes");
+                return Err(Broken::new(Class::NotAnAnswer, what));
+            }
+            if let Some(data) = frame.data() {
+                self.steps(&read(frame.event(), &data), page, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frames(
+        &mut self,
+        decoder: &mut bedrock::frames::Decoder,
+        reader: &mut bedrock::StreamReader,
+        page: &mut Page,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => {
+                    self.steps(&reader.read(Some(frame.event()), frame.payload()), page, progress)?;
+                }
+                Ok(None) => return Ok(()),
+                Err(corrupt) => return Err(Broken::new(Class::NotAnAnswer, corrupt.to_string())),
+            }
+        }
+    }
+
+    pub(super) fn steps(
+        &mut self,
+        deltas: &[Delta],
+        page: &mut Page,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        if !deltas.is_empty() {
+            progress.event();
+            page.facts.events += 1;
+        }
+        for delta in deltas {
+            let begun_at = page.out.len();
+            self.note(delta, &mut page.facts, progress)?;
+            match delta {
+                Delta::Usage(_) | Delta::End | Delta::Error(_) => {}
+                delta => self.writer.write(delta, &mut page.out),
+            }
+            if progress.name.is_none() && page.out.len() > begun_at {
+                progress.name = Name::of_frame(&page.out[begun_at..]).map(Box::new);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, delta: &Delta, facts: &mut Facts, progress: &mut Progress) -> Result<(), Broken> {
+        match delta {
+            Delta::Start { .. } | Delta::ReasoningSignature { .. } | Delta::Logprobs { .. } => {}
+            Delta::Text { choice, text } => {
+                facts.spoken(text);
+                progress.choice(index(*choice), false);
+                facts.has_more_than_text |= *choice > 0;
+                if self.keeps_said && *choice == 0 {
+                    facts.said.push_str(text);
+                }
+            }
+            Delta::Reasoning { text, .. }
+            | Delta::Refusal { text, .. }
+            | Delta::ToolCallArguments { text, .. } => {
+                facts.spoken(text);
+                facts.has_more_than_text = true;
+            }
+            Delta::ToolCallStart { .. } => {
+                facts.has_content = true;
+                facts.has_more_than_text = true;
+            }
+            Delta::Finish { choice, finish } => {
+                facts.finish = Some(finish.clone());
+                progress.choice(index(*choice), true);
+            }
+            Delta::Usage(usage) => facts.usage = Some(*usage),
+            Delta::Error(told) => return Err(Broken::inside(told.clone())),
+            Delta::End => {
+                facts.is_done = true;
+                progress.done();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    fn spoken(&mut self, text: &str) {
+        self.chars += text.chars().count() as u64;
+        self.text_bytes += text.len() as u64;
+        self.has_content |= !text.is_empty();
+    }
+}
+
+fn index(choice: u64) -> u32 {
+    u32::try_from(choice).unwrap_or(u32::MAX)
+}

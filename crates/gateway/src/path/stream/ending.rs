@@ -1,0 +1,133 @@
+//! What the gateway itself adds to a stream: the usage where the provider told none, the end, and the truth about a cut.
+
+use bytes::Bytes;
+use mainstay_base::Class;
+use mainstay_wire::{llm::Usage, openai::ErrorBody};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Form;
+
+/// Of our own making.
+const ERROR_TYPE: &str = "upstream_error";
+pub(super) const DONE_FRAME: &[u8] = b"data: [DONE]\n\n";
+
+/// How a stream calls itself in each of its chunks; what is added calls itself the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct Name {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    object: String,
+    #[serde(default)]
+    created: Value,
+    #[serde(default)]
+    model: String,
+}
+
+impl Name {
+    pub(super) fn of(data: &[u8]) -> Option<Name> {
+        serde_json::from_slice(data).ok()
+    }
+
+    /// Of one `data: …` frame.
+    pub(super) fn of_frame(frame: &[u8]) -> Option<Name> {
+        let line = frame.strip_prefix(b"data:")?.split(|byte| *byte == b'\n').next()?;
+        Name::of(line)
+    }
+
+    /// For a stream that said nothing yet.
+    pub(super) fn unknown(form: Form) -> Name {
+        let object = if form == Form::Completion { "text_completion" } else { "chat.completion.chunk" };
+        Name { object: object.to_owned(), ..Name::default() }
+    }
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    #[serde(flatten)]
+    name: &'a Name,
+    choices: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mainstay: Option<Value>,
+}
+
+/// The last chunk before the end, as OpenAI sends it to those who ask for usage.
+pub(super) fn usage_chunk(name: &Name, usage: &Usage) -> Bytes {
+    frame(&Chunk { name, choices: json!([]), usage: Some(usage_value(usage)), mainstay: None })
+}
+
+/// Marks where another target goes on with an answer that broke off.
+pub(super) fn join_chunk(name: &Name, form: Form, continued_on: &str) -> Bytes {
+    let choices = match form {
+        Form::Completion => json!([{"index": 0, "text": "", "finish_reason": null}]),
+        Form::Chat | Form::Typed => json!([{"index": 0, "delta": {}, "finish_reason": null}]),
+    };
+    let mainstay = Some(json!({ "continued_on": continued_on }));
+    frame(&Chunk { name, choices, usage: None, mainstay })
+}
+
+fn usage_value(usage: &Usage) -> Value {
+    let Usage { input, output, cached_input, cache_write: _, reasoning, is_estimated } = *usage;
+    let mut value =
+        json!({ "prompt_tokens": input, "completion_tokens": output, "total_tokens": usage.total() });
+    if let Some(cached) = cached_input {
+        value["prompt_tokens_details"] = json!({ "cached_tokens": cached });
+    }
+    if let Some(reasoning) = reasoning {
+        value["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+    }
+    if is_estimated {
+        value["mainstay_estimated"] = json!(true);
+    }
+    value
+}
+
+/// An error in band, and no `[DONE]` after it: a reader must not take a part for the whole. `sequence` counts the
+/// typed events before it.
+pub(super) fn cut_event(form: Form, class: Class, sequence: u64) -> Bytes {
+    let message = words(class);
+    match form {
+        Form::Chat | Form::Completion => frame(&ErrorBody::new(ERROR_TYPE, Some(class.as_str()), message)),
+        Form::Typed => {
+            let data = json!({"type": "error", "code": class.as_str(), "message": message, "param": null,
+                "sequence_number": sequence});
+            Bytes::from(format!("event: error\ndata: {data}\n\n"))
+        }
+    }
+}
+
+/// What the caller is told. Never the provider's own words: they may hold what is not the caller's to see.
+fn words(class: Class) -> &'static str {
+    match class {
+        Class::Stall | Class::FirstTokenTimeout | Class::FirstByteTimeout => {
+            "The answer stopped coming and was given up. What came before is incomplete."
+        }
+        Class::TotalTimeout => "The time for the whole answer was over. What came before is incomplete.",
+        Class::ContentFilter => {
+            "The provider's content filter ended the answer. What came before is incomplete."
+        }
+        Class::ContextOverflow => {
+            "The answer reached the end of the model's context. What came before is incomplete."
+        }
+        Class::RateLimited | Class::QuotaExhausted | Class::Overloaded => {
+            "The provider has no room to go on with the answer. What came before is incomplete."
+        }
+        Class::Cut | Class::Closed | Class::Connect | Class::ConnectTimeout | Class::Dns | Class::Tls => {
+            "The connection to the provider was lost before the answer was complete. What came before is incomplete."
+        }
+        _ => "The provider failed before the answer was complete. What came before is incomplete.",
+    }
+}
+
+fn frame(value: &impl Serialize) -> Bytes {
+    let mut text = b"data: ".to_vec();
+    if serde_json::to_writer(&mut text, value).is_err() {
+        // Not for any value that is made here; still an error to every reader.
+        text.extend_from_slice(b"{\"error\":{}}");
+    }
+    text.extend_from_slice(b"\n\n");
+    Bytes::from(text)
+}

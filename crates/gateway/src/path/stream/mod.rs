@@ -1,0 +1,98 @@
+//! A provider's stream on its way to a caller of the model path: read in the provider's dialect, proved before
+//! anything is committed, told truthfully to its end.
+//!
+//! [`Reading`] turns a body into [`Piece`]s in the caller's OpenAI shape; [`prove()`] holds the first of them until the
+//! stream is worth committing to; [`Relay`] gives the rest to the caller and says how it ended. Promises: what a
+//! caller gets are whole events in order, nothing twice and nothing missing before a cut; `[DONE]` only after the
+//! provider's proper end; at most one read is held. Refuses to know who is asked next, budgets and records.
+
+use bytes::Bytes;
+use mainstay_base::Class;
+use mainstay_net::BodyError;
+use mainstay_wire::llm::{Finish, Usage, failure::Told};
+
+mod committed;
+mod convert;
+mod ending;
+mod prove;
+mod reading;
+mod relay;
+mod same;
+mod skim;
+mod whole;
+
+pub(crate) use committed::{Committed, ContinueWith, Streaming};
+pub(crate) use prove::{Proved, Unproved, Waits, prove};
+pub(crate) use reading::{Reading, Wanted};
+pub(crate) use relay::{Relay, Step, Tally, Terms};
+
+/// What kind of events the caller reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+    /// Typed events: `/v1/responses`, speech, transcriptions, images.
+    Typed,
+}
+
+/// Whole events that go to the caller together, and what they say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Piece {
+    /// As the caller gets them: LF line ends, one blank line after each. Empty when all of them were for us alone.
+    pub(crate) bytes: Bytes,
+    pub(crate) facts: Facts,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Facts {
+    pub(crate) events: u32,
+    /// Characters of text, reasoning, refusal and arguments.
+    pub(crate) chars: u64,
+    /// The same in bytes, from which tokens are estimated: a token is about four of them in any script.
+    pub(crate) text_bytes: u64,
+    /// Text, reasoning, a refusal or a tool call began: the provider does its work.
+    pub(crate) has_content: bool,
+    /// Something that is not plain text (a tool call, a refusal, reasoning) is in it.
+    pub(crate) has_more_than_text: bool,
+    /// The text of choice 0, when the reading was told to keep it.
+    pub(crate) said: String,
+    pub(crate) usage: Option<Usage>,
+    /// The usage stands in `bytes`.
+    pub(crate) shows_usage: bool,
+    pub(crate) finish: Option<Finish>,
+    /// The provider said that there is no more.
+    pub(crate) is_done: bool,
+}
+
+/// Why a stream is no more what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) class: Class,
+    /// The provider's own words, when it had any.
+    pub(crate) told: Option<Told>,
+    /// For operators.
+    pub(crate) internal: String,
+}
+
+impl Broken {
+    pub(crate) fn new(class: Class, internal: impl Into<String>) -> Broken {
+        Broken { class, told: None, internal: internal.into() }
+    }
+
+    /// An error that the provider sent as an event, or instead of a stream.
+    pub(crate) fn inside(told: Told) -> Broken {
+        let internal = format!("the provider failed in band: {}", told.message);
+        Broken { class: told.class, told: Some(told), internal }
+    }
+
+    pub(crate) fn by(error: &BodyError) -> Broken {
+        let class = match error {
+            BodyError::Idle(_) => Class::Stall,
+            BodyError::Total(_) => Class::TotalTimeout,
+            BodyError::Closed(_) | BodyError::Other(_) => Class::Cut,
+        };
+        Broken::new(class, error.to_string())
+    }
+}

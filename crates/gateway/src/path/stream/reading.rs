@@ -1,0 +1,229 @@
+//! A provider's body as pieces in the caller's shape. Looks at each event once, holds at most one incomplete event, and
+//! hands over all whole events of one read together.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::Body as HttpBody;
+use mainstay_base::{Class, snapshot::Dialect};
+use mainstay_net::Body;
+
+use super::{Broken, Form, Piece, convert::Converter, ending::Name, same::Same, whole::Whole};
+
+/// What a stream is read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) form: Form,
+    /// The name that the caller asked for: a converted stream shows it.
+    pub(crate) model: &'a str,
+    /// The caller asked for usage in the stream.
+    pub(crate) include_usage: bool,
+    /// The text of choice 0 is kept in [`Facts::said`], so that another target can go on from it.
+    pub(crate) keeps_said: bool,
+    /// Unix seconds, for converted streams.
+    pub(crate) created: i64,
+    pub(crate) max_event_bytes: usize,
+}
+
+pub(crate) struct Reading {
+    body: Body,
+    source: Source,
+    progress: Progress,
+    /// What broke the stream, told after the events that came before it.
+    broken: Option<Box<Broken>>,
+    is_over: bool,
+}
+
+/// What the body turned out to be.
+enum Source {
+    /// Nothing came yet.
+    Unread(Box<Unread>),
+    Same(Same),
+    Converted(Box<Converter>),
+    /// One document instead of a stream.
+    Whole(Box<Whole>),
+}
+
+struct Unread {
+    dialect: Dialect,
+    form: Form,
+    model: String,
+    include_usage: bool,
+    keeps_said: bool,
+    created: i64,
+    max_event_bytes: usize,
+}
+
+/// How far the stream is.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    events: u32,
+    /// The highest choice that was named, and how many choices came to their end.
+    last_choice: u32,
+    finished: u32,
+    is_done: bool,
+    pub(super) name: Option<Box<Name>>,
+}
+
+impl Progress {
+    pub(super) fn event(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
+
+    pub(super) fn choice(&mut self, choice: u32, has_finished: bool) {
+        self.last_choice = self.last_choice.max(choice);
+        self.finished += u32::from(has_finished);
+    }
+
+    pub(super) fn done(&mut self) {
+        self.is_done = true;
+    }
+
+    /// Whether nothing of the answer is missing if no more comes.
+    fn is_complete(&self) -> bool {
+        self.is_done || self.finished > self.last_choice
+    }
+}
+
+impl Reading {
+    pub(crate) fn new(dialect: &Dialect, wanted: &Wanted<'_>, body: Body) -> Reading {
+        let Wanted { form, model, include_usage, keeps_said, created, max_event_bytes } = *wanted;
+        let unread = Unread {
+            dialect: dialect.clone(),
+            form,
+            model: model.to_owned(),
+            include_usage,
+            keeps_said,
+            created,
+            max_event_bytes,
+        };
+        let source = Source::Unread(Box::new(unread));
+        Reading { body, source, progress: Progress::default(), broken: None, is_over: false }
+    }
+
+    /// What the next read brings: all events that became whole with it. `None` is the provider's proper end; an event
+    /// that has not come whole, a body that breaks and an error in band are [`Broken`], after what came before.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Broken>> {
+        loop {
+            if let Some(broken) = self.broken.take() {
+                self.is_over = true;
+                return Poll::Ready(Err(*broken));
+            }
+            if self.is_over {
+                return Poll::Ready(Ok(None));
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else { continue };
+                    let piece = self.read(chunk);
+                    self.is_over = self.progress.is_done && self.broken.is_none();
+                    // Also when it is empty: whoever waits learns that the peer lives.
+                    if self.broken.is_none() || piece.facts.events > 0 {
+                        return Poll::Ready(Ok(Some(piece)));
+                    }
+                }
+                // After the last event it makes no difference how a peer ends its side.
+                Some(Err(_)) if self.progress.is_complete() => self.is_over = true,
+                Some(Err(error)) => self.broken = Some(Box::new(Broken::by(&error))),
+                None => return Poll::Ready(self.ended()),
+            }
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Option<Piece>, Broken> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Takes what comes after the last event, so that the connection can be used again.
+    pub(crate) fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Whether a part of an event was given away that is larger than `max_event_bytes`.
+    pub(crate) fn is_inside_event(&self) -> bool {
+        match &self.source {
+            Source::Same(same) => same.is_inside_event(),
+            Source::Unread(_) | Source::Converted(_) | Source::Whole(_) => false,
+        }
+    }
+
+    /// How the stream calls itself, once its first event was read.
+    pub(super) fn name(&self) -> Option<&Name> {
+        self.progress.name.as_deref()
+    }
+
+    fn read(&mut self, chunk: Bytes) -> Piece {
+        if let Source::Unread(unread) = &self.source {
+            match unread.tell(&chunk) {
+                Some(source) => self.source = source,
+                None => return Piece::default(),
+            }
+        }
+        let result = match &mut self.source {
+            Source::Same(same) => same.read(chunk, &mut self.progress),
+            Source::Converted(converter) => converter.read(chunk, &mut self.progress),
+            Source::Whole(whole) => (Piece::default(), whole.read(&chunk)),
+            Source::Unread(_) => (Piece::default(), None),
+        };
+        let (piece, broken) = result;
+        self.broken = broken.map(Box::new);
+        piece
+    }
+
+    /// The body came to its end. An event may lack its blank line, and a document is read now.
+    fn ended(&mut self) -> Result<Option<Piece>, Broken> {
+        self.is_over = true;
+        let inside_event = self.is_inside_event();
+        let (piece, broken) = match &mut self.source {
+            Source::Unread(_) => (Piece::default(), None),
+            Source::Same(same) => same.finish(&mut self.progress),
+            Source::Converted(converter) => converter.finish(&mut self.progress),
+            Source::Whole(whole) => whole.finish(&mut self.progress),
+        };
+        let broken = broken.or_else(|| {
+            let is_whole = self.progress.is_complete() && !inside_event;
+            (!is_whole).then(|| self.early())
+        });
+        match broken {
+            Some(broken) if piece.facts.events == 0 => Err(broken),
+            broken => {
+                self.is_over = broken.is_none();
+                self.broken = broken.map(Box::new);
+                Ok((piece.facts.events > 0).then_some(piece))
+            }
+        }
+    }
+
+    fn early(&self) -> Broken {
+        match self.progress.events {
+            0 => Broken::new(Class::Empty, "the provider's stream ended without one event"),
+            events => {
+                Broken::new(Class::Cut, format!("the provider's stream ended early, after {events} events"))
+            }
+        }
+    }
+}
+
+impl Unread {
+    /// By the first byte: an event stream begins with a field or a comment, a document with a bracket.
+    fn tell(&self, chunk: &[u8]) -> Option<Source> {
+        let first = chunk.trim_ascii_start().first()?;
+        let Unread { dialect, form, model, include_usage, keeps_said, created, max_event_bytes } = self;
+        if matches!(first, b'{' | b'[' | b'<') {
+            return Some(Source::Whole(Box::new(Whole::new(dialect, *form, model, *created, *keeps_said))));
+        }
+        Some(match Converter::new(dialect, *form, model, *created, *keeps_said) {
+            Some(converter) => Source::Converted(Box::new(converter)),
+            None => Source::Same(Same::new(dialect, *form, *include_usage, *keeps_said, *max_event_bytes)),
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! A committed stream on its way to the caller. Pulls only when asked, holds at most one read, adds the end that the
+//! provider's own end allows, and says when there is none.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use mainstay_base::Class;
+use mainstay_wire::llm::{Finish, Usage};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{
+    Broken, Facts, Form, Proved, Reading,
+    ending::{self, DONE_FRAME, Name},
+};
+
+/// What a provider may take to end its side after its last event. The caller has had everything by then.
+const LINGER: Duration = Duration::from_millis(250);
+/// How many times the idle timeout a provider may send signs of life and nothing else: a model that writes a long tool
+/// call sends nothing but pings meanwhile.
+const KEPT_ALIVE_FOR: u32 = 4;
+/// Bytes of text for one token, in any script.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// What a stream told so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) events: u64,
+    pub(crate) chars: u64,
+    pub(crate) text_bytes: u64,
+    pub(crate) has_content: bool,
+    pub(crate) has_more_than_text: bool,
+    pub(crate) said: String,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) shows_usage: bool,
+    pub(crate) finish: Option<Finish>,
+    pub(crate) is_done: bool,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, facts: Facts) {
+        let Facts {
+            events,
+            chars,
+            text_bytes,
+            has_content,
+            has_more_than_text,
+            said,
+            usage,
+            shows_usage,
+            finish,
+            is_done,
+        } = facts;
+        self.events += u64::from(events);
+        self.chars += chars;
+        self.text_bytes += text_bytes;
+        self.has_content |= has_content;
+        self.has_more_than_text |= has_more_than_text;
+        self.said.push_str(&said);
+        self.usage = usage.or(self.usage);
+        self.shows_usage |= shows_usage;
+        self.finish = finish.or(self.finish.take());
+        self.is_done |= is_done;
+    }
+
+    /// What was used: as the provider told it, or else by what was said. What it told before the end counts too little.
+    pub(crate) fn used(&self, input_tokens: u64, is_whole: bool) -> Usage {
+        let estimated = self.text_bytes.div_ceil(BYTES_A_TOKEN);
+        match self.usage {
+            Some(usage) if is_whole || usage.output >= estimated => usage,
+            Some(usage) => Usage { output: estimated, is_estimated: true, ..usage },
+            None => Usage { input: input_tokens, output: estimated, is_estimated: true, ..Usage::default() },
+        }
+    }
+}
+
+/// What the caller gets next.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    Bytes(Bytes),
+    /// The stream broke; nothing of it comes any more.
+    Broken(Broken),
+    /// Everything was given.
+    Over,
+}
+
+/// What a relay must know beside the stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) form: Form,
+    pub(crate) include_usage: bool,
+    /// Estimated, for a provider that tells none.
+    pub(crate) input_tokens: u64,
+    /// The provider's idle timeout.
+    pub(crate) stall: Duration,
+}
+
+pub(crate) struct Relay {
+    reading: Reading,
+    terms: Terms,
+    held: Bytes,
+    pub(crate) tally: Tally,
+    last_event_at: Instant,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// The provider's proper end came; the caller's is still to be written.
+    Ending,
+    /// The caller has everything; the provider closes its side.
+    Lingering(Option<Pin<Box<Sleep>>>),
+    Over,
+}
+
+impl Relay {
+    pub(crate) fn new(reading: Reading, proved: Proved, terms: Terms) -> Relay {
+        let Proved { held, tally, first_token_at: _, is_over } = proved;
+        let state = if is_over { State::Ending } else { State::Open };
+        Relay { reading, terms, held, tally, last_event_at: Instant::now(), state }
+    }
+
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        if !self.held.is_empty() {
+            return Poll::Ready(Step::Bytes(std::mem::take(&mut self.held)));
+        }
+        loop {
+            match &mut self.state {
+                State::Open => match ready!(self.reading.poll_next(context)) {
+                    Ok(Some(piece)) => {
+                        let is_alive = piece.facts.events > 0;
+                        self.tally.add(piece.facts);
+                        if let Some(broken) = self.fell_silent(is_alive) {
+                            return Poll::Ready(self.broke(broken));
+                        }
+                        if !piece.bytes.is_empty() {
+                            return Poll::Ready(Step::Bytes(piece.bytes));
+                        }
+                    }
+                    Ok(None) => self.state = State::Ending,
+                    Err(broken) => return Poll::Ready(self.broke(broken)),
+                },
+                State::Ending => {
+                    self.state = State::Lingering(None);
+                    let end = self.end();
+                    if !end.is_empty() {
+                        return Poll::Ready(Step::Bytes(end));
+                    }
+                }
+                State::Lingering(timer) => {
+                    if self.reading.poll_rest(context).is_pending() {
+                        let timer = timer.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+                        ready!(timer.as_mut().poll(context));
+                    }
+                    self.state = State::Over;
+                }
+                State::Over => return Poll::Ready(Step::Over),
+            }
+        }
+    }
+
+    /// Whether nothing is lost to a caller that leaves now.
+    pub(crate) fn has_all(&self) -> bool {
+        self.held.is_empty() && matches!(self.state, State::Lingering(_) | State::Over)
+    }
+
+    /// Whether the caller was given a part of an event: then no event of ours can follow it.
+    pub(crate) fn is_inside_event(&self) -> bool {
+        self.reading.is_inside_event()
+    }
+
+    pub(crate) fn used(&self) -> Usage {
+        let is_whole = matches!(self.state, State::Ending | State::Lingering(_) | State::Over);
+        self.tally.used(self.terms.input_tokens, is_whole)
+    }
+
+    /// The last bytes of a stream that broke: what was used so far, if the caller asked, and that it broke.
+    pub(crate) fn told(&self, class: Class) -> Bytes {
+        let mut text = BytesMut::new();
+        if self.terms.include_usage && !self.tally.shows_usage && self.terms.form != Form::Typed {
+            let usage = self.tally.used(self.terms.input_tokens, false);
+            text.extend_from_slice(&ending::usage_chunk(&self.name(), &usage));
+        }
+        text.extend_from_slice(&ending::cut_event(self.terms.form, class, self.tally.events));
+        text.freeze()
+    }
+
+    /// Another target goes on: its chunks follow what was said, after a mark.
+    pub(crate) fn continue_on(&mut self, target: &str, reading: Reading, proved: Proved) {
+        let mark = ending::join_chunk(&self.name(), self.terms.form, target);
+        let Proved { held, tally, first_token_at: _, is_over } = proved;
+        self.held = Bytes::from([mark.as_ref(), held.as_ref()].concat());
+        self.reading = reading;
+        self.tally = tally;
+        self.last_event_at = Instant::now();
+        self.state = if is_over { State::Ending } else { State::Open };
+    }
+
+    fn broke(&mut self, broken: Broken) -> Step {
+        self.state = State::Over;
+        Step::Broken(broken)
+    }
+
+    /// Signs of life keep a stream for a while, and not for ever.
+    fn fell_silent(&mut self, is_alive: bool) -> Option<Broken> {
+        let now = Instant::now();
+        if is_alive {
+            self.last_event_at = now;
+        }
+        let waited = now - self.last_event_at;
+        (waited > self.terms.stall * KEPT_ALIVE_FOR).then(|| {
+            let what = format!("only signs of life came for {} ms", waited.as_millis());
+            Broken::new(Class::Stall, what)
+        })
+    }
+
+    fn end(&self) -> Bytes {
+        let Terms { form, include_usage, .. } = self.terms;
+        if form == Form::Typed {
+            return Bytes::new();
+        }
+        if !include_usage || self.tally.shows_usage {
+            return Bytes::from_static(DONE_FRAME);
+        }
+        let usage = ending::usage_chunk(&self.name(), &self.used());
+        Bytes::from([usage.as_ref(), DONE_FRAME].concat())
+    }
+
+    fn name(&self) -> Name {
+        self.reading.name().cloned().unwrap_or_else(|| Name::unknown(self.terms.form))
+    }
+}

@@ -1,0 +1,369 @@
+//! A stream whose dialect is the caller's own: its events pass as they came. What Dify's plugin cannot bear is mended
+//! or left out: line ends other than LF, fields other than `data` in front of it, comments, data that is not JSON.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use mainstay_base::{Class, snapshot::Dialect};
+use mainstay_wire::{
+    llm::{
+        Finish, Usage,
+        failure::{self, Told},
+    },
+    openai::DONE,
+    sse::{Decoder, Frame},
+};
+use serde::Deserialize;
+
+use super::{
+    Broken, Facts, Form, Piece,
+    ending::Name,
+    reading::Progress,
+    skim::{Skim, skim},
+};
+
+pub(super) struct Same {
+    decoder: Decoder,
+    passing: Passing,
+    /// The last byte of a part of an event was a CR: a LF that follows belongs to the same line end.
+    after_return: bool,
+}
+
+struct Passing {
+    dialect: Dialect,
+    form: Form,
+    include_usage: bool,
+    keeps_said: bool,
+}
+
+/// What becomes of an event.
+enum Fate {
+    AsItCame,
+    As(Bytes),
+    LeftOut,
+    Breaks(Box<Broken>),
+}
+
+impl Same {
+    pub(super) fn new(
+        dialect: &Dialect,
+        form: Form,
+        include_usage: bool,
+        keeps_said: bool,
+        max_event_bytes: usize,
+    ) -> Same {
+        let passing = Passing { dialect: dialect.clone(), form, include_usage, keeps_said };
+        Same { decoder: Decoder::new(max_event_bytes), passing, after_return: false }
+    }
+
+    pub(super) fn is_inside_event(&self) -> bool {
+        self.decoder.is_inside_pieces()
+    }
+
+    pub(super) fn read(&mut self, chunk: Bytes, progress: &mut Progress) -> (Piece, Option<Broken>) {
+        self.decoder.push(chunk.clone());
+        let mut facts = Facts::default();
+        let mut run = Run::of(chunk);
+        while let Some(frame) = self.decoder.next_frame() {
+            match self.fate(&frame, &mut facts, progress) {
+                Fate::AsItCame => run.keep(frame.raw()),
+                Fate::As(bytes) => run.put(&bytes),
+                Fate::LeftOut => {}
+                Fate::Breaks(broken) => return (Piece { bytes: run.into_bytes(), facts }, Some(*broken)),
+            }
+            if facts.is_done {
+                break;
+            }
+        }
+        (Piece { bytes: run.into_bytes(), facts }, None)
+    }
+
+    /// The last event may lack its blank line.
+    pub(super) fn finish(&mut self, progress: &mut Progress) -> (Piece, Option<Broken>) {
+        if self.decoder.held_bytes() == 0 || self.decoder.is_inside_pieces() {
+            return (Piece::default(), None);
+        }
+        self.read(Bytes::from_static(b"\n\n"), progress)
+    }
+
+    fn fate(&mut self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
+        if !frame.is_whole() {
+            facts.events += 1;
+            facts.has_content = true;
+            facts.has_more_than_text = true;
+            return Fate::As(self.line_ends(frame.raw()));
+        }
+        self.after_return = false;
+        match plain_data(frame.raw()) {
+            Some(data) => self.passing.event(data, facts, progress),
+            None => self.passing.other(frame, facts, progress),
+        }
+    }
+
+    fn line_ends(&mut self, raw: &[u8]) -> Bytes {
+        let mut text = BytesMut::with_capacity(raw.len());
+        for byte in raw {
+            match byte {
+                b'\r' => text.extend_from_slice(b"\n"),
+                b'\n' if self.after_return => {}
+                _ => text.extend_from_slice(&[*byte]),
+            }
+            self.after_return = *byte == b'\r';
+        }
+        text.freeze()
+    }
+}
+
+/// The data of an event that is one `data` line and a blank line, with LF ends: nearly all are.
+fn plain_data(raw: &[u8]) -> Option<&[u8]> {
+    let line = raw.strip_prefix(b"data:")?.strip_suffix(b"\n\n")?;
+    // Not `any`: without an early way out it is done many bytes at a time.
+    let has_line_end = line.iter().fold(false, |found, byte| found | matches!(byte, b'\n' | b'\r'));
+    (!has_line_end).then(|| line.trim_ascii())
+}
+
+impl Passing {
+    /// An event in another spelling, written again.
+    fn other(&self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
+        let Some(data) = frame.data() else { return Fate::LeftOut };
+        let data = one_line(data);
+        match self.event(data.trim_ascii(), facts, progress) {
+            Fate::AsItCame => Fate::As(self.written(frame.event(), data.trim_ascii())),
+            fate => fate,
+        }
+    }
+
+    fn written(&self, event: Option<&str>, data: &[u8]) -> Bytes {
+        let mut text = BytesMut::with_capacity(data.len() + 64);
+        if let Some(event) = event.filter(|_| self.form == Form::Typed) {
+            for part in [b"event: ", event.as_bytes(), b"\n"] {
+                text.extend_from_slice(part);
+            }
+        }
+        for part in [b"data: ", data, b"\n\n"] {
+            text.extend_from_slice(part);
+        }
+        text.freeze()
+    }
+
+    fn event(&self, data: &[u8], facts: &mut Facts, progress: &mut Progress) -> Fate {
+        if data == DONE {
+            facts.is_done = true;
+            progress.done();
+            // The relay writes it, after what it has to add.
+            return if self.form == Form::Typed { Fate::AsItCame } else { Fate::LeftOut };
+        }
+        let Some(seen) = skim(data, self.form) else { return Fate::LeftOut };
+        if seen.has_error || is_failure(seen.kind) {
+            return Fate::Breaks(Box::new(Broken::inside(self.told(data))));
+        }
+        progress.event();
+        facts.events += 1;
+        if progress.name.is_none() && self.form != Form::Typed {
+            progress.name = Name::of(data).map(Box::new);
+        }
+        let is_for_us =
+            seen.has_usage && !seen.has_choices && !self.include_usage && self.form != Form::Typed;
+        if seen.has_usage
+            && let Some(usage) = usage(data)
+        {
+            facts.usage = Some(usage);
+            facts.shows_usage |= !is_for_us;
+        }
+        self.note(&seen, data, facts, progress);
+        if is_for_us { Fate::LeftOut } else { Fate::AsItCame }
+    }
+
+    fn note(&self, seen: &Skim<'_>, data: &[u8], facts: &mut Facts, progress: &mut Progress) {
+        facts.chars += seen.chars;
+        facts.text_bytes += seen.text_bytes;
+        facts.has_content |= seen.has_content || is_typed_content(seen.kind);
+        facts.has_more_than_text |= seen.has_more_than_text || seen.choice > 0;
+        if let Some(finish) = seen.finish {
+            facts.finish = Some(finish_of(finish));
+        }
+        progress.choice(seen.choice, seen.finish.is_some());
+        if is_typed_end(seen.kind) {
+            progress.done();
+            facts.is_done = true;
+            facts.usage = usage_of_response(data).or(facts.usage);
+        }
+        if self.keeps_said
+            && let Some(text) = seen.text
+        {
+            facts.said.push_str(&unescaped(text));
+        }
+    }
+
+    fn told(&self, data: &[u8]) -> Told {
+        failure::inside(&self.dialect, data).unwrap_or_else(|| Told {
+            class: Class::ErrorInside,
+            message: short(data).into_owned(),
+            code: None,
+            retry_after: None,
+        })
+    }
+}
+
+/// Typed events that end an answer.
+fn is_typed_end(kind: Option<&[u8]>) -> bool {
+    matches!(
+        kind,
+        Some(
+            b"response.completed"
+                | b"response.incomplete"
+                | b"speech.audio.done"
+                | b"transcript.text.done"
+                | b"image_generation.completed"
+                | b"image_edit.completed"
+        )
+    )
+}
+
+fn is_failure(kind: Option<&[u8]>) -> bool {
+    matches!(kind, Some(b"error" | b"response.failed"))
+}
+
+fn is_typed_content(kind: Option<&[u8]>) -> bool {
+    kind.is_some_and(|kind| kind.ends_with(b".delta") || kind.ends_with(b".partial_image"))
+        || is_typed_end(kind)
+}
+
+fn finish_of(word: &[u8]) -> Finish {
+    match word {
+        b"stop" => Finish::Stop,
+        b"length" => Finish::Length,
+        b"tool_calls" | b"function_call" => Finish::ToolCalls,
+        b"content_filter" => Finish::ContentFilter,
+        other => Finish::Other(String::from_utf8_lossy(other).into_owned()),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    #[serde(alias = "input_tokens")]
+    prompt_tokens: Option<u64>,
+    #[serde(alias = "output_tokens")]
+    completion_tokens: Option<u64>,
+    #[serde(alias = "input_tokens_details")]
+    prompt_tokens_details: Option<Details>,
+    #[serde(alias = "output_tokens_details")]
+    completion_tokens_details: Option<Details>,
+    /// DeepSeek's word.
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    usage: Option<Counts>,
+}
+
+fn usage(data: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<Counted>(data).ok()?.usage.map(Counts::read)
+}
+
+fn usage_of_response(data: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Event {
+        response: Counted,
+    }
+    serde_json::from_slice::<Event>(data).ok()?.response.usage.map(Counts::read)
+}
+
+impl Counts {
+    fn read(self) -> Usage {
+        let Counts {
+            prompt_tokens,
+            completion_tokens,
+            prompt_tokens_details,
+            completion_tokens_details,
+            prompt_cache_hit_tokens,
+        } = self;
+        Usage {
+            input: prompt_tokens.unwrap_or_default(),
+            output: completion_tokens.unwrap_or_default(),
+            cached_input: prompt_tokens_details
+                .and_then(|details| details.cached_tokens)
+                .or(prompt_cache_hit_tokens),
+            reasoning: completion_tokens_details.and_then(|details| details.reasoning_tokens),
+            ..Usage::default()
+        }
+    }
+}
+
+/// Line ends inside JSON stand between its tokens, where a space does as well.
+fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match data {
+        Cow::Owned(mut data) => {
+            data.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+            Cow::Owned(data)
+        }
+        borrowed => borrowed,
+    }
+}
+
+/// A JSON string without its quotes, as text.
+fn unescaped(text: &[u8]) -> String {
+    let quoted = [b"\"", text, b"\""].concat();
+    serde_json::from_slice(&quoted).unwrap_or_default()
+}
+
+fn short(data: &[u8]) -> Cow<'_, str> {
+    const SHOWN: usize = 300;
+    String::from_utf8_lossy(&data[..data.len().min(SHOWN)])
+}
+
+/// Events of one read that go on together. As long as they stand side by side in it, they are one slice of it.
+struct Run {
+    chunk: Bytes,
+    /// Where in `chunk` the slice stands.
+    from: usize,
+    to: usize,
+    mixed: BytesMut,
+}
+
+impl Run {
+    fn of(chunk: Bytes) -> Run {
+        Run { chunk, from: 0, to: 0, mixed: BytesMut::new() }
+    }
+
+    fn keep(&mut self, raw: &[u8]) {
+        match self.place(raw) {
+            Some(at) if self.mixed.is_empty() && (at == self.to || self.from == self.to) => {
+                if self.from == self.to {
+                    self.from = at;
+                }
+                self.to = at + raw.len();
+            }
+            _ => self.put(raw),
+        }
+    }
+
+    /// Where in the chunk these bytes stand; `None` when they are a copy.
+    fn place(&self, raw: &[u8]) -> Option<usize> {
+        let at = (raw.as_ptr() as usize).checked_sub(self.chunk.as_ptr() as usize)?;
+        (at + raw.len() <= self.chunk.len()).then_some(at)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.mixed.is_empty() && self.from < self.to {
+            self.mixed.extend_from_slice(&self.chunk[self.from..self.to]);
+        }
+        self.mixed.extend_from_slice(bytes);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self.mixed.is_empty() {
+            true => self.chunk.slice(self.from..self.to),
+            false => self.mixed.freeze(),
+        }
+    }
+}
