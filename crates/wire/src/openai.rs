@@ -1,12 +1,20 @@
 //! The OpenAI-shaped API: as much of its bodies as a gateway and a caller need, with unknown fields kept.
 //!
-//! [`RequestHead`] and [`StreamFacts`] read without building a tree of the body, [`with_model`] changes one value and
+//! [`RequestHead`], [`StreamFacts`] and [`vet`] read without building a tree of the body, [`edited`] changes fields and
 //! leaves every other byte as it was. It refuses to know providers, prices and HTTP.
+
+mod edit;
+mod facts;
+mod scan;
 
 use std::borrow::Cow;
 
+pub use edit::{Edit, edited, with_field_renamed, with_include_usage, with_model, without_fields};
+pub use facts::{AnswerFacts, StreamFacts, vet};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
+
+use crate::llm;
 
 /// The end of a stream, in the `data` of its last event.
 pub const DONE: &[u8] = b"[DONE]";
@@ -30,22 +38,6 @@ impl RequestHead<'_> {
     }
 }
 
-/// The body with another `model`, every other byte unchanged. `None` when there is no such field to change.
-pub fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Span<'a> {
-        #[serde(borrow)]
-        model: &'a RawValue,
-    }
-    let span: Span<'_> = serde_json::from_slice(body).ok()?;
-    let old = span.model.get();
-    // The raw value borrows from `body`, so the distance of the two addresses is where it stands.
-    let start = (old.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-    let (head, tail) = (body.get(..start)?, body.get(start + old.len()..)?);
-    let quoted = serde_json::to_string(model).ok()?;
-    Some([head, quoted.as_bytes(), tail].concat())
-}
-
 /// Token counts as providers report them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
@@ -57,6 +49,28 @@ pub struct Usage {
     pub total_tokens: u64,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Usage {
+    /// The counts, whichever of the names in use they came under.
+    pub fn counted(&self) -> llm::Usage {
+        let count = |name: &str| self.extra.get(name).and_then(Value::as_u64);
+        let detail =
+            |of: &[&str], name: &str| of.iter().find_map(|of| self.extra.get(*of)?.get(name)?.as_u64());
+        let or_else = |known: u64, name: &str| if known == 0 { count(name).unwrap_or(0) } else { known };
+        let input_details = ["prompt_tokens_details", "input_tokens_details"];
+        let output_details = ["completion_tokens_details", "output_tokens_details"];
+        llm::Usage {
+            input: or_else(self.prompt_tokens, "input_tokens"),
+            output: or_else(self.completion_tokens, "output_tokens"),
+            cached_input: detail(&input_details, "cached_tokens")
+                .or_else(|| count("prompt_cache_hit_tokens"))
+                .or_else(|| count("cached_tokens")),
+            cache_write: detail(&input_details, "cache_write_tokens"),
+            reasoning: detail(&output_details, "reasoning_tokens"),
+            is_estimated: self.extra.get("mainstay_estimated") == Some(&Value::Bool(true)),
+        }
+    }
 }
 
 /// One event of a streamed completion.
@@ -185,49 +199,6 @@ pub fn usage_of_answer(body: &[u8]) -> Option<Usage> {
     serde_json::from_slice::<Answer>(body).ok()?.usage
 }
 
-/// What one event of a stream tells a relay.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StreamFacts {
-    pub usage: Option<Usage>,
-    /// The event carries text of the answer.
-    pub has_text: bool,
-    /// The event says that the generation failed.
-    pub is_error: bool,
-    pub is_done: bool,
-}
-
-impl StreamFacts {
-    /// Looks at an event's data. Only an event that may hold usage or an error is parsed; text is found by its shape,
-    /// so an answer that quotes such JSON could at worst make the first text look earlier by its own chunk.
-    pub fn of(data: &[u8]) -> StreamFacts {
-        let is_done = data.trim_ascii() == DONE;
-        let worth_parsing = contains(data, b"\"usage\"") || contains(data, b"\"error\"");
-        let (usage, is_error) = if worth_parsing { usage_and_error(data) } else { (None, false) };
-        StreamFacts { usage, has_text: has_text(data), is_error, is_done }
-    }
-}
-
-fn usage_and_error(data: &[u8]) -> (Option<Usage>, bool) {
-    #[derive(Deserialize)]
-    struct Event {
-        #[serde(default)]
-        usage: Option<Usage>,
-        #[serde(default)]
-        error: Option<serde::de::IgnoredAny>,
-    }
-    match serde_json::from_slice::<Event>(data) {
-        Ok(Event { usage, error }) => (usage, error.is_some()),
-        Err(_) => (None, false),
-    }
-}
-
-fn has_text(data: &[u8]) -> bool {
-    [&b"\"content\":"[..], b"\"text\":"].into_iter().any(|name| {
-        let after = find(data, name).map(|at| data[at + name.len()..].trim_ascii_start());
-        after.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
-    })
-}
-
 /// Whether `needle` occurs in `haystack`.
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     find(haystack, needle).is_some()
@@ -265,20 +236,6 @@ mod tests {
     }
 
     #[test]
-    fn another_model_leaves_every_other_byte() {
-        for (body, expected) in [
-            (r#"{"model":"a","x":1}"#, r#"{"model":"b\"c","x":1}"#),
-            ("{ \"x\" : 1.50,\n \"model\" : \"a\\u0041\" }", "{ \"x\" : 1.50,\n \"model\" : \"b\\\"c\" }"),
-            (r#"{"x":{"model":"inner"},"model":"outer"}"#, r#"{"x":{"model":"inner"},"model":"b\"c"}"#),
-        ] {
-            assert_eq!(with_model(body.as_bytes(), "b\"c").unwrap(), expected.as_bytes(), "{body}");
-        }
-        for without in [&b"{}"[..], b"[]", b"nonsense", b"{\"model\":\"a\""] {
-            assert_eq!(with_model(without, "b"), None);
-        }
-    }
-
-    #[test]
     fn the_head_is_read_and_the_rest_is_skipped() {
         let head =
             RequestHead::parse(br#"{"messages":[{"role":"user"}],"model":"m","stream":true,"new":{}}"#);
@@ -290,17 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn facts_of_a_stream_are_found_by_shape() {
-        let facts = |data: &str| StreamFacts::of(data.as_bytes());
-        assert!(facts(r#"{"choices":[{"delta":{"content":"hi"}}],"usage":null}"#).has_text);
-        assert!(facts(r#"{"choices":[{"text": "hi"}]}"#).has_text);
-        assert!(!facts(r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#).has_text);
-        assert!(facts("[DONE]").is_done);
-        assert!(facts(r#"{"error":{"message":"overloaded"}}"#).is_error);
-        assert!(!facts(r#"{"error":null,"choices":[]}"#).is_error);
-        let usage =
-            facts(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#);
-        assert_eq!(usage.usage.unwrap().total_tokens, 7);
+    fn tokens_are_counted_under_every_name_in_use() {
+        let counted = |text: &str| serde_json::from_str::<Usage>(text).unwrap().counted();
+        let openai = counted(
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}"#,
+        );
+        assert_eq!((openai.input, openai.output, openai.total()), (10, 5, 15));
+        assert_eq!((openai.cached_input, openai.reasoning), (Some(4), Some(2)));
+        let responses =
+            counted(r#"{"input_tokens":3,"output_tokens":4,"input_tokens_details":{"cached_tokens":1}}"#);
+        assert_eq!((responses.input, responses.output, responses.cached_input), (3, 4, Some(1)));
+        let deepseek = counted(
+            r#"{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10,"prompt_cache_hit_tokens":8}"#,
+        );
+        assert_eq!(deepseek.cached_input, Some(8));
     }
 
     #[test]
@@ -319,15 +279,13 @@ mod tests {
 
         #[test]
         fn any_bytes_are_looked_at_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = StreamFacts::of(&bytes);
             let _ = usage_of_answer(&bytes);
-            let _ = with_model(&bytes, "m");
         }
 
         #[test]
         fn any_model_name_reads_back(name in ".*", other in ".*") {
             let body = serde_json::to_vec(&serde_json::json!({"a": [1], "model": name, "z": "x"})).unwrap();
-            let changed = with_model(&body, &other).unwrap();
+            let changed = with_model(&body, &other).unwrap_or(body);
             prop_assert_eq!(RequestHead::parse(&changed).unwrap().model.unwrap(), other);
         }
     }

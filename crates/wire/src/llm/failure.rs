@@ -16,6 +16,13 @@ pub struct Told {
     pub retry_after: Option<Duration>,
 }
 
+impl Told {
+    /// In our own words.
+    pub fn plain(class: Class, message: impl Into<String>) -> Told {
+        Told { class, message: message.into(), code: None, retry_after: None }
+    }
+}
+
 /// What an answer that is no success says. `now` is in Unix seconds, for providers that name a moment.
 pub fn told<'h>(
     _dialect: &Dialect,

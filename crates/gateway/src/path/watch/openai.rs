@@ -26,19 +26,19 @@ impl Watch {
         }
         let Some(data) = frame.data() else { return };
         let facts = StreamFacts::of(&data);
-        if facts.has_text && record.first_token_us.is_none() {
+        if facts.chars > 0 && record.first_token_us.is_none() {
             record.first_token_us = Some(at_us);
         }
         if let Some(usage) = facts.usage {
             note_usage(&usage, record);
         }
-        if facts.is_error {
+        if facts.told.is_some() {
             record.kind = Some(Kind::Upstream);
             record.error = Some(format!("the provider failed in band: {}", short(&data)));
         }
         self.is_done |= facts.is_done;
         self.has_ended |= facts.is_done
-            || facts.is_error
+            || facts.told.is_some()
             || contains(&data, b"\"finish_reason\":\"")
             || contains(&data, b"\"finish_reason\": \"");
     }
