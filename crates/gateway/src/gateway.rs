@@ -11,7 +11,7 @@ use mainstay_net::{Body, BodyError};
 use crate::{
     limits::Limits,
     path::{self, policy::Ledger},
-    ports::{Durable, Embedded},
+    ports::{Allowance, Durable, Embedded},
     records::RecordSender,
     targets::Targets,
 };
@@ -22,6 +22,8 @@ pub struct Ports {
     pub client: mainstay_net::Client,
     pub embedded: Option<Arc<dyn Embedded>>,
     pub durable: Option<Arc<dyn Durable>>,
+    /// Who keeps the money of virtual keys. `None`: budgets are counted in this process alone.
+    pub allowance: Option<Arc<dyn Allowance>>,
     pub records: RecordSender,
     pub clock: Clock,
     pub limits: Limits,
@@ -54,7 +56,7 @@ pub struct Stats {
 
 impl Gateway {
     pub fn new(ports: Ports) -> Gateway {
-        let ledger = Arc::new(Ledger::new(&ports.limits));
+        let ledger = Arc::new(Ledger::new(&ports));
         let targets = Targets::new(&ports.clock);
         Gateway { inner: Arc::new(Inner { ports, ledger, targets }) }
     }

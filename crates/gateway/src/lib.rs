@@ -16,5 +16,5 @@ mod targets;
 pub use gateway::{Gateway, Ports, Stats};
 pub use limits::{Limits, ListenLimits};
 pub use listen::{PeerAddress, listen};
-pub use ports::{BoxFuture, Durable, Embedded, EmbeddedCall, Endpoint, Submission};
+pub use ports::{Allowance, BoxFuture, Durable, Embedded, EmbeddedCall, Endpoint, Gone, Submission};
 pub use records::{RecordReceiver, RecordSender};

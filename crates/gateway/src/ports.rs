@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
-use mainstay_base::{Secret, TraceParent, snapshot::AppRoute};
+use mainstay_base::{Micros, Secret, TraceParent, Usd, snapshot::AppRoute};
 use mainstay_net::Body;
 use serde_json::Value;
 
@@ -65,3 +65,28 @@ pub enum Endpoint {
     /// `POST /v1/chat-messages`
     ChatMessages,
 }
+
+/// The money of virtual keys, kept where all gateways see it: an amount is taken before it is spent, so that several
+/// gateways never spend it twice, and one that dies has taken no more than its slice.
+pub trait Allowance: Send + Sync {
+    /// Takes up to `wanted` of what is left of `limit` in the key's window, and says how much that was; zero when
+    /// nothing is left.
+    fn take(
+        &self,
+        key: &str,
+        window_start: Micros,
+        limit: Usd,
+        wanted: Usd,
+    ) -> BoxFuture<'static, Result<Usd, Gone>>;
+
+    /// Writes down what was spent beyond what was taken, over the limit if need be.
+    fn book(&self, key: &str, window_start: Micros, spent: Usd) -> BoxFuture<'static, Result<(), Gone>>;
+
+    /// Gives back what was taken and not spent. May be lost: then it stays taken.
+    fn give_back(&self, key: &str, window_start: Micros, unused: Usd);
+}
+
+/// The keeper of allowances did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store of allowances cannot be reached")]
+pub struct Gone;

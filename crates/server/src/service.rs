@@ -294,6 +294,7 @@ impl Base {
             client: self.client.clone(),
             embedded: self.config.engine.enabled.then(|| Arc::new(embedded) as Arc<_>),
             durable: Some(Arc::new(wiring::durable(&self.config, standby)) as Arc<_>),
+            allowance: None,
             records,
             clock: self.clock.clone(),
             limits: wiring::gateway_limits(&self.config),

@@ -12,10 +12,14 @@ use mainstay_base::{
 
 use super::{
     failure::{Failure, Reason},
-    headers::{self, MAINSTAY_APP},
+    headers::{self, API_KEY, X_API_KEY},
     telemetry::{Open, Told},
 };
 use crate::{gateway::Gateway, listen::PeerAddress};
+
+mod terms;
+
+pub(crate) use terms::Terms;
 
 /// What every later stage may know of a request.
 pub(crate) struct Context {
@@ -28,8 +32,8 @@ pub(crate) struct Context {
     pub(crate) continues_trace: bool,
     pub(crate) caller: Caller,
     pub(crate) peer: Option<IpAddr>,
-    /// The app on whose behalf the embedded engine calls a model.
-    pub(crate) on_behalf_of: Option<String>,
+    /// What a caller of the model path asks for besides the call itself.
+    pub(crate) terms: Terms,
 }
 
 pub(crate) enum Caller {
@@ -68,9 +72,9 @@ pub(crate) fn context(
         Path::App => app_caller(&snapshot, &head.headers)?,
         Path::Model => model_caller(&snapshot, &head.headers)?,
     };
-    let on_behalf_of = match path {
-        Path::App => None,
-        Path::Model => headers::text(&head.headers, &MAINSTAY_APP).map(str::to_owned),
+    let terms = match &caller {
+        Caller::Model(key) => Terms::read(head, key)?,
+        Caller::App { .. } | Caller::Unknown(_) => Terms::default(),
     };
     Ok(Context {
         gateway: gateway.clone(),
@@ -80,7 +84,7 @@ pub(crate) fn context(
         continues_trace: record.continues_trace(),
         caller,
         peer: head.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
-        on_behalf_of,
+        terms,
     })
 }
 
@@ -97,11 +101,29 @@ fn app_caller(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Failur
 }
 
 fn model_caller(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Failure> {
-    let key = bearer(headers)?;
+    let key = only_key(headers)?;
     match snapshot.model.keys.get(&KeyHash::of(key)) {
         Some(key) => Ok(Caller::Model(key.clone())),
         None => Err(Failure::new(Reason::UnknownKey, "the key is no virtual key of the model path")),
     }
+}
+
+/// The one key that a caller of the model path shows, wherever its client puts it. Some send theirs in two headers, to
+/// be sure; two different ones are nobody's.
+fn only_key(headers: &HeaderMap) -> Result<&str, Failure> {
+    let mut found = match headers.contains_key(AUTHORIZATION) {
+        true => Some(bearer(headers)?),
+        false => None,
+    };
+    for name in [API_KEY, X_API_KEY] {
+        for value in headers.get_all(&name) {
+            let key = value.to_str().unwrap_or_default().trim();
+            if *found.get_or_insert(key) != key {
+                return Err(Failure::new(Reason::NoCredentials, "two different keys in one request"));
+            }
+        }
+    }
+    found.ok_or_else(|| Failure::new(Reason::NoCredentials, "no Authorization header of two words"))
 }
 
 /// The token of `Authorization: Bearer TOKEN`, read as Dify reads it.
@@ -123,6 +145,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
     Ok(token.trim())
 }
 
+/// Whose a key is.
+pub(crate) fn tenant(key: &ModelKey) -> &str {
+    if key.tenant.is_empty() { &key.name } else { &key.tenant }
+}
+
 impl Told for Context {
     fn told(&self, record: &mut Record) -> Cow<'static, str> {
         match &self.caller {
@@ -135,7 +162,9 @@ impl Told for Context {
                 Cow::Owned(format!("the key is not known here; {} checks it", upstream.name))
             }
             Caller::Model(key) => {
-                record.app_id.clone_from(&self.on_behalf_of);
+                record.app_id.clone_from(&self.terms.app);
+                record.key = Some(key.name.clone());
+                record.tenant = Some(tenant(key).to_owned());
                 Cow::Owned(format!("virtual key {}", key.name))
             }
         }
@@ -157,5 +186,26 @@ mod tests {
         assert_eq!(read("Basic abc"), Err(Reason::WrongScheme));
         assert_eq!(read("app-1"), Err(Reason::NoCredentials));
         assert_eq!(bearer(&HeaderMap::new()).map_err(|failure| failure.reason), Err(Reason::NoCredentials));
+    }
+
+    #[test]
+    fn one_key_is_taken_from_wherever_it_is() {
+        for (pairs, expected) in [
+            (&[("authorization", "Bearer vk-1")][..], Some("vk-1")),
+            (&[("api-key", "vk-1")], Some("vk-1")),
+            (&[("x-api-key", " vk-1 ")], Some("vk-1")),
+            (&[("authorization", "Bearer vk-1"), ("api-key", "vk-1")], Some("vk-1")),
+            (&[("authorization", "Bearer vk-1"), ("api-key", "vk-2")], None),
+            (&[("api-key", "vk-1"), ("api-key", "vk-2")], None),
+            (&[("authorization", "Basic vk-1"), ("api-key", "vk-1")], None),
+            (&[("authorization", "Bearer vk-1"), ("authorization", "Bearer vk-1")], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, http::HeaderValue::from_static(value));
+            }
+            assert_eq!(only_key(&headers).ok(), expected, "{pairs:?}");
+        }
     }
 }

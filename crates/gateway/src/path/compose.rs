@@ -1,13 +1,18 @@
 //! Stage 6: the only place where a failure becomes a status and a body, in the words of the path's dialect. The
 //! internal message stays in the record.
 
+use std::time::Duration;
+
 use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use mainstay_base::record::{Path, StageName};
+use mainstay_base::{
+    Class,
+    record::{Path, StageName},
+};
 use mainstay_net::Body;
-use mainstay_wire::{dify::ApiError, openai::ErrorBody};
+use mainstay_wire::dify::ApiError;
 
 use super::{
     deliver::{Delivery, Source},
@@ -19,9 +24,11 @@ use super::{
     watch::kind_of_status,
 };
 
+mod openai;
+
 /// A full gateway is told to be asked again soon; a missing upstream, a little later.
-const RETRY_SATURATED_S: &str = "1";
-const RETRY_UNREACHABLE_S: &str = "5";
+const RETRY_SATURATED: Duration = Duration::from_secs(1);
+const RETRY_UNREACHABLE: Duration = Duration::from_secs(5);
 
 pub(crate) fn reply(outcome: Result<Checked, Failure>, record: Open) -> Response<Body> {
     match outcome {
@@ -65,7 +72,7 @@ fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
     let path = record.known().map_or(Path::App, |record| record.path);
     let (status, body) = match path {
         Path::App => dify(&failure.reason),
-        Path::Model => openai(&failure.reason),
+        Path::Model => openai::words(&failure.reason),
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -78,13 +85,14 @@ fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
         Reason::WrongMethod => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"));
         }
-        Reason::Saturated => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SATURATED_S));
+        reason => {
+            if let Some(wait) = retry_after(reason) {
+                headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+            }
         }
-        Reason::Unreachable | Reason::NoCandidate => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_UNREACHABLE_S));
-        }
-        _ => {}
+    }
+    if let Some(account) = &failure.account {
+        account.write(headers);
     }
     let mut is_head = false;
     if let Some(record) = record.known() {
@@ -95,6 +103,26 @@ fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
     note(&mut record, "the failure is told in the words of the path's dialect");
     let source = Source::plain(mainstay_net::full(body), path, 0, None);
     response.map(|()| Delivery::start(source, None, record, is_head))
+}
+
+/// When it is worth asking again.
+fn retry_after(reason: &Reason) -> Option<Duration> {
+    match reason {
+        Reason::Saturated => Some(RETRY_SATURATED),
+        Reason::Unreachable | Reason::NoCandidate | Reason::BudgetUnreachable => Some(RETRY_UNREACHABLE),
+        Reason::KeyLimited { retry_after, .. } | Reason::BudgetSpent { retry_after } => Some(*retry_after),
+        Reason::Provider(failed) => match failed.class {
+            Class::RateLimited => Some(failed.retry_after.unwrap_or(RETRY_UNREACHABLE)),
+            class if openai::status_of(class) == 503 => Some(failed.retry_after.unwrap_or(RETRY_UNREACHABLE)),
+            _ => failed.retry_after,
+        },
+        _ => None,
+    }
+}
+
+/// The header has no smaller unit; rounding down would ask for a refusal.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).try_into().map_or(u64::MAX, |seconds: u64| seconds.max(1))
 }
 
 fn stamp(headers: &mut http::HeaderMap, record: &Open) {
@@ -130,82 +158,29 @@ fn dify(reason: &Reason) -> (u16, String) {
         }
         Reason::BodyBroken => ApiError::bad_request("The body of the request did not come to its end."),
         Reason::MalformedJson => ApiError::malformed_json(),
-        Reason::NotJson => ApiError::not_json_type(),
-        Reason::ModelMissing | Reason::ModelUnknown { .. } => {
-            ApiError::invalid_param("The model is not known.")
+        Reason::NotJson | Reason::NotForm => ApiError::not_json_type(),
+        Reason::BadField { name, why } => ApiError::invalid_param(format!("{name} {why}.")),
+        Reason::MalformedForm { .. } => ApiError::bad_request("The form cannot be read."),
+        // These are the model path's, which has words of its own.
+        Reason::ModelMissing
+        | Reason::ModelUnknown { .. }
+        | Reason::ModelNotAllowed { .. }
+        | Reason::NoTargetFits { .. }
+        | Reason::CostCeiling => ApiError::invalid_param("The model is not known."),
+        Reason::KeyLimited { .. } | Reason::BudgetSpent { .. } => {
+            ApiError::new(429, "too_many_requests", "The key's limit is reached. Please try again later.")
         }
         Reason::Saturated => ApiError::unavailable("The gateway is busy. Please try again in a moment."),
-        Reason::NoCandidate | Reason::Unreachable => {
+        Reason::NoCandidate | Reason::Unreachable | Reason::BudgetUnreachable => {
             ApiError::unavailable("The answering service cannot be reached. Please try again later.")
         }
-        Reason::NoAnswerInTime => {
+        Reason::NoAnswerInTime | Reason::DeadlineOver => {
             ApiError::new(504, "gateway_timeout", "The answering service did not answer in time.")
         }
-        Reason::BrokenOff => {
+        Reason::BrokenOff | Reason::Provider(_) => {
             ApiError::new(502, "bad_gateway", "The answering service broke off before it answered.")
         }
         Reason::Panicked => ApiError::internal(),
     };
     (error.status, error.body())
-}
-
-/// OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
-fn openai(reason: &Reason) -> (u16, String) {
-    const INVALID: &str = "invalid_request_error";
-    const SERVER: &str = "server_error";
-    let unknown_model;
-    let bad_header;
-    let (status, kind, code, message) = match reason {
-        Reason::NoCredentials | Reason::WrongScheme => {
-            (401, INVALID, None, "You didn't provide an API key. Send it as Authorization: Bearer YOUR_KEY.")
-        }
-        Reason::UnknownKey => (401, INVALID, Some("invalid_api_key"), "Incorrect API key provided."),
-        Reason::NoSuchPath | Reason::BadPath => (404, INVALID, Some("unknown_url"), "Invalid URL."),
-        Reason::WrongMethod => {
-            (405, INVALID, Some("method_not_supported"), "Not allowed to use this method here.")
-        }
-        Reason::BadHeader { name, why } => {
-            bad_header = format!("{name} {why}.");
-            (400, INVALID, None, bad_header.as_str())
-        }
-        Reason::BodyTooLarge { .. } => {
-            (413, INVALID, Some("request_too_large"), "The request's body is too large.")
-        }
-        Reason::BodyTooSlow => (408, INVALID, Some("request_timeout"), "The request's body came too slowly."),
-        Reason::BodyBroken => (400, INVALID, None, "The request's body did not come to its end."),
-        Reason::MalformedJson => (
-            400,
-            INVALID,
-            None,
-            "We could not parse the JSON body of your request, or a field has the wrong type.",
-        ),
-        Reason::NotJson => {
-            (415, INVALID, None, "Only bodies of Content-Type application/json are served here.")
-        }
-        Reason::ModelMissing => (400, INVALID, None, "you must provide a model parameter"),
-        Reason::ModelUnknown { model } => {
-            unknown_model = format!("The model `{model}` does not exist or you do not have access to it.");
-            (404, INVALID, Some("model_not_found"), unknown_model.as_str())
-        }
-        Reason::Saturated => {
-            (503, SERVER, Some("overloaded"), "The gateway is busy. Please try again in a moment.")
-        }
-        Reason::NoCandidate | Reason::Unreachable => (
-            503,
-            SERVER,
-            Some("provider_unreachable"),
-            "No provider of this model can be reached. Please try again later.",
-        ),
-        Reason::NoAnswerInTime => {
-            (504, SERVER, Some("provider_timeout"), "The provider did not answer in time.")
-        }
-        Reason::BrokenOff => {
-            (502, SERVER, Some("provider_broke_off"), "The provider broke off before it answered.")
-        }
-        Reason::Panicked => {
-            (500, SERVER, None, "The server had an error while processing your request. Sorry about that!")
-        }
-    };
-    let body = serde_json::to_string(&ErrorBody::new(kind, code, message)).unwrap_or_default();
-    (status, body)
 }

@@ -98,7 +98,7 @@ impl Delivery {
             plain.look(record);
         }
         if let Some(permit) = self.permit.take() {
-            permit.settle();
+            permit.settle(None, 0);
         }
         let failed = self.record.known().is_some_and(|record| record.kind.is_some());
         self.record.close(if failed { Outcome::Failed } else { Outcome::Ok });

@@ -1,6 +1,6 @@
 //! Headers that belong to one hop, and the few that this hop adds.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -9,6 +9,7 @@ use http::{
         TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
+use mainstay_base::Usd;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -18,6 +19,18 @@ pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const CALLBACK_URL: HeaderName = HeaderName::from_static("mainstay-callback-url");
 pub(crate) const MAINSTAY_APP: HeaderName = HeaderName::from_static("mainstay-app");
+pub(crate) const MAINSTAY_WORKFLOW: HeaderName = HeaderName::from_static("mainstay-workflow");
+pub(crate) const MAINSTAY_DEADLINE: HeaderName = HeaderName::from_static("mainstay-deadline");
+pub(crate) const MAINSTAY_MAX_COST: HeaderName = HeaderName::from_static("mainstay-max-cost");
+pub(crate) const MAINSTAY_REGION: HeaderName = HeaderName::from_static("mainstay-region");
+pub(crate) const MAINSTAY_DATA_CLASS: HeaderName = HeaderName::from_static("mainstay-data-class");
+const MAINSTAY_TARGET: HeaderName = HeaderName::from_static("mainstay-target");
+const MAINSTAY_ATTEMPTS: HeaderName = HeaderName::from_static("mainstay-attempts");
+const MAINSTAY_COST: HeaderName = HeaderName::from_static("mainstay-cost");
+const MAINSTAY_SHARED: HeaderName = HeaderName::from_static("mainstay-shared");
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("api-key");
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -64,13 +77,66 @@ pub(crate) fn strip_own(headers: &mut HeaderMap) {
     headers.remove(HOST);
     headers.remove(EXPECT);
     headers.remove(CALLBACK_URL);
-    headers.remove(MAINSTAY_APP);
+    for name in ASKED {
+        headers.remove(name);
+    }
+}
+
+/// What a caller of the model path says to this gateway.
+const ASKED: [HeaderName; 6] = [
+    MAINSTAY_APP,
+    MAINSTAY_WORKFLOW,
+    MAINSTAY_DEADLINE,
+    MAINSTAY_MAX_COST,
+    MAINSTAY_REGION,
+    MAINSTAY_DATA_CLASS,
+];
+
+/// What an answer of the model path says of how it came about, failures included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Provider and the name by which it knows the model, as `azure-eu/gpt-4o`.
+    pub(crate) target: Option<String>,
+    pub(crate) attempts: u32,
+    /// What was granted for the whole call.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) max_cost: Option<Usd>,
+    /// All attempts together; known before the head is sent only of whole answers.
+    pub(crate) cost: Option<Usd>,
+    /// Another call, identical and in flight, was answered by the same attempt.
+    pub(crate) is_shared: bool,
+}
+
+impl Account {
+    /// Says it. What an upstream may have said under these names goes.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let Account { target, attempts, deadline, max_cost, cost, is_shared } = self;
+        let said = [
+            (MAINSTAY_TARGET, target.clone()),
+            (MAINSTAY_ATTEMPTS, (*attempts > 0).then(|| attempts.to_string())),
+            (MAINSTAY_DEADLINE, deadline.map(|deadline| deadline.as_millis().to_string())),
+            (MAINSTAY_MAX_COST, max_cost.map(dollars)),
+            (MAINSTAY_COST, cost.map(dollars)),
+            (MAINSTAY_SHARED, is_shared.then(|| "1".to_owned())),
+        ];
+        for (name, value) in said {
+            headers.remove(&name);
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Without the sign, as the request's header is written.
+fn dollars(cost: Usd) -> String {
+    cost.to_string().replace('$', "")
 }
 
 /// Removes a caller's credentials wherever clients put them: some send theirs in two headers, to be sure.
 pub(crate) fn strip_keys(headers: &mut HeaderMap) {
     headers.remove(AUTHORIZATION);
-    for name in ["api-key", "x-api-key", "x-goog-api-key"] {
+    for name in [API_KEY, X_API_KEY, X_GOOG_API_KEY] {
         headers.remove(name);
     }
 }
@@ -181,6 +247,27 @@ mod tests {
         add_forwarded(&mut map, Some("192.0.2.7".parse().unwrap()));
         assert_eq!(map["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
         assert_eq!(map["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn the_account_of_a_call_replaces_what_others_said() {
+        let mut map = headers(&[("mainstay-shared", "1"), ("mainstay-cost", "9"), ("x-request-id", "r")]);
+        let account = Account {
+            target: Some("azure-eu/gpt-4o".to_owned()),
+            attempts: 2,
+            deadline: Some(Duration::from_millis(1500)),
+            max_cost: Some(Usd(250_000)),
+            ..Account::default()
+        };
+        account.write(&mut map);
+        let expected = headers(&[
+            ("x-request-id", "r"),
+            ("mainstay-target", "azure-eu/gpt-4o"),
+            ("mainstay-attempts", "2"),
+            ("mainstay-deadline", "1500"),
+            ("mainstay-max-cost", "0.250000"),
+        ]);
+        assert_eq!(map, expected);
     }
 
     proptest! {

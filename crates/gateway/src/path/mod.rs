@@ -29,6 +29,7 @@ pub(crate) mod failure;
 pub(crate) mod headers;
 pub(crate) mod normalize;
 pub(crate) mod policy;
+pub(crate) mod price;
 pub(crate) mod stream;
 pub(crate) mod telemetry;
 pub(crate) mod watch;
@@ -55,7 +56,7 @@ async fn run(
     let context = bootstrap::context(gateway, path, &head, record);
     let context = record.stage(StageName::Bootstrap, context)?;
     let call = record.stage(StageName::Normalize, normalize::call(&context, head, body).await)?;
-    let permit = record.stage(StageName::Admit, policy::admit(&context, &call))?;
+    let permit = record.stage(StageName::Admit, policy::admit(&context, &call).await)?;
     let answer = execute::dispatch(&context, call, &permit, record).await;
     let answer = record.stage(StageName::Execute, answer)?;
     record.stage(StageName::Check, policy::check(&context, permit, answer))

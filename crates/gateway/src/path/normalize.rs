@@ -18,11 +18,11 @@ use super::{
 };
 
 mod app;
-mod model;
+pub(crate) mod model;
 mod passing;
 
 pub(crate) use app::{AppCall, Task};
-pub(crate) use model::{Ask, ModelCall};
+pub(crate) use model::{Ask, Asked, Endpoint, ModelCall};
 pub(crate) use passing::Passing;
 
 /// Room for a body of which nothing came yet. Most runs fit in it.

@@ -7,12 +7,12 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use http::Method;
-use mainstay_base::Record;
+use mainstay_base::{Record, Usd};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::{
@@ -22,7 +22,10 @@ use super::{
     normalize::Call,
     telemetry::Told,
 };
-use crate::{gateway::Stats, limits::Limits};
+use crate::{
+    gateway::{Ports, Stats},
+    limits::Limits,
+};
 
 const BYTES_PER_UNIT: usize = 1024;
 
@@ -37,7 +40,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(limits: &Limits) -> Ledger {
+    pub(crate) fn new(ports: &Ports) -> Ledger {
+        Ledger::of(&ports.limits)
+    }
+
+    fn of(limits: &Limits) -> Ledger {
         let max_in_flight = limits.max_in_flight.min(Semaphore::MAX_PERMITS);
         Ledger {
             slots: Arc::new(Semaphore::new(max_in_flight)),
@@ -82,17 +89,19 @@ pub(crate) struct Permit {
     ledger: Arc<Ledger>,
     _slot: OwnedSemaphorePermit,
     is_settled: bool,
+    /// What the attempts cost so far.
+    noted: AtomicI64,
 }
 
 /// Stage 3: may this call be made now?
-pub(crate) fn admit(context: &Context, call: &Call) -> Result<Permit, Failure> {
+pub(crate) async fn admit(context: &Context, call: &Call) -> Result<Permit, Failure> {
     check_method(call.method())?;
     check_path(call.path())?;
     let ledger = context.gateway.ledger();
     match ledger.slots.clone().try_acquire_owned() {
         Ok(slot) => {
             ledger.admitted.fetch_add(1, Ordering::Relaxed);
-            Ok(Permit { ledger: ledger.clone(), _slot: slot, is_settled: false })
+            Ok(Permit { ledger: ledger.clone(), _slot: slot, is_settled: false, noted: AtomicI64::new(0) })
         }
         Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
             Err(Failure::new(Reason::Saturated, "as many requests are in flight as max_in_flight allows"))
@@ -146,8 +155,20 @@ pub(crate) fn check(_context: &Context, permit: Permit, answer: Answer) -> Resul
 }
 
 impl Permit {
-    /// The answer is complete and all that it used is known.
-    pub(crate) fn settle(mut self) {
+    /// Adds what an attempt cost. A permit that is dropped unsettled charges what was noted.
+    pub(crate) fn note(&self, spent: Usd) {
+        self.noted.fetch_add(spent.0, Ordering::Relaxed);
+    }
+
+    /// Whether the key's budget covers `worst` for the whole call, over all its attempts; reserves more if it must, and
+    /// waits for nobody. Always true without a budget.
+    pub(crate) fn covers(&self, worst: Usd) -> bool {
+        worst >= Usd::ZERO
+    }
+
+    /// The answer is complete and all that it used is known: what the whole call cost (`None`: what was noted), and
+    /// the tokens of all its attempts.
+    pub(crate) fn settle(mut self, _spent: Option<Usd>, _tokens: u64) {
         self.is_settled = true;
         self.ledger.settled.fetch_add(1, Ordering::Relaxed);
     }
@@ -205,7 +226,7 @@ mod tests {
 
     #[test]
     fn held_memory_comes_back() {
-        let ledger = Ledger::new(&Limits { max_held_bodies_bytes: 4096, ..Limits::default() });
+        let ledger = Ledger::of(&Limits { max_held_bodies_bytes: 4096, ..Limits::default() });
         let held = ledger.hold(3000).unwrap_or_else(|_| panic!("room for 3 KiB"));
         assert!(ledger.hold(3000).is_err());
         drop(held);

@@ -15,8 +15,8 @@ use mainstay_base::{
     },
 };
 use mainstay_gateway::{
-    BoxFuture, Durable, Embedded, EmbeddedCall, Gateway, Limits, ListenLimits, Ports, RecordReceiver,
-    Submission, listen, records,
+    Allowance, BoxFuture, Durable, Embedded, EmbeddedCall, Gateway, Limits, ListenLimits, Ports,
+    RecordReceiver, Submission, listen, records,
 };
 use mainstay_net::{AddressRule, Body, Client, ClientOptions};
 use mainstay_testkit::{HttpServer, http_server::streamed};
@@ -47,6 +47,7 @@ pub(crate) struct Setup {
     pub(crate) snapshot: Snapshot,
     pub(crate) embedded: Option<Arc<dyn Embedded>>,
     pub(crate) durable: Option<Arc<dyn Durable>>,
+    pub(crate) allowance: Option<Arc<dyn Allowance>>,
     pub(crate) limits: Limits,
     pub(crate) listen: ListenLimits,
     pub(crate) records: usize,
@@ -58,6 +59,7 @@ impl Default for Setup {
             snapshot: Snapshot::default(),
             embedded: None,
             durable: None,
+            allowance: None,
             limits: Limits::default(),
             listen: ListenLimits { shutdown_grace: Duration::from_millis(200), ..ListenLimits::default() },
             records: records::QUEUE,
@@ -99,6 +101,7 @@ impl Setup {
             client: client.clone(),
             embedded: self.embedded,
             durable: self.durable,
+            allowance: self.allowance,
             records: sender,
             clock: Clock::System,
             limits: self.limits,

@@ -1,33 +1,37 @@
-//! The model path's calls: a JSON body with a `model`, kept byte for byte, or a question about the models there are.
+//! The model path's calls: a body that names a model, kept byte for byte, or a question about the models there are.
+//! What the later stages must know of a body is found in one pass; what they need not know is not looked at.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
-use http::{Method, header::CONTENT_TYPE};
-use mainstay_base::Record;
+use bytes::Bytes;
+use http::{
+    Method,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use mainstay_base::{Record, Usd};
 use mainstay_net::Body;
-use mainstay_wire::openai::RequestHead;
 
 use super::{CallBody, CallHead, read};
 use crate::path::{
-    bootstrap::Context,
+    bootstrap::{Context, Terms},
     failure::{Failure, Reason},
     headers,
     telemetry::Told,
 };
 
+mod endpoint;
+pub(crate) mod form;
+pub(crate) mod scan;
+mod splice;
+pub(crate) mod tokens;
+
+pub(crate) use endpoint::Endpoint;
+use scan::{Scanned, Spots, Unreadable};
+
 const MAX_MODEL_NAME_BYTES: usize = 256;
 const SHOWN_OF_A_LONG_NAME: usize = 64;
-
-/// What a virtual key may ask a provider for. The provider's key opens more (files, fine-tuning, an organisation's
-/// settings), and is not lent for that.
-const ENDPOINTS: [&str; 6] = [
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/rerank",
-    "/v1/moderations",
-    "/v1/audio/speech",
-];
+/// What is kept of an end user's name.
+const MAX_USER_BYTES: usize = 256;
 
 pub(crate) struct ModelCall {
     pub(crate) head: CallHead,
@@ -36,26 +40,114 @@ pub(crate) struct ModelCall {
 }
 
 pub(crate) enum Ask {
-    /// A call of this model.
-    Model { name: String, streams: bool },
+    /// A call of a model.
+    Model(Box<Asked>),
     /// `GET /v1/models`, answered from the snapshot.
     List,
     /// `GET /v1/models/{name}`.
     Describe { name: String },
 }
 
-pub(super) async fn call(context: &Context, head: CallHead, body: Body) -> Result<ModelCall, Failure> {
-    if head.method == Method::POST && !ENDPOINTS.contains(&head.path.as_str()) {
-        return Err(Failure::new(Reason::NoSuchPath, "the path is no endpoint of models"));
+/// What is asked of a model, and under which terms.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    /// The model, as the caller calls it.
+    pub(crate) name: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) streams: bool,
+    /// The caller wants a stream's usage.
+    pub(crate) include_usage: bool,
+    /// The same request has the same answer: temperature 0, embeddings, rerank, moderations.
+    pub(crate) is_deterministic: bool,
+    /// Estimated, see [`tokens`].
+    pub(crate) input_tokens: u64,
+    /// For each answer, as the caller said.
+    pub(crate) max_output_tokens: Option<u64>,
+    /// Answers wanted (`n`); at least 1.
+    pub(crate) choices: u64,
+    pub(crate) tools: bool,
+    pub(crate) vision: bool,
+    pub(crate) structured_output: bool,
+    pub(crate) region: Option<String>,
+    pub(crate) data_class: Option<String>,
+    pub(crate) end_user: Option<String>,
+    /// What the caller allows, if it is less than the route does.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) max_cost: Option<Usd>,
+    spots: Spots,
+}
+
+impl Asked {
+    /// The body for a target that speaks the dialect in which it came and calls the model `model`: every other byte
+    /// unchanged. `with_usage` adds `stream_options.include_usage` to a stream whose caller did not ask for it.
+    pub(crate) fn body_for(&self, bytes: &Bytes, model: &str, with_usage: bool) -> Bytes {
+        splice::body(self, bytes, model, with_usage)
     }
+
+    fn of(endpoint: Endpoint, name: String, scanned: Scanned, terms: &Terms) -> Asked {
+        let Scanned {
+            model: _,
+            spots,
+            streams,
+            include_usage,
+            temperature,
+            choices,
+            max_output_tokens,
+            tools,
+            structured_output,
+            user,
+            prompt,
+        } = scanned;
+        Asked {
+            name,
+            endpoint,
+            streams: streams && endpoint.may_stream(),
+            include_usage,
+            is_deterministic: endpoint.is_deterministic() || temperature == Some(0.0),
+            input_tokens: prompt.tokens(),
+            max_output_tokens: max_output_tokens.filter(|_| endpoint.writes_text()),
+            choices: choices.unwrap_or(1).max(1),
+            tools,
+            vision: prompt.images > 0 && endpoint.is_json(),
+            structured_output,
+            region: terms.region.clone(),
+            data_class: terms.data_class.clone(),
+            end_user: user.map(|user| user[..user.floor_char_boundary(MAX_USER_BYTES)].to_owned()),
+            deadline: terms.deadline,
+            max_cost: terms.max_cost,
+            spots,
+        }
+    }
+}
+
+pub(super) async fn call(context: &Context, mut head: CallHead, body: Body) -> Result<ModelCall, Failure> {
+    if let Some((_, below)) = below_app(&head.path) {
+        head.path = below.to_owned();
+    }
+    let endpoint = match head.method {
+        Method::POST => Some(endpoint_of(&head)?),
+        _ => None,
+    };
     let limits = &context.gateway.ports().limits;
     let body = read(context, &head, body, limits.max_model_body_bytes).await?;
-    let ask = match (&head.method, &body) {
-        (&Method::GET | &Method::HEAD, _) => question(&head)?,
-        (&Method::POST, CallBody::Whole { bytes, .. }) => model_of(&head, bytes)?,
+    let ask = match (&head.method, endpoint, &body) {
+        (&Method::GET | &Method::HEAD, ..) => question(&head)?,
+        (_, Some(endpoint), CallBody::Whole { bytes, .. }) => asked(context, &head, endpoint, bytes)?,
         _ => return Err(Failure::new(Reason::WrongMethod, "the model path serves GET and POST")),
     };
     Ok(ModelCall { head, body, ask })
+}
+
+/// `/apps/{app}/v1/…`: the app, and the rest. A base URL is all that some callers let one set for an app.
+pub(crate) fn below_app(path: &str) -> Option<(&str, &str)> {
+    let (app, _) = path.strip_prefix("/apps/")?.split_once('/')?;
+    let below = path.get("/apps/".len() + app.len()..)?;
+    (!app.is_empty() && (below == "/v1" || below.starts_with("/v1/"))).then_some((app, below))
+}
+
+fn endpoint_of(head: &CallHead) -> Result<Endpoint, Failure> {
+    Endpoint::of(&head.path)
+        .ok_or_else(|| Failure::new(Reason::NoSuchPath, "the path is no endpoint of models"))
 }
 
 fn question(head: &CallHead) -> Result<Ask, Failure> {
@@ -68,22 +160,71 @@ fn question(head: &CallHead) -> Result<Ask, Failure> {
     }
 }
 
-fn model_of(head: &CallHead, bytes: &[u8]) -> Result<Ask, Failure> {
-    let content_type = headers::text(&head.headers, &CONTENT_TYPE).unwrap_or("application/json");
-    if !content_type.trim_start().to_ascii_lowercase().starts_with("application/json") {
-        return Err(Failure::new(Reason::NotJson, "the body's content type is not application/json"));
-    }
-    let parsed = RequestHead::parse(bytes)
-        .map_err(|error| Failure::new(Reason::MalformedJson, format!("the body cannot be read: {error}")))?;
-    let streams = parsed.streams();
-    match parsed.model {
+fn asked(context: &Context, head: &CallHead, endpoint: Endpoint, bytes: &[u8]) -> Result<Ask, Failure> {
+    let mut scanned = scanned(head, endpoint, bytes)?;
+    let name = scanned.model.take().or_else(|| endpoint.default_model().map(str::to_owned));
+    match name {
         // No model is called so, and nobody wants to read it back.
         Some(name) if name.len() > MAX_MODEL_NAME_BYTES => {
             let model = name.chars().take(SHOWN_OF_A_LONG_NAME).chain(['…']).collect();
             Err(Failure::new(Reason::ModelUnknown { model }, "the model's name is too long to be one"))
         }
-        Some(name) if !name.is_empty() => Ok(Ask::Model { name: name.into_owned(), streams }),
+        Some(name) if !name.is_empty() => {
+            Ok(Ask::Model(Box::new(Asked::of(endpoint, name, scanned, &context.terms))))
+        }
         _ => Err(Failure::new(Reason::ModelMissing, "the body names no model")),
+    }
+}
+
+fn scanned(head: &CallHead, endpoint: Endpoint, bytes: &[u8]) -> Result<Scanned, Failure> {
+    once(head, CONTENT_TYPE)?;
+    once(head, CONTENT_ENCODING)?;
+    if headers::text(&head.headers, &CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let why = "is not served for requests; send the body as it is";
+        return Err(Failure::new(Reason::BadHeader { name: "Content-Encoding", why }, "the body is encoded"));
+    }
+    let content_type = headers::text(&head.headers, &CONTENT_TYPE);
+    let read = if endpoint.is_json() {
+        let content_type = content_type.unwrap_or("application/json");
+        if !is_json(content_type) {
+            return Err(Failure::new(Reason::NotJson, "the body's content type is not application/json"));
+        }
+        scan::scan(bytes)
+    } else {
+        let boundary = content_type.and_then(form::boundary);
+        let boundary = boundary.ok_or_else(|| {
+            Failure::new(Reason::NotForm, "the content type is not multipart/form-data with one boundary")
+        })?;
+        form::scan(bytes, boundary)
+    };
+    read.map_err(unreadable)
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Of two headers one reader takes the first and another the last.
+fn once(head: &CallHead, name: http::HeaderName) -> Result<(), Failure> {
+    if head.headers.get_all(&name).iter().count() <= 1 {
+        return Ok(());
+    }
+    let name = if name == CONTENT_TYPE { "Content-Type" } else { "Content-Encoding" };
+    Err(Failure::new(Reason::BadHeader { name, why: "is there twice" }, format!("{name} is there twice")))
+}
+
+fn unreadable(why: Unreadable) -> Failure {
+    match why {
+        Unreadable::Json(error) => {
+            Failure::new(Reason::MalformedJson, format!("the body cannot be read: {error}"))
+        }
+        Unreadable::Form(why) => {
+            Failure::new(Reason::MalformedForm { why }, format!("the form cannot be read: {why}"))
+        }
+        Unreadable::Field { name, why } => {
+            Failure::new(Reason::BadField { name, why }, format!("the body's {name} {why}"))
+        }
     }
 }
 
@@ -91,9 +232,10 @@ impl Told for ModelCall {
     fn told(&self, record: &mut Record) -> Cow<'static, str> {
         record.bytes_in = self.body.known_bytes();
         match &self.ask {
-            Ask::Model { name, streams } => {
-                record.model = Some(name.clone());
-                Cow::Borrowed(if *streams { "a streamed call of a model" } else { "a call of a model" })
+            Ask::Model(asked) => {
+                record.model = Some(asked.name.clone());
+                record.end_user.clone_from(&asked.end_user);
+                Cow::Borrowed(if asked.streams { "a streamed call of a model" } else { "a call of a model" })
             }
             Ask::List => Cow::Borrowed("the list of models"),
             Ask::Describe { .. } => Cow::Borrowed("the description of a model"),
