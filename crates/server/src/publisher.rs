@@ -63,6 +63,7 @@ impl Publisher {
             apps: self.store.apps().list().await?,
             keys: self.store.apps().keys().await?,
             drained: overrides.drained_providers(),
+            ..Published::default()
         };
         let generation = self.generation() + 1;
         let snapshot = routes::snapshot(&self.config, &published, &self.engine_key, generation);

@@ -5,9 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use mainstay_base::{
     Secret, Snapshot,
     id::KeyHash,
-    snapshot::{
-        AppRoute, AppRoutes, LogicalModel, ModelKey, ModelRoutes, ModelTarget, Target, Timeouts, Upstream,
-    },
+    snapshot::{AppRoute, AppRoutes, Failover, ModelKey, ModelRoutes, Target, Timeouts, Upstream},
 };
 use mainstay_store::model::App;
 
@@ -19,6 +17,7 @@ pub(crate) struct Published {
     pub(crate) apps: Vec<App>,
     pub(crate) keys: Vec<(KeyHash, String)>,
     pub(crate) drained: Vec<String>,
+    pub(crate) failovers: Vec<Failover>,
 }
 
 /// `engine_key` lets the embedded engine's LLM nodes through the model listener.
@@ -31,7 +30,7 @@ pub(crate) fn snapshot(
     Snapshot {
         generation,
         app: app_routes(config, published),
-        model: model_routes(config, &published.drained, engine_key),
+        model: model_routes(config, published, engine_key),
     }
 }
 
@@ -95,24 +94,35 @@ pub(crate) fn declared_id(name: &str) -> String {
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
-fn model_routes(config: &Config, drained: &[String], engine_key: &Secret) -> ModelRoutes {
-    let target = |(provider, model): &(Arc<_>, String)| ModelTarget::new(Arc::clone(provider), model.clone());
-    let model = |route: &config::Route| {
-        Arc::new(LogicalModel::ordered(&route.model, route.targets.iter().map(target).collect()))
-    };
-    let models = config.model.routes.iter().map(|route| (route.model.clone(), model(route))).collect();
+fn model_routes(config: &Config, published: &Published, engine_key: &Secret) -> ModelRoutes {
+    let model = &config.model;
     let mut keys = HashMap::new();
-    keys.insert(KeyHash::of(engine_key.expose()), Arc::new(ModelKey::named("engine")));
-    for key in &config.model.keys {
-        keys.insert(KeyHash::of(key.key.expose()), Arc::new(ModelKey::named(&key.name)));
-    }
+    keys.insert(KeyHash::of(engine_key.expose()), Arc::new(ModelKey::named(config::ENGINE_KEY)));
+    keys.extend(model.keys.iter().map(|key| (KeyHash::of(key.key.expose()), Arc::clone(&key.caller))));
     ModelRoutes {
-        models,
-        other_models_to: config.model.other_models_to.clone(),
+        models: model.routes.iter().map(|route| (route.name.clone(), Arc::clone(route))).collect(),
+        other_models_to: model.other_models_to.clone(),
+        other_models_policy: model.policy.clone(),
         keys,
-        drained: drained.to_vec(),
-        ..ModelRoutes::default()
+        drained: published.drained.clone(),
+        failovers: published.failovers.clone(),
+        breaker: model.breaker,
+        ejection: model.ejection,
     }
+}
+
+/// Models that nobody answers but a provider that was taken out of rotation: worth a warning, not a refusal, because a
+/// drained answer is better than none.
+pub(crate) fn drained_chains(routes: &ModelRoutes) -> Vec<String> {
+    let is_out = |name: &String| routes.drained.contains(name);
+    let mut names: Vec<String> = routes
+        .models
+        .values()
+        .filter(|model| model.targets.iter().all(|target| is_out(&target.provider.name)))
+        .map(|model| model.name.clone())
+        .collect();
+    names.sort();
+    names
 }
 
 #[cfg(test)]
@@ -180,7 +190,7 @@ targets = ["two/tiny"]
         let published = Published {
             keys: vec![(own_key, standby.id.clone())],
             apps: vec![standby.clone()],
-            drained: Vec::new(),
+            ..Published::default()
         };
         let after = snapshot(&config, &published, &engine_key, 2);
         assert_eq!(names(&after.app.keys[&key]), ["dify", "embedded"]);
@@ -203,6 +213,7 @@ targets = ["two/tiny"]
         assert_eq!(targets("fast"), ["two/tiny"]);
         assert_eq!(routes.other_models_to[0].name, "two");
         assert_eq!(routes.drained, ["one"]);
+        assert!(drained_chains(&routes).is_empty(), "both have a target at two");
         assert_eq!(routes.keys[&KeyHash::of("engine")].name, "engine");
     }
 }

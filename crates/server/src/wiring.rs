@@ -146,8 +146,8 @@ pub(crate) fn peers(config: &Config) -> Peers {
             .model
             .routes
             .iter()
-            .filter(|route| route.targets.iter().any(|(provider, _)| provider.name == name))
-            .map(|route| route.model.clone())
+            .filter(|route| route.targets.iter().any(|target| target.provider.name == name))
+            .map(|route| route.name.clone())
             .collect();
         if config.model.other_models_to.iter().any(|provider| provider.name == name) {
             models.push("*".to_owned());

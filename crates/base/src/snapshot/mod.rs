@@ -48,7 +48,7 @@ pub struct AppRoute {
 }
 
 /// One answerer of the app path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: String,
     pub target: Target,

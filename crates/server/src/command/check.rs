@@ -16,7 +16,7 @@ pub(super) fn run(check: &Check) -> Result<Exit, Failure> {
     }
     let follow = if check.without_secrets { Follow::FormOnly } else { Follow::Yes };
     let path = &check.config.config;
-    match config::load(Some(path), follow) {
+    match config::load(path, follow) {
         Ok(config) => {
             match check.json {
                 true => output::json(&json!({"ok": true, "problems": []})),

@@ -67,7 +67,7 @@ pub(super) async fn migrate(file: &ConfigFile) -> Result<Exit, Failure> {
 
 fn load(file: &ConfigFile) -> Result<Config, Failure> {
     let path = &file.config;
-    config::load(Some(path), Follow::Yes).map_err(|error| check::failure(&path.display().to_string(), &error))
+    config::load(path, Follow::Yes).map_err(|error| check::failure(&path.display().to_string(), &error))
 }
 
 /// Tells this user's commands where the instance is. Without a home folder they need --admin and --token.

@@ -4,21 +4,33 @@
 //! secret it needs has been read. Refuses to know what the values are used for.
 
 mod example;
+mod lint;
 mod overlay;
 mod read;
 mod reader;
+mod revision;
 mod secrets;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mainstay_base::{
     AppMode, Secret,
-    snapshot::{Provider, Upstream},
+    snapshot::{Breaker, CallPolicy, Ejection, LogicalModel, ModelKey, Provider, Upstream},
 };
 use mainstay_net::AddressRule;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{example::example, read::EMBEDDED, reader::Problem, secrets::Follow};
+pub(crate) use self::{
+    example::example,
+    read::{DEFAULT_STORE_URL, EMBEDDED, model::ENGINE_KEY},
+    reader::Problem,
+    secrets::Follow,
+};
 use crate::env;
 
 pub(crate) const DEFAULT_PATH: &str = "mainstay.toml";
@@ -31,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) listeners: Listeners,
     pub(crate) log: Log,
     pub(crate) store_url: String,
+    /// Where the state files are; `None`: next to the SQLite file, or in the user's state folder.
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) engine: Engine,
     pub(crate) workers: Workers,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
@@ -44,9 +58,13 @@ pub(crate) struct Config {
     pub(crate) records: Records,
     pub(crate) retention: Retention,
     pub(crate) limits: Limits,
+    /// A short hash of the file and the environment together: which configuration this is.
+    pub(crate) revision: String,
+    /// What is allowed and probably not meant.
+    pub(crate) warnings: Vec<Problem>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Listeners {
     pub(crate) admin: SocketAddr,
     /// Whether browsers reach the console by HTTPS.
@@ -55,14 +73,14 @@ pub(crate) struct Listeners {
     pub(crate) model: SocketAddr,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Log {
     pub(crate) json: bool,
     /// A filter in the form of `tracing`: `info`, `mainstay_gateway=debug,info`.
     pub(crate) filter: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Engine {
     pub(crate) enabled: bool,
     /// Where LLM nodes call; `None`: the model listener of this process.
@@ -90,7 +108,7 @@ impl Reach {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Workers {
     pub(crate) count: u32,
     /// Jobs at once in one process.
@@ -101,7 +119,7 @@ pub(crate) struct Workers {
 }
 
 /// An app that lives in a real Dify.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) upstream: Arc<Upstream>,
@@ -116,38 +134,39 @@ pub(crate) struct App {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    pub(crate) routes: Vec<Route>,
+    /// The declared ones first, then those that providers list.
+    pub(crate) routes: Vec<Arc<LogicalModel>>,
+    /// How many of them are `[[model.route]]`.
+    pub(crate) declared_routes: usize,
     pub(crate) other_models_to: Vec<Arc<Provider>>,
+    /// Of names of no route; routes have their own.
+    pub(crate) policy: CallPolicy,
+    pub(crate) breaker: Breaker,
+    pub(crate) ejection: Ejection,
     pub(crate) keys: Vec<VirtualKey>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Route {
-    pub(crate) model: String,
-    pub(crate) targets: Vec<(Arc<Provider>, String)>,
-}
-
-#[derive(Clone, Debug)]
 pub(crate) struct VirtualKey {
-    pub(crate) name: String,
     pub(crate) key: Secret,
+    pub(crate) caller: Arc<ModelKey>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AdminToken {
     pub(crate) name: String,
     pub(crate) token: Secret,
 }
 
 /// Where alerts are sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Receiver {
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) secret: Option<Secret>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Callbacks {
     pub(crate) secret: Option<Secret>,
     pub(crate) reach: Reach,
@@ -157,15 +176,24 @@ pub(crate) struct Callbacks {
 pub(crate) struct Records {
     /// The share of successful requests whose record is kept; failures always are.
     pub(crate) keep_success: f64,
+    /// Beyond it successes are counted and not stored, then failures too.
+    pub(crate) max_stored_a_second: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where Mainstay keeps its own data.
+#[derive(Clone, Debug)]
+pub(crate) struct StorePlace {
+    pub(crate) url: String,
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Retention {
     pub(crate) runs: Duration,
     pub(crate) records: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
     pub(crate) connections: usize,
@@ -184,14 +212,14 @@ pub(crate) enum LoadError {
     Problems(Vec<Problem>),
 }
 
-/// Reads the file at `path`, the environment over it. `None`: no file, only defaults and the environment.
-pub(crate) fn load(path: Option<&Path>, follow: Follow) -> Result<Config, LoadError> {
-    let text = match path {
-        Some(path) => read_file(path)?,
-        None => String::new(),
-    };
-    let name = path.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
-    parse(&name, &text, &env::with_prefix(overlay::PREFIX), follow)
+/// Reads the file at `path`, the environment over it.
+pub(crate) fn load(path: &Path, follow: Follow) -> Result<Config, LoadError> {
+    parse(&path.display().to_string(), &read_file(path)?, &environment(), follow)
+}
+
+/// The variables that are read over the file.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    env::with_prefix(overlay::PREFIX)
 }
 
 pub(crate) fn parse(
@@ -207,11 +235,35 @@ pub(crate) fn parse(
     let findings = reader::Findings::default();
     overlay::apply(&mut table, variables, &findings);
     let config = read::config(reader::Reader::root(&table, &findings), follow);
-    let problems = findings.into_problems();
-    if problems.is_empty() { Ok(config) } else { Err(LoadError::Problems(problems)) }
+    let (problems, warnings) = findings.into_both();
+    if !problems.is_empty() {
+        return Err(LoadError::Problems(problems));
+    }
+    Ok(Config { revision: revision::of(table), warnings, ..config })
 }
 
-fn read_file(path: &Path) -> Result<String, LoadError> {
+/// Where a configuration that cannot be used keeps its data, as far as it can be told: the state folder has the last
+/// good one.
+pub(crate) fn salvage_store(text: &str, variables: &[(String, String)]) -> StorePlace {
+    let whole = text.parse::<toml::Table>();
+    let mut table = whole.unwrap_or_else(|_| store_section(text).parse().unwrap_or_default());
+    overlay::apply(&mut table, variables, &reader::Findings::default());
+    let said = |key: &str| Some(table.get("store")?.get(key)?.as_str()?.to_owned());
+    StorePlace {
+        url: said("url").unwrap_or_else(|| DEFAULT_STORE_URL.to_owned()),
+        state_dir: said("state_dir").map(PathBuf::from),
+    }
+}
+
+/// The lines of `[store]` alone: a mistake elsewhere in the file does not matter to them.
+fn store_section(text: &str) -> String {
+    let lines = text.lines().map(str::trim).skip_while(|line| *line != "[store]");
+    let (head, rest): (Vec<&str>, Vec<&str>) = (lines.clone().take(1).collect(), lines.skip(1).collect());
+    let section = rest.into_iter().take_while(|line| !line.starts_with('['));
+    head.into_iter().chain(section).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn read_file(path: &Path) -> Result<String, LoadError> {
     let fail = |source| LoadError::Read { path: path.display().to_string(), source };
     if std::fs::metadata(path).map_err(fail)?.len() > MAX_FILE_BYTES {
         return Err(LoadError::TooLarge { path: path.display().to_string() });

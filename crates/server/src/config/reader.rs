@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
+use mainstay_base::Usd;
 use toml::{Table, Value};
 
 /// One thing that is wrong with a configuration.
@@ -16,6 +17,8 @@ pub(crate) struct Problem {
 #[derive(Default)]
 pub(crate) struct Findings {
     problems: RefCell<Vec<Problem>>,
+    /// What is allowed and probably not meant.
+    warnings: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with `[]` for indices: what the example file must explain.
     asked: RefCell<BTreeSet<String>>,
 }
@@ -25,8 +28,21 @@ impl Findings {
         self.problems.borrow_mut().push(Problem { path: path.into(), message: message.into() });
     }
 
+    pub(crate) fn warn(&self, path: impl Into<String>, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(Problem { path: path.into(), message: message.into() });
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()
+    }
+
+    /// Problems first, warnings second.
+    pub(crate) fn into_both(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems.into_inner(), self.warnings.into_inner())
     }
 
     #[cfg(test)]
@@ -55,6 +71,22 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn report(&self, key: &str, message: impl Into<String>) {
         self.findings.report(self.path(key), message);
+    }
+
+    pub(crate) fn findings(&self) -> &'a Findings {
+        self.findings
+    }
+
+    /// Whether the key is written, rightly or not.
+    pub(crate) fn is_given(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Whether the key is written as `[[key]]`, for keys that may also be a text.
+    pub(crate) fn is_tables(&self, key: &'static str) -> bool {
+        self.value(key)
+            .and_then(Value::as_array)
+            .is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_table))
     }
 
     pub(crate) fn text(&self, key: &'static str) -> Option<String> {
@@ -110,21 +142,53 @@ impl<'a> Reader<'a> {
 
     /// A number between 0 and 1.
     pub(crate) fn share(&self, key: &'static str) -> Option<f64> {
-        let share = match self.value(key)? {
-            Value::Float(share) => *share,
+        self.decimal(key, 0.0..=1.0)
+    }
+
+    /// A number that may have a fraction.
+    pub(crate) fn decimal(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let (least, most) = (range.start(), range.end());
+        let number = match self.value(key)? {
+            Value::Float(number) => *number,
             Value::Integer(whole) => *whole as f64,
-            other => return self.wrong_type(key, "a number from 0 to 1", other),
+            other => return self.wrong_type(key, &format!("a number from {least} to {most}"), other),
         };
-        if (0.0..=1.0).contains(&share) {
-            return Some(share);
+        if range.contains(&number) {
+            return Some(number);
         }
-        self.report(key, format!("is {share}, allowed is 0 to 1"));
+        self.report(key, format!("is {number}, allowed is {least} to {most}"));
         None
+    }
+
+    /// An amount of money, written in dollars.
+    pub(crate) fn dollars(&self, key: &'static str, most: f64) -> Option<Usd> {
+        Usd::from_dollars(self.decimal(key, 0.0..=most)?)
+    }
+
+    /// One of a few words, with what each stands for.
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        self.parsed(key, |text| {
+            let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            found.ok_or_else(|| format!("is none of {}", words.join(", ")))
+        })
     }
 
     /// `250ms`, `5s`, `10m`, `2h`, `30d`; more than nothing.
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
         self.parsed(key, parse_duration)
+    }
+
+    /// A time span within bounds; `0s` is one where the bounds have it.
+    pub(crate) fn span(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.parsed(key, |text| {
+            let span = if is_nothing(text) { Duration::ZERO } else { parse_duration(text)? };
+            let (least, most) = (spell(*range.start()), spell(*range.end()));
+            match range.contains(&span) {
+                true => Ok(span),
+                false => Err(format!("is {text}, allowed is {least} to {most}")),
+            }
+        })
     }
 
     pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<String>> {
@@ -251,6 +315,23 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn is_nothing(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let has_unit = ["ms", "s", "m", "h", "d"].contains(&&text[digits.len()..]);
+    has_unit && !digits.is_empty() && digits.bytes().all(|byte| byte == b'0')
+}
+
+/// As a person would write it in the file.
+fn spell(span: Duration) -> String {
+    let ms = span.as_millis();
+    for (unit, unit_ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if ms >= unit_ms && ms % unit_ms == 0 {
+            return format!("{}{unit}", ms / unit_ms);
+        }
+    }
+    if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }
+}
+
 /// The known key that a misspelled one probably stands for.
 fn nearest<'k>(key: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
     let near = known.iter().copied().min_by_key(|candidate| distance(key, candidate))?;
@@ -283,6 +364,21 @@ mod tests {
         for bad in ["", "5", "s", "-5s", "5 weeks", "0s", "99999999999999999999s", "9999999999999999d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_span_is_told_its_bounds() {
+        let table: Table = "a = '0s'\nb = '2h'\nc = '0x'".parse().unwrap();
+        let findings = Findings::default();
+        let root = Reader::root(&table, &findings);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(root.span("a", Duration::ZERO..=hour), Some(Duration::ZERO));
+        assert_eq!(root.span("a", Duration::from_millis(1500)..=hour), None);
+        assert_eq!(root.span("b", Duration::ZERO..=hour), None);
+        assert_eq!(root.span("c", Duration::ZERO..=hour), None);
+        let found: Vec<String> = findings.into_problems().into_iter().map(|p| p.message).collect();
+        assert_eq!(found[..2], ["is 0s, allowed is 1500ms to 1h", "is 2h, allowed is 0s to 1h"]);
+        assert!(found[2].starts_with("is not a time span"), "{found:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use mainstay_base::{
     Clock, Secret,
-    snapshot::{Dialect, Provider as ProviderRoute, Timeouts},
+    snapshot::{Dialect, LogicalModel, ModelTarget, Provider as ProviderRoute, Timeouts},
 };
 use mainstay_faulty::Provider;
 use mainstay_store::{Options, Store};
@@ -24,7 +24,7 @@ use self::{receiver::Receiver, sample::Keys, traffic::Traffic};
 use crate::{
     cli::{self, Role},
     command::serve::publish,
-    config::{self, AdminToken, Config, Follow, Listeners, Reach, Route},
+    config::{self, AdminToken, Config, Follow, Listeners, Reach},
     failure::{Exit, Failure, chain},
     logging,
     output::note,
@@ -152,8 +152,8 @@ fn configuration(
     };
     config.providers = vec![provider("primary", primary), provider("reserve", reserve)];
     let targets =
-        config.providers.iter().map(|provider| (Arc::clone(provider), provider::MODEL.to_owned())).collect();
-    config.model.routes = vec![Route { model: provider::MODEL.to_owned(), targets }];
+        config.providers.iter().map(|one| ModelTarget::new(Arc::clone(one), provider::MODEL)).collect();
+    config.model.routes = vec![Arc::new(LogicalModel::ordered(provider::MODEL, targets))];
     config.callbacks.secret = Some(callback_secret);
     // The receiver is on the loopback interface, where callbacks may not go otherwise.
     config.callbacks.reach = Reach { any: false, allow: vec![receiver.address.to_string()] };

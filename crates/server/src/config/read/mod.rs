@@ -1,0 +1,140 @@
+//! From TOML to [`Config`]: each section next to its defaults and its rules, one file for each group of them.
+
+mod apps;
+pub(super) mod model;
+mod people;
+mod policy;
+mod process;
+mod provider;
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use mainstay_base::snapshot::Timeouts;
+use mainstay_net::Allowed;
+
+use super::{Config, lint, reader::Reader, secrets::Follow};
+
+pub(crate) const DEFAULT_STORE_URL: &str = "sqlite:mainstay.db";
+
+/// Reads everything whatever was found; it is of use only when nothing was reported.
+pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
+    let listeners = process::listeners(root.section("listeners"));
+    let log = process::log(root.section("log"));
+    let store = process::store(root.section("store"));
+    let engine = process::engine(root.section("engine"), follow);
+    let workers = process::workers(root.section("workers"));
+    let upstreams = named(root.sections("upstream"), "name", apps::upstream);
+    let providers = provider::providers(root.sections("provider"), follow);
+    let apps =
+        named(root.sections("app"), "name", |reader, name| apps::app(reader, name, &upstreams, follow));
+    let unknown_keys_to = apps::app_path(root.section("app_path"), &upstreams);
+    let model = model::model(root.section("model"), &providers, follow);
+    let admin_tokens = people::admin(root.section("admin"), listeners.admin, follow);
+    let receivers =
+        named(root.sections("receiver"), "name", |reader, name| people::receiver(reader, name, follow));
+    let callbacks = people::callbacks(root.section("callbacks"), follow);
+    let records = process::records(root.section("records"));
+    let retention = process::retention(root.section("retention"));
+    let limits = process::limits(root.section("limits"));
+    let findings = root.findings();
+    root.done();
+    if findings.are_none() {
+        lint::model(&model, findings);
+    }
+    Config {
+        listeners,
+        log,
+        store_url: store.url,
+        state_dir: store.state_dir,
+        engine,
+        workers,
+        upstreams,
+        unknown_keys_to,
+        apps,
+        providers: providers.into_iter().map(|declared| declared.provider).collect(),
+        model,
+        admin_tokens,
+        receivers,
+        callbacks,
+        records,
+        retention,
+        limits,
+        revision: String::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// How the embedded engine is called among upstreams.
+pub(crate) const EMBEDDED: &str = "embedded";
+
+fn timeouts(reader: &Reader<'_>, default: Timeouts) -> Timeouts {
+    let timeouts = Timeouts {
+        connect: reader.duration("connect_timeout").unwrap_or(default.connect),
+        first_byte: reader.duration("first_byte_timeout").unwrap_or(default.first_byte),
+        idle: reader.duration("idle_timeout").unwrap_or(default.idle),
+        total: reader.duration("total_timeout").unwrap_or(default.total),
+    };
+    if timeouts.total < timeouts.first_byte {
+        reader.report("total_timeout", "is shorter than first_byte_timeout");
+    }
+    timeouts
+}
+
+/// A number that has to fit the type it is used as.
+fn count(reader: &Reader<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u32> {
+    reader.number(key, range).and_then(|number| u32::try_from(number).ok())
+}
+
+fn size(reader: &Reader<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<usize> {
+    reader.number(key, range).and_then(|number| usize::try_from(number).ok())
+}
+
+/// Reads tables that are told apart by a name; doubles are reported. Every table is read, wrong ones are left out.
+fn named<T>(
+    readers: Vec<Reader<'_>>,
+    key: &'static str,
+    mut read: impl FnMut(&Reader<'_>, String) -> Option<T>,
+) -> Vec<T> {
+    let mut first: HashMap<String, String> = HashMap::new();
+    let mut items = Vec::new();
+    for reader in readers {
+        let name = reader.required(key);
+        if let Some(name) = &name {
+            if let Some(path) = first.get(name) {
+                reader.report(key, format!("{name} is also {path}"));
+            } else {
+                first.insert(name.clone(), reader.path(key));
+            }
+        }
+        let item = read(&reader, name.clone().unwrap_or_default());
+        reader.done();
+        items.extend(item.filter(|_| name.is_some()));
+    }
+    items
+}
+
+/// An http or https address without user, query or trailing slash.
+fn http_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("is not an http:// or https:// address".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; give secrets as references".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("has a fragment (#…)".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// `HOST`, `HOST:PORT`, `IP` or `NETWORK/BITS`.
+fn allowed(reader: &Reader<'_>, key: &'static str) -> Vec<String> {
+    let texts = reader.texts(key).unwrap_or_default();
+    for (index, text) in texts.iter().enumerate() {
+        if let Err(error) = text.parse::<Allowed>() {
+            reader.report(&format!("{key}[{index}]"), error.to_string());
+        }
+    }
+    texts
+}

@@ -1,0 +1,48 @@
+//! Who is let in and who is told: `[[admin.token]]`, `[[receiver]]`, `[callbacks]`.
+
+use std::net::SocketAddr;
+
+use mainstay_base::Secret;
+use mainstay_wire::webhook;
+
+use super::{allowed, http_url, named};
+use crate::config::{
+    AdminToken, Callbacks, Reach, Receiver,
+    reader::Reader,
+    secrets::{self, Follow},
+};
+
+pub(super) fn admin(reader: Reader<'_>, listener: SocketAddr, follow: Follow) -> Vec<AdminToken> {
+    let tokens = named(reader.sections("token"), "name", |reader, name| {
+        Some(AdminToken { name, token: secrets::required(reader, "token", follow)? })
+    });
+    if tokens.is_empty() && !listener.ip().is_loopback() {
+        reader.report("token", format!("is missing: {listener} can be reached from other machines"));
+    }
+    reader.done();
+    tokens
+}
+
+pub(super) fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Option<Receiver> {
+    reader.require("url");
+    let url = reader.parsed("url", http_url);
+    let secret = webhook_secret(reader, follow);
+    Some(Receiver { name, url: url?, secret })
+}
+
+pub(super) fn callbacks(reader: Reader<'_>, follow: Follow) -> Callbacks {
+    let secret = webhook_secret(&reader, follow);
+    let reach = Reach { any: false, allow: allowed(&reader, "allow") };
+    reader.done();
+    Callbacks { secret, reach }
+}
+
+fn webhook_secret(reader: &Reader<'_>, follow: Follow) -> Option<Secret> {
+    let secret = secrets::read(reader, "secret", follow)?;
+    if follow == Follow::Yes
+        && let Err(error) = webhook::Key::parse(secret.expose())
+    {
+        reader.report("secret", error.to_string());
+    }
+    Some(secret)
+}
