@@ -3,6 +3,7 @@
 
 pub mod delays;
 pub mod process;
+pub mod spawned;
 
 /// Prints one row of a result table.
 pub fn row(name: &str, figures: &[(&str, String)]) {

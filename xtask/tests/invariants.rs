@@ -31,7 +31,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ),
     ("testkit", &["base"]),
     ("faulty", &[]),
-    ("bench", &["gateway", "engine", "standby", "store", "control", "faulty", "net", "wire", "signal", "base"]),
+    (
+        "bench",
+        &["gateway", "engine", "standby", "store", "control", "faulty", "net", "wire", "signal", "base"],
+    ),
 ];
 
 #[test]

@@ -7,13 +7,17 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use mainstay_bench::{delays::Delays, process, row};
+use mainstay_bench::{
+    delays::Delays,
+    process, row,
+    spawned::{Spawned, expect_line, free_port},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -62,7 +66,7 @@ fn compare(mainstay: &Path, streams: usize, seconds: u64, processes: usize) -> a
     println!(
         "{streams} streams, one event a second each, measured for {seconds} s; delays from upstream's write to client's read"
     );
-    let upstream = Spawned::start(Command::new(std::env::current_exe()?).arg("upstream"), "upstream ")?;
+    let upstream = Spawned::start(Command::new(std::env::current_exe()?).arg("upstream"), "upstream ", None)?;
     measure("direct (no proxy)", std::slice::from_ref(&upstream.address), &[], streams, seconds)?;
     let folder = tempfile::tempdir()?;
     let gateways = (0..processes)
@@ -135,7 +139,7 @@ fn start_mainstay(binary: &Path, folder: &Path, index: usize, upstream: &str) ->
     anyhow::ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     let mut command = Command::new(binary);
     command.args(["serve", "--role", "gateway", "--config"]).arg(&config);
-    Spawned::start(&mut command, "mainstay ready ")
+    Spawned::start(&mut command, "mainstay ready ", Some("app=http://"))
 }
 
 fn gateway_config(folder: &Path, index: usize, upstream: &str) -> String {
@@ -149,7 +153,7 @@ fn gateway_config(folder: &Path, index: usize, upstream: &str) -> String {
 }
 
 fn start_nginx(folder: &Path, upstream: &str, workers: usize) -> anyhow::Result<Spawned> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let config = folder.join("nginx.conf");
     // As Dify's own nginx template proxies /v1: no buffering, long timeouts.
     let text = format!(
@@ -161,58 +165,9 @@ fn start_nginx(folder: &Path, upstream: &str, workers: usize) -> anyhow::Result<
         folder.display()
     );
     std::fs::write(&config, text)?;
-    let child = Command::new("nginx").arg("-c").arg(&config).spawn().context("cannot start nginx")?;
-    let nginx = Spawned { child, address: format!("127.0.0.1:{port}") };
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while std::net::TcpStream::connect(&nginx.address).is_err() {
-        anyhow::ensure!(std::time::Instant::now() < deadline, "nginx does not listen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(nginx)
-}
-
-/// A child process that said where it listens; killed when dropped.
-struct Spawned {
-    child: Child,
-    address: String,
-}
-
-impl Spawned {
-    fn start(command: &mut Command, ready: &str) -> anyhow::Result<Spawned> {
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start a process")?;
-        let mut lines = BufReader::new(child.stdout.take().context("no pipe")?).lines();
-        let line = expect_line(&mut lines, ready)?;
-        let address = match line.split_whitespace().find_map(|word| word.strip_prefix("app=http://")) {
-            Some(address) => address.to_owned(),
-            None => line.trim().to_owned(),
-        };
-        // What it prints later is read and thrown away, so that it never blocks on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Spawned { child, address })
-    }
-}
-
-impl Drop for Spawned {
-    fn drop(&mut self) {
-        // nginx serves from children that outlive a killed parent and would hold our caller's pipe.
-        for pid in process::tree(self.child.id()).into_iter().skip(1) {
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn expect_line(
-    lines: &mut impl Iterator<Item = std::io::Result<String>>,
-    start: &str,
-) -> anyhow::Result<String> {
-    for line in lines {
-        if let Some(rest) = line?.strip_prefix(start) {
-            return Ok(rest.to_owned());
-        }
-    }
-    bail!("a process ended without saying `{start}`")
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&config);
+    Spawned::listening(&mut command, port, &folder.join("nginx.out"), Duration::from_secs(10))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

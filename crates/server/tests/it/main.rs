@@ -6,6 +6,7 @@
 )]
 
 mod check;
+mod clients;
 mod commands;
 mod demo;
 mod kill;
