@@ -1,27 +1,22 @@
 //! AWS Bedrock's Converse and ConverseStream, as a provider's dialect.
+//!
+//! Promises: a stream's frames are checked (both CRCs) before a byte of them is believed, and bounded in size; what is
+//! signed is exactly what goes out. Refuses to know where credentials come from, and models by anything but their
+//! names.
 
+mod answer;
 pub mod frames;
+mod media;
+mod request;
 pub mod sign;
+mod stream;
 
-use super::{Answer, Delta, Facts, Outgoing, Request, Unreadable, Unwritable};
+pub use answer::read_answer;
+pub use request::write_request;
+pub use stream::StreamReader;
+
+/// How errors name this dialect.
+pub(super) const NAME: &str = "bedrock";
 
 /// The service's name in a signature.
 pub const SERVICE: &str = "bedrock";
-
-pub fn write_request(_request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
-    Err(Unwritable { dialect: "bedrock", what: "the request".to_owned() })
-}
-
-pub fn read_answer(_body: &[u8]) -> Result<Answer, Unreadable> {
-    Err(Unreadable { what: "the body".to_owned() })
-}
-
-/// Reads the frames that [`frames::Decoder`] gives: `read(Some(frame.event()), frame.payload())`.
-#[derive(Debug, Default)]
-pub struct StreamReader {}
-
-impl StreamReader {
-    pub fn read(&mut self, _event: Option<&str>, _data: &[u8]) -> Vec<Delta> {
-        Vec::new()
-    }
-}

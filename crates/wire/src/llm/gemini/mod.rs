@@ -1,26 +1,21 @@
-//! Google Gemini's `generateContent`, as a provider's dialect.
+//! Google Gemini's `generateContent` and `streamGenerateContent`, as a provider's dialect.
 //!
-//! Promises: calls of functions have ids, made up from the answer's own id where Gemini gives none; thought
-//! signatures come back to the part that they belong to. Refuses to know safety settings: Google's defaults hold.
+//! Promises: calls of functions have ids, made up from the answer's own id where Gemini gives none; a thought
+//! signature comes back with the part that it came with. Refuses to know safety settings: the account's hold. A
+//! picture that a model draws is in a whole answer, and left out of a streamed one.
 
-use super::{Answer, Delta, Facts, Outgoing, Request, Unreadable, Unwritable};
+mod answer;
+mod request;
+mod schema;
+mod stream;
+
+pub use answer::read_answer;
+pub(super) use request::resource;
+pub use request::write_request;
+pub use stream::StreamReader;
+
+/// How errors name this dialect.
+pub(super) const NAME: &str = "gemini";
 
 /// The header that carries the key.
 pub const KEY_HEADER: &str = "x-goog-api-key";
-
-pub fn write_request(_request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
-    Err(Unwritable { dialect: "gemini", what: "the request".to_owned() })
-}
-
-pub fn read_answer(_body: &[u8]) -> Result<Answer, Unreadable> {
-    Err(Unreadable { what: "the body".to_owned() })
-}
-
-#[derive(Debug, Default)]
-pub struct StreamReader {}
-
-impl StreamReader {
-    pub fn read(&mut self, _event: Option<&str>, _data: &[u8]) -> Vec<Delta> {
-        Vec::new()
-    }
-}

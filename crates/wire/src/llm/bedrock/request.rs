@@ -1,0 +1,326 @@
+//! The inner request as Converse takes it.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        Facts, Message, Outgoing, Part, Reasoning, Request, ResponseFormat, Role, Tool, ToolChoice,
+        Unwritable, percent,
+    },
+    NAME, media,
+};
+
+/// What a request without a maximum gets when thoughts need one above their budget.
+const ANSWER_BESIDE_THOUGHTS: u64 = 4096;
+/// Anthropic's least budget for thoughts.
+const MIN_BUDGET: u64 = 1024;
+
+pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
+    refuse_what_has_no_words(request)?;
+    let thinking = Thinking::of(request);
+    let mut body = Map::new();
+    body.insert("messages".to_owned(), messages(request)?);
+    let system = system(request);
+    if !system.is_empty() {
+        body.insert("system".to_owned(), system.into());
+    }
+    let config = inference_config(request, facts, &thinking);
+    if !config.is_empty() {
+        body.insert("inferenceConfig".to_owned(), Value::Object(config));
+    }
+    if let Some(tools) = tool_config(request)? {
+        body.insert("toolConfig".to_owned(), tools);
+    }
+    if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format {
+        // The schema goes as text, unlike everywhere else.
+        let mut schema = json!({"name": name, "schema": schema.to_string()});
+        if let Some(description) = description {
+            schema["description"] = description.as_str().into();
+        }
+        let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
+        body.insert("outputConfig".to_owned(), json!({"textFormat": format}));
+    }
+    let additional = additional_fields(request, &thinking);
+    if !additional.is_empty() {
+        body.insert("additionalModelRequestFields".to_owned(), Value::Object(additional));
+    }
+    let operation = if request.stream { "converse-stream" } else { "converse" };
+    Ok(Outgoing {
+        path: format!("/model/{}/{operation}", percent::segment(&request.model)),
+        query: None,
+        headers: Vec::new(),
+        body: Value::Object(body).to_string().into_bytes(),
+    })
+}
+
+/// Penalties, seeds and users have no words either, but nobody's answer depends on them.
+fn refuse_what_has_no_words(request: &Request) -> Result<(), Unwritable> {
+    if request.choices.unwrap_or(1) > 1 {
+        return Err(no_words("several choices"));
+    }
+    if request.logprobs == Some(true) {
+        return Err(no_words("log probabilities"));
+    }
+    if request.response_format == Some(ResponseFormat::JsonObject) {
+        return Err(no_words("JSON without a schema"));
+    }
+    Ok(())
+}
+
+fn system(request: &Request) -> Vec<Value> {
+    let said = request.messages.iter().filter(|message| message.role == Role::System);
+    let texts = said.flat_map(|message| &message.parts).filter_map(|part| match part {
+        Part::Text(text) if !text.trim().is_empty() => Some(json!({"text": text})),
+        _ => None,
+    });
+    let mut blocks: Vec<Value> = texts.collect();
+    if request.cache_system && !blocks.is_empty() {
+        blocks.push(json!({"cachePoint": {"type": "default"}}));
+    }
+    blocks
+}
+
+/// Roles must alternate: neighbours of one role become one message, and results of tools are the user's.
+fn messages(request: &Request) -> Result<Value, Unwritable> {
+    let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut documents = 0;
+    for message in request.messages.iter().filter(|message| message.role != Role::System) {
+        let role = if message.role == Role::Assistant { "assistant" } else { "user" };
+        let blocks = blocks(message, &mut documents)?;
+        match messages.last_mut() {
+            _ if blocks.is_empty() => {}
+            Some((earlier, parts)) if *earlier == role => parts.extend(blocks),
+            _ => messages.push((role, blocks)),
+        }
+    }
+    Ok(messages.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect())
+}
+
+fn blocks(message: &Message, documents: &mut usize) -> Result<Vec<Value>, Unwritable> {
+    let mut blocks = Vec::new();
+    for part in &message.parts {
+        if let Some(block) = block(part, documents)? {
+            blocks.push(block);
+        }
+    }
+    Ok(blocks)
+}
+
+/// Bedrock refuses blank texts, and thoughts that nobody signed.
+fn block(part: &Part, documents: &mut usize) -> Result<Option<Value>, Unwritable> {
+    Ok(Some(match part {
+        Part::Text(text) | Part::Refusal(text) if text.trim().is_empty() => return Ok(None),
+        Part::Text(text) | Part::Refusal(text) => json!({"text": text}),
+        Part::Image { media, .. } => media::image(media)?,
+        Part::Audio(media) => media::audio(media)?,
+        Part::File { media, name } => {
+            *documents += 1;
+            media::document(media, name.as_deref(), *documents)?
+        }
+        Part::Reasoning { signature: None, .. } => return Ok(None),
+        Part::Reasoning { text, signature: Some(redacted) } if text.is_empty() => {
+            json!({"reasoningContent": {"redactedContent": redacted}})
+        }
+        Part::Reasoning { text, signature } => {
+            json!({"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}})
+        }
+        Part::ToolCall(call) => {
+            let arguments = match call.arguments.trim() {
+                "" => json!({}),
+                arguments => serde_json::from_str(arguments)
+                    .ok()
+                    .filter(Value::is_object)
+                    .ok_or_else(|| no_words("the arguments of a call that are no JSON object"))?,
+            };
+            json!({"toolUse": {"toolUseId": call_id(&call.id), "name": call.name, "input": arguments}})
+        }
+        Part::ToolResult { id, parts, is_error } => {
+            let mut content = Vec::new();
+            for part in parts {
+                content.extend(block(part, documents)?);
+            }
+            if content.is_empty() {
+                // A result must say something.
+                content.push(json!({"text": "(no output)"}));
+            }
+            let status = if *is_error { "error" } else { "success" };
+            json!({"toolResult": {"toolUseId": call_id(id), "content": content, "status": status}})
+        }
+    }))
+}
+
+/// Ids of other providers, in the letters and the length that Bedrock takes.
+fn call_id(id: &str) -> String {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "_.:-".contains(letter);
+    let id: String = id.chars().map(|letter| if fits(letter) { letter } else { '_' }).collect();
+    // The end of a long id is what differs.
+    id[id.len().saturating_sub(64)..].to_owned()
+}
+
+fn inference_config(request: &Request, facts: &Facts<'_>, thinking: &Thinking) -> Map<String, Value> {
+    let mut config = Map::new();
+    if let Some(most) = thinking.max_tokens(request.max_tokens, facts.max_output_tokens) {
+        config.insert("maxTokens".to_owned(), most.into());
+    }
+    // Thinking models of Anthropic's refuse to be told how to draw.
+    if !thinking.is_anthropic_budget() {
+        // Anthropic's scale ends at 1, OpenAI's at 2.
+        let scale = if is_anthropic(&request.model) { 1.0 } else { 2.0 };
+        if let Some(temperature) = request.temperature {
+            config.insert("temperature".to_owned(), temperature.min(scale).into());
+        }
+        if let Some(top_p) = request.top_p {
+            config.insert("topP".to_owned(), top_p.into());
+        }
+    }
+    if !request.stop.is_empty() {
+        config.insert("stopSequences".to_owned(), json!(request.stop));
+    }
+    config
+}
+
+/// What Converse has no common word for, in the words of the model's maker.
+fn additional_fields(request: &Request, thinking: &Thinking) -> Map<String, Value> {
+    let mut fields = Map::new();
+    if let Some(top_k) = request.top_k.filter(|_| is_anthropic(&request.model)) {
+        if !thinking.is_anthropic_budget() {
+            fields.insert("top_k".to_owned(), top_k.into());
+        }
+    }
+    match thinking {
+        Thinking::None => {}
+        Thinking::AnthropicBudget(budget) => {
+            fields.insert("thinking".to_owned(), json!({"type": "enabled", "budget_tokens": budget}));
+        }
+        Thinking::OpenAiEffort(effort) => {
+            fields.insert("reasoning_effort".to_owned(), effort.as_str().into());
+        }
+        Thinking::NovaEffort(effort) => {
+            let config = json!({"type": "enabled", "maxReasoningEffort": effort});
+            fields.insert("reasoningConfig".to_owned(), config);
+        }
+    }
+    fields
+}
+
+/// How a model is told to think. One that cannot be told, or not to, answers as it does by itself.
+enum Thinking {
+    None,
+    AnthropicBudget(u64),
+    OpenAiEffort(String),
+    NovaEffort(&'static str),
+}
+
+impl Thinking {
+    fn of(request: &Request) -> Thinking {
+        let Some(reasoning) = &request.reasoning else { return Thinking::None };
+        let budget = match reasoning {
+            Reasoning::BudgetTokens(budget) => *budget,
+            Reasoning::Effort(effort) => match effort.as_str() {
+                "none" => 0,
+                "minimal" | "low" => 1024,
+                "medium" => 4096,
+                _ => 16384,
+            },
+        };
+        let model = request.model.as_str();
+        if is_anthropic(model) && budget > 0 {
+            Thinking::AnthropicBudget(budget.max(MIN_BUDGET))
+        } else if model.contains("openai.") {
+            match reasoning {
+                Reasoning::Effort(effort) => Thinking::OpenAiEffort(effort.clone()),
+                Reasoning::BudgetTokens(_) => Thinking::OpenAiEffort(level(budget).to_owned()),
+            }
+        } else if model.contains("amazon.nova-2") && budget > 0 {
+            Thinking::NovaEffort(level(budget))
+        } else {
+            Thinking::None
+        }
+    }
+
+    fn is_anthropic_budget(&self) -> bool {
+        matches!(self, Thinking::AnthropicBudget(_))
+    }
+
+    /// Thoughts count into the maximum, so a budget needs one above it.
+    fn max_tokens(&self, asked: Option<u64>, most: Option<u64>) -> Option<u64> {
+        match self {
+            Thinking::AnthropicBudget(budget) => {
+                let wanted = budget.saturating_add(asked.unwrap_or(ANSWER_BESIDE_THOUGHTS));
+                Some(most.map_or(wanted, |most| wanted.min(most.max(budget + 1))))
+            }
+            _ => asked,
+        }
+    }
+}
+
+fn level(budget: u64) -> &'static str {
+    match budget {
+        0..2048 => "low",
+        2048..8192 => "medium",
+        _ => "high",
+    }
+}
+
+/// `anthropic.claude-…`, also behind a region (`eu.anthropic.…`) or in an ARN.
+fn is_anthropic(model: &str) -> bool {
+    model.contains("anthropic.")
+}
+
+fn tool_config(request: &Request) -> Result<Option<Value>, Unwritable> {
+    let mut tools: Vec<Value> = request.tools.iter().map(tool_spec).collect();
+    let used = used_tools(&request.messages);
+    if request.tool_choice == Some(ToolChoice::None) {
+        // There is no such choice; without tools in the conversation they can simply be left out.
+        return if used.is_empty() { Ok(None) } else { Err(no_words("tools that must not be called")) };
+    }
+    if tools.is_empty() {
+        // A conversation with calls in it must name the tools that were called.
+        tools = used.into_iter().map(|name| tool_spec(&Tool { name: name.to_owned(), ..bare() })).collect();
+    }
+    if tools.is_empty() {
+        return Ok(None);
+    }
+    let mut config = json!({"tools": tools});
+    if !request.tools.is_empty() {
+        match &request.tool_choice {
+            None | Some(ToolChoice::Auto | ToolChoice::None) => {}
+            Some(ToolChoice::Required) => config["toolChoice"] = json!({"any": {}}),
+            Some(ToolChoice::Tool(name)) => config["toolChoice"] = json!({"tool": {"name": name}}),
+        }
+    }
+    Ok(Some(config))
+}
+
+fn bare() -> Tool {
+    Tool { name: String::new(), description: None, parameters: None, strict: None }
+}
+
+fn used_tools(messages: &[Message]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        if let Part::ToolCall(call) = part
+            && !names.contains(&call.name.as_str())
+        {
+            names.push(&call.name);
+        }
+    }
+    names
+}
+
+fn tool_spec(tool: &Tool) -> Value {
+    let nothing = json!({"type": "object", "properties": {}});
+    let schema = tool.parameters.clone().unwrap_or(nothing);
+    let mut spec = json!({"name": tool.name, "inputSchema": {"json": schema}});
+    if let Some(description) = tool.description.as_deref().filter(|text| !text.is_empty()) {
+        spec["description"] = description.into();
+    }
+    if tool.strict == Some(true) {
+        spec["strict"] = true.into();
+    }
+    json!({"toolSpec": spec})
+}
+
+pub(super) fn no_words(what: &str) -> Unwritable {
+    Unwritable { dialect: NAME, what: what.to_owned() }
+}

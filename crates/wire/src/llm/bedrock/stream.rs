@@ -1,0 +1,152 @@
+//! ConverseStream's events as steps of an answer.
+
+use std::collections::BTreeMap;
+
+use mainstay_base::{Class, snapshot::Dialect};
+use serde::Deserialize;
+
+use super::{
+    super::{
+        Delta,
+        failure::{self, Told},
+    },
+    answer::{TokenUsage, finish},
+};
+
+/// Reads the frames that [`Decoder`](super::frames::Decoder) gives, as `read(Some(frame.event()), frame.payload())`.
+#[derive(Debug, Default)]
+pub struct StreamReader {
+    started: bool,
+    /// The numbers of the calls, by the number of their block.
+    calls: BTreeMap<u64, u64>,
+}
+
+impl StreamReader {
+    pub fn read(&mut self, event: Option<&str>, data: &[u8]) -> Vec<Delta> {
+        let event = event.unwrap_or_default();
+        if is_failure(event) {
+            return vec![Delta::Error(failed(event, data))];
+        }
+        match serde_json::from_slice::<Event>(data) {
+            Ok(read) => self.deltas(event, read),
+            Err(error) => {
+                let class = if error.is_eof() { Class::TruncatedJson } else { Class::NotAnAnswer };
+                let message = format!("the event `{event}` of the stream is not Converse's: {error}");
+                vec![Delta::Error(Told::plain(class, message))]
+            }
+        }
+    }
+
+    fn deltas(&mut self, event: &str, read: Event) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        if !self.started {
+            self.started = true;
+            deltas.push(Delta::Start { id: String::new(), model: String::new() });
+        }
+        match event {
+            "contentBlockStart" => deltas.extend(self.block_start(read)),
+            "contentBlockDelta" => deltas.extend(self.block_delta(read)),
+            "messageStop" => {
+                let finish = finish(read.stop_reason.as_deref().unwrap_or("end_turn"));
+                deltas.push(Delta::Finish { choice: 0, finish });
+            }
+            "metadata" => {
+                deltas.extend(read.usage.map(|usage| Delta::Usage(usage.counted())));
+                deltas.push(Delta::End);
+            }
+            // `messageStart`, `contentBlockStop`, and events of later days.
+            _ => {}
+        }
+        deltas
+    }
+
+    fn block_start(&mut self, read: Event) -> Option<Delta> {
+        let block = read.content_block_index.unwrap_or_default();
+        let call = read.start?.tool_use?;
+        let index = self.calls.len() as u64;
+        self.calls.insert(block, index);
+        Some(Delta::ToolCallStart { choice: 0, index, id: call.tool_use_id, name: call.name })
+    }
+
+    fn block_delta(&mut self, read: Event) -> Option<Delta> {
+        let (block, delta) = (read.content_block_index.unwrap_or_default(), read.delta?);
+        let choice = 0;
+        if let Some(text) = delta.text {
+            return Some(Delta::Text { choice, text });
+        }
+        if let Some(call) = delta.tool_use {
+            let index = *self.calls.get(&block)?;
+            return Some(Delta::ToolCallArguments { choice, index, text: call.input });
+        }
+        let reasoning = delta.reasoning_content?;
+        if let Some(text) = reasoning.text {
+            return Some(Delta::Reasoning { choice, text });
+        }
+        let signature = reasoning.signature.or(reasoning.redacted_content)?;
+        Some(Delta::ReasoningSignature { choice, signature })
+    }
+}
+
+/// Exceptions are named so, as `throttlingException`; unmodelled errors come as `error`.
+fn is_failure(event: &str) -> bool {
+    event.ends_with("Exception") || event == "error"
+}
+
+/// As the same exception would be told by the status and the headers of a whole answer.
+fn failed(event: &str, data: &[u8]) -> Told {
+    let status = match event {
+        "throttlingException" => 429,
+        "serviceUnavailableException" => 503,
+        "validationException" => 400,
+        "modelStreamErrorException" => 424,
+        _ => 500,
+    };
+    let header = |name: &str| (name == "x-amzn-errortype").then_some(event);
+    failure::told(&Dialect::Bedrock { region: String::new() }, status, header, data, 0)
+}
+
+/// All kinds of events in one: which fields there are follows from the kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    content_block_index: Option<u64>,
+    start: Option<BlockStart>,
+    delta: Option<BlockDelta>,
+    stop_reason: Option<String>,
+    usage: Option<TokenUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockStart {
+    tool_use: Option<CallStart>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CallStart {
+    tool_use_id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockDelta {
+    text: Option<String>,
+    tool_use: Option<CallDelta>,
+    reasoning_content: Option<ReasoningDelta>,
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    #[serde(default)]
+    input: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReasoningDelta {
+    text: Option<String>,
+    signature: Option<String>,
+    redacted_content: Option<String>,
+}

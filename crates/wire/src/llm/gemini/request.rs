@@ -1,0 +1,301 @@
+//! The inner request as `generateContent` takes it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        Facts, Media, Message, Outgoing, Part, Reasoning, Request, ResponseFormat, Role, Tool, ToolChoice,
+        Unwritable, percent,
+    },
+    NAME, schema,
+};
+
+/// What Google documents for calls whose signature is not at hand, because another model made them. Gemini 3 refuses
+/// a call without a signature.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+pub fn write_request(request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
+    if request.stream && request.choices.unwrap_or(1) > 1 {
+        return Err(no_words("several choices in one stream"));
+    }
+    let (system, conversation) = parted(&request.messages);
+    let mut body = Map::new();
+    body.insert("contents".to_owned(), contents(&conversation, signatures_wanted(&request.model))?);
+    if !system.is_empty() {
+        body.insert("systemInstruction".to_owned(), json!({"parts": system}));
+    }
+    if !request.tools.is_empty() {
+        let declarations: Vec<Value> = request.tools.iter().map(declaration).collect();
+        body.insert("tools".to_owned(), json!([{"functionDeclarations": declarations}]));
+    }
+    if let Some(choice) = &request.tool_choice {
+        body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": calling(choice)}));
+    }
+    let config = generation_config(request);
+    if !config.is_empty() {
+        body.insert("generationConfig".to_owned(), Value::Object(config));
+    }
+    Ok(Outgoing {
+        path: path(&request.model, request.stream),
+        query: request.stream.then(|| "alt=sse".to_owned()),
+        headers: Vec::new(),
+        body: Value::Object(body).to_string().into_bytes(),
+    })
+}
+
+/// `models/` is put before a bare name; `tunedModels/x` and full resource names stay.
+fn path(model: &str, stream: bool) -> String {
+    let method = if stream { "streamGenerateContent" } else { "generateContent" };
+    format!("/{}:{method}", resource(model))
+}
+
+pub(in super::super) fn resource(model: &str) -> String {
+    let model = model.trim_start_matches('/');
+    let name = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };
+    name.split('/').map(percent::segment).collect::<Vec<_>>().join("/")
+}
+
+/// The system's words, and the rest. Gemini wants something to answer: a lone system prompt is the user's.
+fn parted(messages: &[Message]) -> (Vec<Value>, Vec<Message>) {
+    let (system, rest): (Vec<&Message>, Vec<&Message>) =
+        messages.iter().partition(|message| message.role == Role::System);
+    if rest.is_empty() {
+        let said = system.into_iter().map(|message| Message { role: Role::User, ..message.clone() });
+        return (Vec::new(), said.collect());
+    }
+    let texts = system.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+        Part::Text(text) if !text.is_empty() => Some(json!({"text": text})),
+        _ => None,
+    });
+    (texts.collect(), rest.into_iter().cloned().collect())
+}
+
+/// Neighbours of one role become one content: the results of parallel calls must stand together.
+fn contents(messages: &[Message], signed: bool) -> Result<Value, Unwritable> {
+    let mut called: HashMap<&str, &str> = HashMap::new();
+    let mut contents: Vec<(Role, Vec<Value>)> = Vec::new();
+    for message in messages {
+        for part in &message.parts {
+            if let Part::ToolCall(call) = part {
+                called.insert(&call.id, &call.name);
+            }
+        }
+        let parts = parts_of(message, &called, signed)?;
+        match contents.last_mut() {
+            Some((role, earlier)) if *role == message.role => earlier.extend(parts),
+            _ => contents.push((message.role, parts)),
+        }
+    }
+    let contents = contents.into_iter().filter(|(_, parts)| !parts.is_empty());
+    Ok(contents
+        .map(|(role, parts)| {
+            json!({"role": if role == Role::Assistant { "model" } else { "user" }, "parts": parts})
+        })
+        .collect())
+}
+
+fn parts_of(message: &Message, called: &HashMap<&str, &str>, signed: bool) -> Result<Vec<Value>, Unwritable> {
+    let mut parts = Vec::new();
+    let mut signature: Option<&str> = None;
+    // Of parallel calls only the first is signed.
+    let mut wants_signature = signed;
+    for part in &message.parts {
+        let mut written = match part {
+            // Thoughts are not sent back, only the signature that stands for them, with the part that follows.
+            Part::Reasoning { signature: given, .. } => {
+                signature = given.as_deref().or(signature);
+                continue;
+            }
+            Part::Text(text) | Part::Refusal(text) if text.is_empty() => continue,
+            part => written(part, called)?,
+        };
+        let is_call = matches!(part, Part::ToolCall(_));
+        let dummy = (is_call && wants_signature).then_some(NO_SIGNATURE);
+        if let Some(signature) = signature.take().or(dummy) {
+            written["thoughtSignature"] = signature.into();
+        }
+        wants_signature &= !is_call;
+        parts.push(written);
+    }
+    Ok(parts)
+}
+
+fn written(part: &Part, called: &HashMap<&str, &str>) -> Result<Value, Unwritable> {
+    Ok(match part {
+        Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => json!({"text": text}),
+        Part::Image { media, .. } => data(media, "image"),
+        Part::Audio(media) => data(media, "audio"),
+        Part::File { media, .. } => data(media, "file"),
+        Part::ToolCall(call) => {
+            let arguments = match call.arguments.trim() {
+                "" => json!({}),
+                arguments => serde_json::from_str(arguments)
+                    .ok()
+                    .filter(Value::is_object)
+                    .ok_or_else(|| no_words("the arguments of a call that are no JSON object"))?,
+            };
+            json!({"functionCall": {"name": call.name, "args": arguments}})
+        }
+        Part::ToolResult { id, parts, is_error } => {
+            let name = called
+                .get(id.as_str())
+                .ok_or_else(|| no_words("the result of a call that the conversation does not have"))?;
+            function_response(name, parts, *is_error)
+        }
+    })
+}
+
+/// The result must be an object: text that is one passes, any other is put into one.
+fn function_response(name: &str, parts: &[Part], is_error: bool) -> Value {
+    let texts: Vec<&str> = parts.iter().filter_map(text_of).collect();
+    let text = texts.join("\n");
+    let response = match serde_json::from_str(&text) {
+        Ok(Value::Object(object)) if !is_error => Value::Object(object),
+        _ => json!({if is_error { "error" } else { "result" }: text}),
+    };
+    let media: Vec<Value> = parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Image { media, .. } => Some(data(media, "image")),
+            Part::Audio(media) => Some(data(media, "audio")),
+            Part::File { media, .. } => Some(data(media, "file")),
+            _ => None,
+        })
+        .collect();
+    let mut response = json!({"name": name, "response": response});
+    if !media.is_empty() {
+        response["parts"] = media.into();
+    }
+    json!({"functionResponse": response})
+}
+
+fn text_of(part: &Part) -> Option<&str> {
+    match part {
+        Part::Text(text) | Part::Refusal(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn data(media: &Media, kind: &str) -> Value {
+    match media {
+        Media::Data { media_type, base64 } => {
+            json!({"inlineData": {"mimeType": media_type, "data": base64}})
+        }
+        Media::Url(url) => match media_type(url, kind) {
+            Some(media_type) => json!({"fileData": {"mimeType": media_type, "fileUri": url}}),
+            None => json!({"fileData": {"fileUri": url}}),
+        },
+    }
+}
+
+/// What the name's ending tells.
+fn media_type(url: &str, kind: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let ending = path.rsplit_once('.')?.1.to_ascii_lowercase();
+    Some(match (kind, ending.as_str()) {
+        (_, "png") => "image/png",
+        (_, "jpg" | "jpeg") => "image/jpeg",
+        (_, "webp") => "image/webp",
+        (_, "gif") => "image/gif",
+        (_, "heic") => "image/heic",
+        (_, "pdf") => "application/pdf",
+        (_, "txt") => "text/plain",
+        (_, "wav") => "audio/wav",
+        (_, "mp3") => "audio/mp3",
+        (_, "mp4") => "video/mp4",
+        _ => return None,
+    })
+}
+
+fn declaration(tool: &Tool) -> Value {
+    let mut declaration = json!({"name": tool.name});
+    if let Some(description) = &tool.description {
+        declaration["description"] = description.as_str().into();
+    }
+    if let Some(parameters) = &tool.parameters {
+        declaration["parametersJsonSchema"] = schema::adapted(parameters);
+    }
+    declaration
+}
+
+fn calling(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!({"mode": "AUTO"}),
+        ToolChoice::None => json!({"mode": "NONE"}),
+        ToolChoice::Required => json!({"mode": "ANY"}),
+        ToolChoice::Tool(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+    }
+}
+
+/// Gemini has no words for `parallel_tool_calls` and `user`; neither changes what an answer means.
+fn generation_config(request: &Request) -> Map<String, Value> {
+    let mut config = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            config.insert(name.to_owned(), value);
+        }
+    };
+    put("maxOutputTokens", request.max_tokens.map(Value::from));
+    put("temperature", request.temperature.map(Value::from));
+    put("topP", request.top_p.map(Value::from));
+    put("topK", request.top_k.map(Value::from));
+    put("frequencyPenalty", request.frequency_penalty.map(Value::from));
+    put("presencePenalty", request.presence_penalty.map(Value::from));
+    put("seed", request.seed.map(Value::from));
+    put("candidateCount", request.choices.filter(|&choices| choices > 1).map(Value::from));
+    put("stopSequences", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    if request.logprobs == Some(true) {
+        put("responseLogprobs", Some(true.into()));
+        put("logprobs", request.top_logprobs.map(Value::from));
+    }
+    match &request.response_format {
+        None | Some(ResponseFormat::Text) => {}
+        Some(ResponseFormat::JsonObject) => put("responseMimeType", Some("application/json".into())),
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            put("responseMimeType", Some("application/json".into()));
+            put("responseJsonSchema", Some(schema::adapted(schema)));
+        }
+    }
+    put("thinkingConfig", request.reasoning.as_ref().map(|reasoning| thinking(reasoning, &request.model)));
+    config
+}
+
+/// Levels from Gemini 3 on, budgets before it; the budgets are those of Google's own OpenAI endpoint.
+fn thinking(reasoning: &Reasoning, model: &str) -> Value {
+    let effort = match reasoning {
+        Reasoning::BudgetTokens(0) => return json!({"thinkingBudget": 0}),
+        Reasoning::BudgetTokens(budget) => {
+            return json!({"thinkingBudget": budget, "includeThoughts": true});
+        }
+        Reasoning::Effort(effort) => effort.as_str(),
+    };
+    if signatures_wanted(model) {
+        // These models cannot be told not to think.
+        return match effort {
+            "none" | "minimal" => {
+                json!({"thinkingLevel": if model.contains("flash") { "minimal" } else { "low" }})
+            }
+            "low" | "medium" => json!({"thinkingLevel": effort, "includeThoughts": true}),
+            _ => json!({"thinkingLevel": "high", "includeThoughts": true}),
+        };
+    }
+    match effort {
+        "none" => json!({"thinkingBudget": 0}),
+        "minimal" | "low" => json!({"thinkingBudget": 1024, "includeThoughts": true}),
+        "medium" => json!({"thinkingBudget": 8192, "includeThoughts": true}),
+        _ => json!({"thinkingBudget": 24576, "includeThoughts": true}),
+    }
+}
+
+/// From Gemini 3 on, calls must be signed, and thinking has levels.
+fn signatures_wanted(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let version = name.strip_prefix("gemini-").and_then(|rest| rest.split(['-', '.']).next());
+    version.and_then(|version| version.parse::<u32>().ok()).is_some_and(|version| version >= 3)
+}
+
+fn no_words(what: &str) -> Unwritable {
+    Unwritable { dialect: NAME, what: what.to_owned() }
+}
