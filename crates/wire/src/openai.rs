@@ -10,6 +10,7 @@ mod scan;
 use std::borrow::Cow;
 
 pub use edit::{Edit, edited, with_field_renamed, with_include_usage, with_model, without_fields};
+pub(crate) use facts::may_hold_an_error;
 pub use facts::{AnswerFacts, StreamFacts, vet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -3,7 +3,7 @@
 use mainstay_base::{Class, snapshot::Dialect};
 
 use super::{
-    DONE, Usage,
+    DONE, Usage, contains,
     scan::{Broken, Cursor, characters},
 };
 use crate::llm::failure::{self, Told};
@@ -71,6 +71,30 @@ pub fn vet(body: &[u8]) -> Result<AnswerFacts, Told> {
         None => {}
     }
     Ok(AnswerFacts { chars: facts.chars, finish_reason: facts.finish_reason, usage: facts.usage })
+}
+
+/// Whether a body of status 200 is worth a parser's look for an error, in any dialect: one pass over its top level.
+pub(crate) fn may_hold_an_error(body: &[u8]) -> bool {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return true;
+    }
+    let (mut says_error, mut has_answer) = (false, false);
+    let walked = Cursor::new(body).object(|name, value| {
+        let is_null = value.peek()? == b'n';
+        let inside = value.skip()?;
+        match name {
+            b"error" => says_error |= !is_null,
+            b"type" | b"object" => says_error |= inside == b"\"error\"",
+            b"base_resp" => says_error = true,
+            b"response" => says_error |= contains(inside, b"\"error\""),
+            b"choices" | b"candidates" | b"content" | b"output" | b"data" | b"results" => {
+                has_answer |= !is_null
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    walked.is_ok() && (says_error || !has_answer)
 }
 
 /// Nothing was said for a reason: a limit that thinking used up, or a filter.
