@@ -59,6 +59,8 @@ impl Control {
         let shared = Arc::new(Shared {
             store: ports.store.clone(),
             clock: ports.clock.clone(),
+            client: ports.client.clone(),
+            peers: ports.peers.clone(),
             observer: ports.observer.clone(),
             report: watch::Sender::new(Arc::new(Report::unknown(now))),
             overrides: watch::Sender::new(Arc::new(Overrides::default())),

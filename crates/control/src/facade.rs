@@ -19,11 +19,12 @@ use crate::{
     health::{Observer, Report},
     incident,
     overrides::{self, Freeze, Overrides},
+    ports::Peers,
     runbook,
 };
 
 /// The subject under which the timeline keeps what belongs to no incident.
-const CONTROL: &str = "control";
+pub(crate) const CONTROL: &str = "control";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Facade {
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) client: mainstay_net::Client,
+    pub(crate) peers: watch::Receiver<Arc<Peers>>,
     pub(crate) observer: Observer,
     pub(crate) report: watch::Sender<Arc<Report>>,
     pub(crate) overrides: watch::Sender<Arc<Overrides>>,
@@ -213,19 +216,9 @@ impl Facade {
         Ok(id)
     }
 
-    /// Puts a provider back into rotation that a runbook took out. False when it was not out.
-    pub async fn restore_provider(&self, name: &str, actor: &str, why: &str) -> Result<bool, ControlError> {
-        let (before, after) = overrides::change_overrides(&self.shared.store, actor, |overrides| {
-            overrides.drained.remove(name);
-        })
-        .await?;
-        let Some(drained) = before.drained.get(name) else { return Ok(false) };
-        let text = format!("provider {name} was put back into rotation: {why}");
-        let detail =
-            json!({ "before": before.drained, "after": after.drained, "execution": drained.execution_id });
-        self.note(CONTROL, "override", actor, &text, detail).await?;
-        self.shared.wake.notify_one();
-        Ok(true)
+    /// Who is called, by the configuration of now.
+    pub fn peers(&self) -> Arc<Peers> {
+        self.shared.peers.borrow().clone()
     }
 
     pub fn freeze_state(&self) -> Arc<Freeze> {
@@ -254,7 +247,7 @@ impl Facade {
         Ok(())
     }
 
-    async fn note(
+    pub(crate) async fn note(
         &self,
         subject: &str,
         kind: &str,

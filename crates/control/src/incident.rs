@@ -1,7 +1,10 @@
 //! From reports to alerts: steps every component's alert, keeps open ones in the store, tells receivers, and writes
 //! the story of each incident into the timeline under one id, which is the alert's.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use mainstay_base::{Micros, id};
 use mainstay_store::{
@@ -21,7 +24,8 @@ use crate::{
 /// Open alerts read at a time; there is one a component, so this many components would have to be in trouble.
 const MAX_OPEN: u32 = 200;
 pub(crate) const ACTOR: &str = "mainstay";
-const RULE: &str = "component-health";
+/// While an alert is open, what is kept with it of a provider's trouble is at most so old.
+const TROUBLE_EVERY: Duration = Duration::from_secs(5);
 
 /// What control keeps in an alert's row beside its columns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,7 +91,7 @@ impl Incidents {
         let filter = AlertFilter { open_only: true, limit: MAX_OPEN, ..AlertFilter::default() };
         let rows = self.store.alerts().list(filter).await?;
         self.open.retain(|_, incident| !incident.is_firing());
-        for row in rows.into_iter().filter(|row| row.rule == RULE) {
+        for row in rows.into_iter().filter(|row| alert::is_rule(&row.rule)) {
             let Ok(detail) = serde_json::from_value::<Detail>(row.detail.clone()) else {
                 warn!(alert.id = %row.id, "a stored alert cannot be read; it is left alone");
                 continue;
@@ -133,10 +137,11 @@ impl Incidents {
         if let Some(effect) = effect {
             row = self.apply(component, &id, row, after.as_ref(), effect, now).await?;
         } else if let (Some((stored, detail)), Some(alert)) = (&mut row, &after)
-            && detail.alert != *alert
-            && before.as_ref() != Some(alert)
+            && ((detail.alert != *alert && before.as_ref() != Some(alert))
+                || has_more_to_tell(component, stored, detail, now))
         {
             detail.alert = alert.clone();
+            detail.component = serde_json::to_value(component).unwrap_or(Value::Null);
             stored.detail = to_value(detail)?;
             stored.updated_at = now;
             self.store.alerts().upsert(stored.clone()).await?;
@@ -222,7 +227,7 @@ impl Incidents {
         };
         let stored = model::Alert {
             id: id.to_owned(),
-            rule: RULE.to_owned(),
+            rule: alert::name_of(component.group).to_owned(),
             subject: component.id.clone(),
             severity,
             state,
@@ -262,6 +267,10 @@ impl Incidents {
             now,
         )
         .await?;
+        if let (Some(trouble), Effect::Fire(_) | Effect::Resolve) = (&component.trouble, &effect) {
+            let detail = json!({ "component": component.id, "trouble": trouble });
+            self.note(id, "impact", &trouble.words(), detail, now).await?;
+        }
         Ok((effect != Effect::Resolve).then_some((stored, detail)))
     }
 
@@ -324,6 +333,13 @@ impl Incidents {
     ) -> Result<(), StoreError> {
         note(&self.store, subject, kind, ACTOR, text, detail, now).await
     }
+}
+
+/// Whether a provider's run of failures has gone on since it was written down.
+fn has_more_to_tell(component: &Component, stored: &model::Alert, detail: &Detail, now: Micros) -> bool {
+    let told = detail.component["trouble"]["failures"].as_u64();
+    let failures = component.trouble.as_ref().map(|trouble| u64::from(trouble.failures));
+    failures.is_some() && failures != told && now.since(stored.updated_at) >= TROUBLE_EVERY
 }
 
 /// One event of a story.

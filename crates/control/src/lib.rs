@@ -18,15 +18,18 @@ mod outage;
 pub mod overrides;
 pub mod ports;
 mod probe;
+mod procedure;
 pub mod runbook;
 mod watch;
 
 pub use driver::Control;
 pub use facade::{Acknowledged, ControlError, Facade, RunRefused, RunRequest};
-pub use health::{Component, Group, Observer, Report, State};
+pub use health::{Component, Detour, Group, Observer, Report, State, Told, Trouble};
 pub use options::{Options, Receiver};
-pub use overrides::{Freeze, Overrides};
+pub use overrides::{Drained, FailedOver, Freeze, Overrides};
 pub use ports::{
-    CallbackBody, EngineProbe, Peers, Ports, ProbeKind, ProviderPeer, Restarted, Slot, SlotState, Supervisor,
-    UpstreamPeer,
+    CallbackBody, EngineProbe, OTHER_MODELS, Peers, Ports, ProbeKind, ProviderPeer, Restarted, Served, Slot,
+    SlotState, Supervisor, UpstreamPeer,
 };
+pub use probe::{Asks, Tested};
+pub use procedure::{Change, ModelEffect, Procedure, ProcedureRefused, TestReport};

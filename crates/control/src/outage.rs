@@ -151,6 +151,7 @@ mod tests {
             reason: "connection refused".to_owned(),
             since,
             last_check: None,
+            trouble: None,
         };
         Report { components: vec![component], ..Report::unknown(since) }
     }

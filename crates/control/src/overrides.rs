@@ -1,9 +1,9 @@
-//! What control changes at run time for every process: providers out of rotation, and the freeze switch. Both are
-//! documents in the store with a revision, so that all processes see the same and a restart forgets nothing.
+//! What control changes at run time for every process: providers out of rotation, failovers by hand, and the freeze
+//! switch. Both are documents in the store with a revision, so that all processes see the same and a restart forgets nothing.
 
 use std::collections::BTreeMap;
 
-use mainstay_base::Micros;
+use mainstay_base::{Micros, snapshot};
 use mainstay_store::{Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -19,14 +19,36 @@ pub struct Overrides {
     pub revision: i64,
     /// Providers out of rotation, and why.
     pub drained: BTreeMap<String, Drained>,
+    /// Calls of one provider that go to another first, by hand. One for each provider.
+    #[serde(default)]
+    pub failovers: Vec<FailedOver>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     pub reason: String,
     pub since: Micros,
-    /// The execution that took it out and is to put it back.
-    pub execution_id: String,
+    /// The execution that took it out and is to put it back. `None`: a person did, and a person puts it back.
+    #[serde(default)]
+    pub execution_id: Option<String>,
+    /// Who took it out. Empty: a runbook of an older version.
+    #[serde(default)]
+    pub by: String,
+}
+
+impl Drained {
+    pub fn is_by_hand(&self) -> bool {
+        self.execution_id.is_none()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedOver {
+    pub from: String,
+    pub to: String,
+    pub who: String,
+    pub why: String,
+    pub at: Micros,
 }
 
 impl Overrides {
@@ -38,6 +60,16 @@ impl Overrides {
     /// The value of `Snapshot::model.drained`.
     pub fn drained_providers(&self) -> Vec<String> {
         self.drained.keys().cloned().collect()
+    }
+
+    /// The value of `Snapshot::model.failovers`.
+    pub fn failovers(&self) -> Vec<snapshot::Failover> {
+        let pair = |one: &FailedOver| snapshot::Failover { from: one.from.clone(), to: one.to.clone() };
+        self.failovers.iter().map(pair).collect()
+    }
+
+    pub(crate) fn failover_of(&self, from: &str) -> Option<&FailedOver> {
+        self.failovers.iter().find(|failover| failover.from == from)
     }
 }
 

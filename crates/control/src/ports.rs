@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mainstay_base::{Clock, Micros, Secret};
+use mainstay_base::{
+    Clock, Micros,
+    snapshot::{LogicalModel, Price, Provider},
+};
 use mainstay_store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -93,20 +96,78 @@ pub struct UpstreamPeer {
 /// A model provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderPeer {
-    pub name: String,
-    /// With its version part (`https://api.openai.com/v1`).
-    pub base_url: String,
-    pub key: Option<Secret>,
-    /// The model names callers ask for that this provider is a target of. `*` stands for all other names.
-    pub models: Vec<String>,
+    pub provider: Arc<Provider>,
+    /// What callers may ask for that this provider is a target of.
+    pub serves: Vec<Served>,
     pub probe: ProbeKind,
 }
 
+/// One model of a provider, as callers know it and as the provider does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// The name callers ask for. [`OTHER_MODELS`] stands for all names without a route.
+    pub model: String,
+    /// The provider's name of it; `None` for [`OTHER_MODELS`], where it is whatever the caller says.
+    pub target: Option<String>,
+    pub price: Option<Price>,
+}
+
+/// Stands for all model names that no route mentions.
+pub const OTHER_MODELS: &str = "*";
+
+impl ProviderPeer {
+    /// With what the routes say it serves.
+    pub fn new<'a>(
+        provider: &Arc<Provider>,
+        models: impl IntoIterator<Item = &'a LogicalModel>,
+        takes_other_models: bool,
+        probe: ProbeKind,
+    ) -> ProviderPeer {
+        let mut serves = Vec::new();
+        for model in models {
+            let ours = model.targets.iter().filter(|target| target.provider.name == provider.name);
+            serves.extend(ours.map(|target| Served {
+                model: model.name.clone(),
+                target: Some(target.model.clone()),
+                price: target.price,
+            }));
+        }
+        if takes_other_models {
+            serves.push(Served { model: OTHER_MODELS.to_owned(), target: None, price: None });
+        }
+        ProviderPeer { provider: Arc::clone(provider), serves, probe }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.provider.name
+    }
+
+    pub fn serves(&self, model: &str) -> bool {
+        self.serves.iter().any(|served| served.model == model)
+    }
+
+    /// The names callers ask for, each once; those without a route last.
+    pub fn models(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.serves.iter().map(|served| served.model.as_str()).collect();
+        names.sort_unstable_by_key(|name| (*name == OTHER_MODELS, *name));
+        names.dedup();
+        names
+    }
+}
+
+impl Peers {
+    pub fn provider(&self, name: &str) -> Option<&ProviderPeer> {
+        self.providers.iter().find(|peer| peer.name() == name)
+    }
+}
+
 /// How an idle provider is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// `GET {base_url}/models`: costs nothing, does not prove that completions work.
+    /// The provider's list of models: costs nothing, and does not prove that completions work. Bedrock, whose lists
+    /// are elsewhere, is only connected to.
+    #[default]
     Models,
-    /// A chat completion of one token with this model (the provider's name of it).
+    /// The shortest call of this model (the provider's name of it): a few tokens each time.
     Chat { model: String },
 }

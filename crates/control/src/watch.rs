@@ -1,13 +1,17 @@
 //! Gathers the facts that health is decided by. Every question has a deadline and is never asked twice at a time, so
 //! that whoever hangs is found out and nobody waits for it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use mainstay_base::{Clock, Micros};
+use mainstay_base::{Class, Clock, Micros, snapshot::ProviderKey, standing::BreakerState};
 use mainstay_net::Client;
 use mainstay_store::{
     Store,
-    model::{QueueStats, Worker},
+    model::{QueueStats, Stood, Worker},
 };
 use tokio::{
     sync::watch,
@@ -19,18 +23,26 @@ use tracing::warn;
 
 use crate::{
     facade::Shared,
-    health::{Observer, PeerFacts, ProbeFacts, Read, Role, Traffic, WorkerFacts, World, decide},
-    ports::{EngineProbe, Peers, Ports, Supervisor},
-    probe,
+    health::{
+        Observer, PeerFacts, ProbeFacts, Read, RefusedKey, Role, TargetFacts, Traffic, WorkerFacts, World,
+        decide,
+    },
+    ports::{EngineProbe, Peers, Ports, ProviderPeer, Supervisor},
+    probe::{self, ProviderProbe},
 };
 
 /// Between two reports.
 const LOOK: Duration = Duration::from_millis(500);
 const STORE_EVERY: Duration = Duration::from_secs(1);
 const QUEUE_EVERY: Duration = Duration::from_secs(1);
+const STANDINGS_EVERY: Duration = Duration::from_secs(1);
+/// A gateway says each second how its targets stand; one that is silent for longer knows nothing of now.
+const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
 const WORKERS_EVERY: Duration = Duration::from_millis(500);
 /// The store answers in milliseconds; one that takes longer is as good as away.
 const STORE_DEADLINE: Duration = Duration::from_secs(2);
+/// A provider that refuses every key is asked with them in turn: one may be repaired.
+const PROBE_REFUSED_EVERY: Duration = Duration::from_secs(15);
 /// Idle peers are asked so often, those in trouble or out of rotation more often.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_TROUBLED_EVERY: Duration = Duration::from_secs(2);
@@ -71,7 +83,9 @@ enum Answer {
     Queue(Result<QueueStats, String>),
     Workers(Result<Vec<Worker>, String>),
     Engine(Result<(), String>),
-    Peer(Role, String, Result<(), String>),
+    Standings(Result<Vec<Stood>, String>),
+    Upstream(String, Result<(), String>),
+    Provider(String, ProviderProbe),
 }
 
 struct Probed {
@@ -113,6 +127,13 @@ pub(crate) struct Watch {
     queue_question: Question,
     workers_question: Question,
     engine_probe: Probed,
+    standings_question: Question,
+    /// What the gateways say of their targets.
+    stood: Vec<Stood>,
+    /// Whose peers were judged last, to see when keys change.
+    judged: Arc<Peers>,
+    /// Which key of a provider the next probe uses.
+    turns: HashMap<String, usize>,
     probes: HashMap<(Role, String), Probed>,
     beats: HashMap<String, (Micros, Instant)>,
     answers: JoinSet<Answer>,
@@ -134,6 +155,10 @@ impl Watch {
             queue_question: Question::new(),
             workers_question: Question::new(),
             engine_probe: Probed::new(),
+            standings_question: Question::new(),
+            stood: Vec::new(),
+            judged: ports.peers.borrow().clone(),
+            turns: HashMap::new(),
             probes: HashMap::new(),
             beats: HashMap::new(),
             answers: JoinSet::new(),
@@ -176,6 +201,13 @@ impl Watch {
             let workers = store.workers();
             self.answers.spawn(async move { Answer::Workers(within(STORE_DEADLINE, workers.list()).await) });
         }
+        if self.standings_question.begin(STANDINGS_EVERY) {
+            let standings = store.standings();
+            self.answers.spawn(async move {
+                let list = standings.list(STANDING_MAX_AGE);
+                Answer::Standings(within(STORE_DEADLINE, list).await)
+            });
+        }
         let every = pace(&self.engine_probe, false);
         if let Some(engine) = &self.engine
             && self.engine_probe.question.begin(every)
@@ -189,44 +221,85 @@ impl Watch {
     fn ask_peers(&mut self) {
         let peers = self.peers.borrow().clone();
         let now = self.clock.now();
-        let drained = self.shared.overrides.borrow().clone();
         for upstream in &peers.upstreams {
             let Some(base_url) = upstream.base_url.clone() else { continue };
             let traffic = self.observer.traffic(Role::Upstream, &upstream.name, now);
-            if self.is_due(Role::Upstream, &upstream.name, &traffic, false) {
+            if self.is_due(Role::Upstream, &upstream.name, &traffic, None) {
                 let (client, name) = (self.client.clone(), upstream.name.clone());
                 self.answers.spawn(async move {
                     let result = within(probe::DEADLINE, probe::dify(&client, &base_url)).await;
-                    Answer::Peer(Role::Upstream, name, result)
+                    Answer::Upstream(name, result)
                 });
             }
         }
         for provider in &peers.providers {
-            let traffic = self.observer.traffic(Role::Provider, &provider.name, now);
-            let is_drained = drained.drained.contains_key(&provider.name);
-            if self.is_due(Role::Provider, &provider.name, &traffic, is_drained) {
-                let (client, provider) = (self.client.clone(), provider.clone());
-                self.answers.spawn(async move {
-                    let result = within(probe::DEADLINE, probe::provider(&client, &provider)).await;
-                    Answer::Peer(Role::Provider, provider.name, result)
-                });
-            }
+            self.ask_provider(provider, now);
         }
         let is_peer = |role: Role, name: &str| match role {
             Role::Upstream => peers.upstreams.iter().any(|peer| peer.name == name),
-            Role::Provider => peers.providers.iter().any(|peer| peer.name == name),
+            Role::Provider => peers.provider(name).is_some(),
         };
         self.probes.retain(|(role, name), _| is_peer(*role, name));
+        self.turns.retain(|name, _| peers.provider(name).is_some());
+    }
+
+    fn ask_provider(&mut self, peer: &ProviderPeer, now: Micros) {
+        let name = peer.name();
+        let traffic = self.observer.traffic(Role::Provider, name, now);
+        let refused = self.refused_keys(peer, now);
+        let keys = &peer.provider.keys;
+        let is_refused = |key: &ProviderKey| refused.iter().any(|refused| refused.key == key.name);
+        let all_refused = !keys.is_empty() && keys.iter().all(is_refused);
+        let every = match () {
+            () if all_refused => Some(PROBE_REFUSED_EVERY),
+            () if self.shared.overrides.borrow().drained.contains_key(name) => Some(PROBE_TROUBLED_EVERY),
+            () => None,
+        };
+        if !self.is_due(Role::Provider, name, &traffic, every) {
+            return;
+        }
+        let turn = self.turns.entry(name.to_owned()).or_default();
+        let key = match keys.iter().find(|key| !is_refused(key)) {
+            Some(key) => Some(key.clone()),
+            None => {
+                *turn = turn.wrapping_add(1);
+                turn.checked_rem(keys.len()).and_then(|turn| keys.get(turn)).cloned()
+            }
+        };
+        let (client, clock, peer) = (self.client.clone(), self.clock.clone(), peer.clone());
+        self.answers.spawn(async move {
+            let asked = timeout(probe::DEADLINE, probe::provider(&client, &clock, &peer, key)).await;
+            let late = || format!("no answer within {} s", probe::DEADLINE.as_secs());
+            let probe = asked.unwrap_or_else(|_| ProviderProbe { result: Err(late()), key: None });
+            Answer::Provider(peer.name().to_owned(), probe)
+        });
+    }
+
+    /// By our own records and probes, and by what gateways elsewhere say.
+    fn refused_keys(&self, peer: &ProviderPeer, now: Micros) -> Vec<RefusedKey> {
+        let mut refused = self.observer.refused_keys(peer.name());
+        let resting = self.stood.iter().flat_map(|stood| &stood.standing.keys).filter(|key| {
+            key.provider == peer.name()
+                && key.why == Some(Class::BadKey)
+                && key.rests_until.is_some_and(|until| until > now)
+        });
+        for key in resting {
+            if !refused.iter().any(|refused| refused.key == key.key) {
+                refused.push(RefusedKey { key: key.key.clone(), since: now });
+            }
+        }
+        refused.retain(|refused| peer.provider.keys.iter().any(|key| key.name == refused.key));
+        refused
     }
 
     /// Peers that real traffic vouches for are left alone.
-    fn is_due(&mut self, role: Role, name: &str, traffic: &Traffic, drained: bool) -> bool {
+    fn is_due(&mut self, role: Role, name: &str, traffic: &Traffic, every: Option<Duration>) -> bool {
         let probed = self.probes.entry((role, name.to_owned())).or_insert_with(Probed::new);
         let vouched_for = traffic.good > 0 && traffic.bad == 0 && probed.facts.is_some();
-        if vouched_for && !drained {
+        if vouched_for && every.is_none() {
             return false;
         }
-        let every = pace(probed, drained || traffic.bad > 0);
+        let every = every.unwrap_or_else(|| pace(probed, traffic.bad > 0));
         probed.question.begin(every)
     }
 
@@ -240,11 +313,26 @@ impl Watch {
                 self.world.workers = Some(self.workers_question.end(now, facts));
             }
             Answer::Engine(result) => self.engine_probe.end(now, result),
-            Answer::Peer(role, name, result) => {
-                if let Some(probed) = self.probes.get_mut(&(role, name)) {
-                    probed.end(now, result);
+            Answer::Standings(result) => {
+                // Silence of the store says nothing of the targets; what was known grows old by itself.
+                if let Ok(stood) = self.standings_question.end(now, result).value {
+                    self.stood = stood;
                 }
+                self.stood.retain(|stood| now.since(stood.at) <= STANDING_MAX_AGE);
             }
+            Answer::Upstream(name, result) => self.probe_ended(Role::Upstream, name, result, now),
+            Answer::Provider(name, ProviderProbe { result, key }) => {
+                if let Some((key, is_refused)) = key {
+                    self.observer.key_probed(&name, &key, is_refused, now);
+                }
+                self.probe_ended(Role::Provider, name, result, now);
+            }
+        }
+    }
+
+    fn probe_ended(&mut self, role: Role, name: String, result: Result<(), String>, now: Micros) {
+        if let Some(probed) = self.probes.get_mut(&(role, name)) {
+            probed.end(now, result);
         }
     }
 
@@ -269,12 +357,12 @@ impl Watch {
     fn report(&mut self) {
         let now = self.clock.now();
         let peers = self.peers.borrow().clone();
-        let overrides = self.shared.overrides.borrow().clone();
-        let facts = |role: Role, name: &str, drained: bool| PeerFacts {
+        self.forget_old_keys(&peers);
+        let facts = |role: Role, name: &str| PeerFacts {
             name: name.to_owned(),
             traffic: self.observer.traffic(role, name, now),
             probe: self.probes.get(&(role, name.to_owned())).and_then(|probed| probed.facts.clone()),
-            drained,
+            ..PeerFacts::default()
         };
         let embedded = peers.upstreams.iter().find(|peer| peer.base_url.is_none());
         self.world.engine = self.engine.as_ref().map(|_| PeerFacts {
@@ -285,17 +373,64 @@ impl Watch {
             ..PeerFacts::default()
         });
         let upstreams = peers.upstreams.iter().filter(|peer| peer.base_url.is_some());
-        let upstreams = upstreams.map(|peer| facts(Role::Upstream, &peer.name, false)).collect();
-        let is_drained = |name: &str| overrides.drained.contains_key(name);
-        let providers = peers.providers.iter();
-        let providers =
-            providers.map(|peer| facts(Role::Provider, &peer.name, is_drained(&peer.name))).collect();
+        let upstreams = upstreams.map(|peer| facts(Role::Upstream, &peer.name)).collect();
+        let overrides = self.shared.overrides.borrow().clone();
+        let out = |name: &str| {
+            let drained = overrides.drained.get(name)?;
+            Some(if drained.by.is_empty() {
+                drained.reason.clone()
+            } else {
+                format!("by {}: {}", drained.by, drained.reason)
+            })
+        };
+        let provider = |peer: &ProviderPeer| PeerFacts {
+            drained: out(peer.name()),
+            targets: self.targets(peer.name()),
+            keys: peer.provider.keys.len(),
+            keys_refused: self.refused_keys(peer, now),
+            ..facts(Role::Provider, peer.name())
+        };
+        let providers = peers.providers.iter().map(provider).collect();
         self.world.upstreams = upstreams;
         self.world.providers = providers;
+        self.world.told = self.observer.told();
         self.world.slots = self.supervisor.as_ref().map(|supervisor| supervisor.list()).unwrap_or_default();
         let report = decide(&self.world, now);
         self.world.previous = Some(report.clone());
         self.shared.report.send_replace(Arc::new(report));
+    }
+
+    /// Each target of a provider, as the gateway sees it that has the worst of it.
+    fn targets(&self, provider: &str) -> Vec<TargetFacts> {
+        let mut worst: BTreeMap<&str, TargetFacts> = BTreeMap::new();
+        let all = self.stood.iter().flat_map(|stood| &stood.standing.targets);
+        for target in all.filter(|target| target.provider == provider) {
+            let facts = TargetFacts {
+                model: target.model.clone(),
+                breaker: target.breaker,
+                probe_at: target.probe_at,
+                last_failure: target.last_failure,
+            };
+            let there = worst.entry(&target.model).or_insert_with(|| facts.clone());
+            if facts.breaker == BreakerState::Open && facts.probe_at > there.probe_at {
+                *there = facts;
+            }
+        }
+        worst.into_values().collect()
+    }
+
+    /// A key that was replaced is not the key that was refused.
+    fn forget_old_keys(&mut self, peers: &Arc<Peers>) {
+        if Arc::ptr_eq(&self.judged, peers) {
+            return;
+        }
+        for peer in &peers.providers {
+            let before = self.judged.provider(peer.name());
+            if before.is_none_or(|before| before.provider.keys != peer.provider.keys) {
+                self.observer.forget_keys(peer.name());
+            }
+        }
+        self.judged = Arc::clone(peers);
     }
 
     /// A check that panicked has left no trace of which it was.
@@ -305,6 +440,7 @@ impl Watch {
         self.store_question.under_way = false;
         self.queue_question.under_way = false;
         self.workers_question.under_way = false;
+        self.standings_question.under_way = false;
         self.engine_probe.question.under_way = false;
         for probed in self.probes.values_mut() {
             probed.question.under_way = false;

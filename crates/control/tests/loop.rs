@@ -13,10 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mainstay_base::Clock;
+use mainstay_base::{
+    Clock,
+    snapshot::{Dialect, Provider, Timeouts},
+};
 use mainstay_control::{
     CallbackBody, Control, EngineProbe, Facade, Observer, Options, Peers, Ports, ProbeKind, ProviderPeer,
-    Receiver, Restarted, RunRequest, Slot, SlotState, State, Supervisor, UpstreamPeer,
+    Receiver, Restarted, RunRequest, Served, Slot, SlotState, State, Supervisor, UpstreamPeer,
 };
 use mainstay_net::{Client, ClientOptions};
 use mainstay_store::{
@@ -319,11 +322,22 @@ async fn frozen_control_says_what_it_would_do_and_acts_when_it_is_unfrozen() {
 }
 
 fn provider(name: &str, server: &HttpServer, models: &[&str]) -> ProviderPeer {
-    ProviderPeer {
+    let provider = Provider {
         name: name.to_owned(),
+        dialect: Dialect::OpenAi,
         base_url: server.url(),
-        key: None,
-        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        keys: Vec::new(),
+        timeouts: Timeouts::default(),
+        first_token: Duration::from_secs(10),
+    };
+    let served = |model: &&str| Served {
+        model: (*model).to_owned(),
+        target: Some(format!("{model}-at-{name}")),
+        price: None,
+    };
+    ProviderPeer {
+        provider: Arc::new(provider),
+        serves: models.iter().map(served).collect(),
         probe: ProbeKind::Models,
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{
     Secret,
-    snapshot::{ProviderSecret, Target},
+    snapshot::Target,
 };
 use mainstay_control::{Peers, ProbeKind, ProviderPeer, UpstreamPeer};
 use mainstay_gateway::ListenLimits;
@@ -141,32 +141,11 @@ pub(crate) fn peers(config: &Config) -> Peers {
     if config.engine.enabled {
         upstreams.push(UpstreamPeer { name: EMBEDDED.to_owned(), base_url: None });
     }
-    let models_of = |name: &str| {
-        let mut models: Vec<String> = config
-            .model
-            .routes
-            .iter()
-            .filter(|route| route.targets.iter().any(|target| target.provider.name == name))
-            .map(|route| route.name.clone())
-            .collect();
-        if config.model.other_models_to.iter().any(|provider| provider.name == name) {
-            models.push("*".to_owned());
-        }
-        models
-    };
-    let providers = config
-        .providers
-        .iter()
-        .map(|provider| ProviderPeer {
-            name: provider.name.clone(),
-            base_url: provider.base_url.clone(),
-            key: provider.keys.iter().find_map(|key| match &key.secret {
-                ProviderSecret::Token(token) => Some(token.clone()),
-                ProviderSecret::Aws { .. } => None,
-            }),
-            models: models_of(&provider.name),
-            probe: ProbeKind::Models,
-        })
-        .collect();
+    let takes_others = |name: &str| config.model.other_models_to.iter().any(|other| other.name == name);
+    let providers = config.providers.iter().map(|provider| {
+        let models = config.model.routes.iter().map(|model| &**model);
+        ProviderPeer::new(provider, models, takes_others(&provider.name), ProbeKind::Models)
+    });
+    let providers = providers.collect();
     Peers { upstreams, providers }
 }

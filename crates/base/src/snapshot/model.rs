@@ -212,7 +212,7 @@ impl Dialect {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     pub name: String,
     pub dialect: Dialect,
@@ -225,14 +225,14 @@ pub struct Provider {
     pub first_token: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderKey {
     /// How records and alerts call it: never the key itself.
     pub name: String,
     pub secret: ProviderSecret,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderSecret {
     Token(Secret),
     /// For SigV4. `session_token` belongs to temporary credentials.

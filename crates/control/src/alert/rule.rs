@@ -74,7 +74,28 @@ pub const RULES: &[Rule] = &[
         degraded: Some(Severity::Warning),
         down: Some(Severity::Warning),
     },
+    Rule {
+        group: Group::ProviderKey,
+        fire_after: Duration::ZERO,
+        resolve_after: seconds(5),
+        degraded: None,
+        down: Some(Severity::Warning),
+    },
 ];
+
+/// What an alert's rule is called.
+pub fn name_of(group: Group) -> &'static str {
+    match group {
+        Group::Provider => "provider-incident",
+        Group::ProviderKey => "provider-key-refused",
+        _ => "component-health",
+    }
+}
+
+/// Whether an alert in the store is one of ours.
+pub fn is_rule(name: &str) -> bool {
+    RULES.iter().any(|rule| name_of(rule.group) == name)
+}
 
 pub fn rule_for(group: Group) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.group == group)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainstay_base::Micros;
 
-use super::{Component, Group, PeerFacts, ProbeFacts, Report, State, Traffic, WorkerFacts, World};
+use super::{Component, Group, PeerFacts, ProbeFacts, Report, State, Traffic, WorkerFacts, World, provider};
 use crate::ports::{Slot, SlotState};
 
 /// A worker beats every second; after this long it is wedged, stopped or gone.
@@ -39,14 +39,14 @@ const BAD_DEGRADED: u32 = 2;
 const PROBE_DOWN_FAILURES: u32 = 2;
 
 /// What one component was found to be.
-struct Verdict {
-    state: State,
-    reason: String,
-    last_check: Option<Micros>,
+pub(super) struct Verdict {
+    pub(super) state: State,
+    pub(super) reason: String,
+    pub(super) last_check: Option<Micros>,
 }
 
 impl Verdict {
-    fn new(state: State, reason: impl Into<String>, last_check: Option<Micros>) -> Verdict {
+    pub(super) fn new(state: State, reason: impl Into<String>, last_check: Option<Micros>) -> Verdict {
         Verdict { state, reason: reason.into(), last_check }
     }
 }
@@ -71,11 +71,11 @@ pub fn decide(world: &World, now: Micros) -> Report {
         draft.add(&format!("upstream:{}", facts.name), Group::Upstream, &facts.name, peer(facts));
     }
     for facts in &world.providers {
-        let mut verdict = peer(facts);
-        if facts.drained {
-            verdict.reason = format!("out of rotation; {}", verdict.reason);
-        }
-        draft.add(&format!("provider:{}", facts.name), Group::Provider, &facts.name, verdict);
+        draft.add_provider(facts);
+    }
+    for (group, told) in &world.told {
+        let verdict = Verdict::new(told.state, told.reason.clone(), Some(told.at));
+        draft.add(group.as_str(), *group, group.as_str(), verdict);
     }
     draft.finish()
 }
@@ -129,19 +129,23 @@ fn queue(world: &World, workers: State) -> Verdict {
 
 /// Real traffic decides when there is enough of it, probes otherwise.
 fn peer(facts: &PeerFacts) -> Verdict {
-    let PeerFacts { name: _, traffic, probe, drained: _ } = facts;
-    let seen_now = traffic.total() > 0;
-    if traffic.total() >= TRAFFIC_DECIDES || (seen_now && traffic.bad_in_a_row >= BAD_IN_A_ROW_DOWN) {
+    let PeerFacts { traffic, probe, .. } = facts;
+    if traffic_decides(traffic) {
         return by_traffic(traffic);
     }
     match probe {
         Some(probe) => by_probe(probe),
-        None if seen_now => by_traffic(traffic),
+        None if traffic.total() > 0 => by_traffic(traffic),
         None => Verdict::new(State::Unknown, "no traffic and no probe yet", None),
     }
 }
 
-fn by_traffic(traffic: &Traffic) -> Verdict {
+pub(super) fn traffic_decides(traffic: &Traffic) -> bool {
+    let in_a_row = traffic.total() > 0 && traffic.bad_in_a_row >= BAD_IN_A_ROW_DOWN;
+    traffic.total() >= TRAFFIC_DECIDES || in_a_row
+}
+
+pub(super) fn by_traffic(traffic: &Traffic) -> Verdict {
     let (bad, total) = (traffic.bad, traffic.total());
     let percent = (u64::from(bad) * 100).checked_div(u64::from(total)).unwrap_or(0);
     let is_back = traffic.good_in_a_row >= GOOD_IN_A_ROW_BACK;
@@ -162,7 +166,7 @@ fn by_traffic(traffic: &Traffic) -> Verdict {
     Verdict::new(state, reason, traffic.last_at)
 }
 
-fn by_probe(probe: &ProbeFacts) -> Verdict {
+pub(super) fn by_probe(probe: &ProbeFacts) -> Verdict {
     let at = Some(probe.at);
     match &probe.error {
         None => Verdict::new(State::Ok, "answers probes", at),
@@ -187,7 +191,28 @@ impl Draft<'_> {
         let before = self.world.previous.as_ref().and_then(|report| report.component(id));
         let since = before.filter(|before| before.state == state).map_or(self.now, |before| before.since);
         let (id, name) = (id.to_owned(), name.to_owned());
-        self.components.push(Component { id, group, name, state, reason, since, last_check });
+        let trouble = None;
+        self.components.push(Component { id, group, name, state, reason, since, last_check, trouble });
+    }
+
+    fn add_provider(&mut self, facts: &PeerFacts) {
+        let verdict = provider::verdict(facts, self.now);
+        self.add(&format!("provider:{}", facts.name), Group::Provider, &facts.name, verdict);
+        if let Some(component) = self.components.last_mut() {
+            component.trouble.clone_from(&facts.traffic.trouble);
+        }
+        let previous = self.world.previous.as_ref();
+        let before = |id: &str| {
+            let component = previous.and_then(|report| report.component(id));
+            component.map(|component| (component.state, component.since))
+        };
+        let is_key = |component: &&Component| component.group == Group::ProviderKey;
+        let known: Vec<String> = previous
+            .map(|report| report.components.iter().filter(is_key).map(|key| key.id.clone()).collect())
+            .unwrap_or_default();
+        for (id, name, verdict) in provider::keys(facts, before, &known, self.now) {
+            self.add(&id, Group::ProviderKey, &name, verdict);
+        }
     }
 
     fn state_of(&self, id: &str) -> State {

@@ -1,15 +1,20 @@
 //! Is everything well? Facts are gathered by a shell; [`decide`] turns them into a [`Report`].
 
 mod decide;
+mod keys;
+mod provider;
 mod report;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod trouble;
 mod world;
 
 pub(crate) use decide::WORKER_LEFT;
 pub use decide::decide;
+pub use keys::RefusedKey;
 pub(crate) use report::iso_text;
 pub use report::{Component, Group, Report, State};
 pub use traffic::{Observer, Role, Traffic};
-pub use world::{PeerFacts, ProbeFacts, Read, WorkerFacts, World};
+pub use trouble::{Detour, Trouble};
+pub use world::{PeerFacts, ProbeFacts, Read, TargetFacts, Told, WorkerFacts, World};

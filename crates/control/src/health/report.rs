@@ -3,6 +3,8 @@
 use mainstay_base::Micros;
 use serde::{Serialize, Serializer};
 
+use super::{Told, Trouble};
+
 /// Ordered from good to bad, so that the worst of many is their maximum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +46,10 @@ pub enum Group {
     Queue,
     Upstream,
     Provider,
+    /// One key of a provider; only those that are or were refused are told of.
+    ProviderKey,
+    /// The configuration of this process.
+    Config,
 }
 
 impl Group {
@@ -56,13 +62,16 @@ impl Group {
             Group::Queue => "queue",
             Group::Upstream => "upstream",
             Group::Provider => "provider",
+            Group::Config => "config",
+            Group::ProviderKey => "provider-key",
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Component {
-    /// `store`, `engine`, `workers`, `worker:0`, `queue`, `upstream:NAME`, `provider:NAME`.
+    /// `store`, `engine`, `workers`, `worker:0`, `queue`, `upstream:NAME`, `provider:NAME`,
+    /// `provider-key:PROVIDER/KEY`.
     pub id: String,
     pub group: Group,
     pub name: String,
@@ -73,6 +82,18 @@ pub struct Component {
     pub since: Micros,
     #[serde(serialize_with = "iso_option")]
     pub last_check: Option<Micros>,
+    /// Of a provider: its present run of failures, or one that ended minutes ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+}
+
+impl Component {
+    /// A part of the process around, by what that process says of it.
+    pub fn told(group: Group, told: &Told, since: Micros) -> Component {
+        let (id, name) = (group.as_str().to_owned(), group.as_str().to_owned());
+        let Told { state, reason, at } = told.clone();
+        Component { id, group, name, state, reason, since, last_check: Some(at), trouble: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

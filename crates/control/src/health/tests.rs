@@ -1,6 +1,6 @@
 //! Worlds in, reports out.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::{Kind, Micros, Record, record};
 use mainstay_store::model::QueueStats;
@@ -65,6 +65,7 @@ fn good_world() -> World {
         workers: read(vec![beating(0, 400), beating(1, 900)]),
         upstreams: vec![peer("dify", well())],
         providers: vec![peer("a", well()), peer("b", well())],
+        told: BTreeMap::default(),
         previous: None,
     }
 }
@@ -242,6 +243,7 @@ fn enough_real_traffic_decides_and_probes_do_only_without_it() {
         good_in_a_row,
         last_at: Some(NOW),
         last_error: Some("answered 502".to_owned()),
+        trouble: None,
     };
     for (what, traffic, probe, expected) in [
         ("all good", traffic(20, 0, 0, 20), failing(9), State::Ok),
@@ -281,9 +283,9 @@ fn since_moves_only_when_the_state_does() {
 
 #[test]
 fn a_provider_out_of_rotation_says_so_whatever_its_state() {
-    let report = changed(|world| world.providers[0].drained = true);
+    let report = changed(|world| world.providers[0].drained = Some("by kim: maintenance".to_owned()));
     let reason = &report.component("provider:a").unwrap().reason;
-    assert!(reason.starts_with("out of rotation"), "{reason}");
+    assert!(reason.starts_with("out of rotation (by kim: maintenance); answers probes"), "{reason}");
 }
 
 #[test]
@@ -315,6 +317,9 @@ fn record(
     Record { opened_at: NOW, outcome, kind, attempts: attempts.collect(), ..Record::blank(path) }
 }
 
+/// It says nothing of the peer, good or bad.
+const NOT_COUNTED: u32 = 9;
+
 #[test]
 fn a_peer_is_blamed_for_its_own_failures_and_for_nobody_elses() {
     use record::{
@@ -335,13 +340,13 @@ fn a_peer_is_blamed_for_its_own_failures_and_for_nobody_elses() {
             "our key refused",
             record(Model, &[("p", Some(401))], Failed, Some(Kind::Upstream)),
             Role::Provider,
-            1,
+            NOT_COUNTED,
         ),
         (
             "our rate limited",
             record(Model, &[("p", Some(429))], Failed, Some(Kind::OverBudget)),
             Role::Provider,
-            1,
+            NOT_COUNTED,
         ),
         (
             "the caller's key refused",
@@ -362,7 +367,8 @@ fn a_peer_is_blamed_for_its_own_failures_and_for_nobody_elses() {
         let observer = Observer::default();
         observer.observe(&record);
         let traffic = observer.traffic(role, "p", NOW);
-        assert_eq!((traffic.total(), traffic.bad), (1, bad), "{what}");
+        let expected = if bad == NOT_COUNTED { (0, 0) } else { (1, bad) };
+        assert_eq!((traffic.total(), traffic.bad), expected, "{what}");
     }
 }
 

@@ -1,9 +1,17 @@
-//! What real traffic says of the peers: counts in a sliding window, one for each peer.
+//! What real traffic says of the peers: counts in a sliding window, one for each peer; of providers also the present
+//! run of failures, and which keys they refuse.
 
 use std::{collections::HashMap, sync::Arc};
 
-use mainstay_base::{Kind, Micros, Record, record};
+use mainstay_base::{Class, Fault, Kind, Micros, Record, record};
 use parking_lot::Mutex;
+
+use super::{Group, Told};
+
+use super::{
+    keys::{Keys, RefusedKey},
+    trouble::{Spell, Trouble},
+};
 
 /// How far back traffic is judged. Short, so that a recovery shows as fast as a failure.
 pub(crate) const WINDOW_SECONDS: usize = 15;
@@ -27,6 +35,8 @@ pub struct Traffic {
     pub good_in_a_row: u32,
     pub last_at: Option<Micros>,
     pub last_error: Option<String>,
+    /// Of a provider: the present run of failures, or the last one.
+    pub trouble: Option<Trouble>,
 }
 
 impl Traffic {
@@ -38,44 +48,119 @@ impl Traffic {
 /// Counts records. Clones share the counts; feeding it is one short lock.
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
-    peers: Arc<Mutex<HashMap<(Role, String), Window>>>,
+    told: Arc<Mutex<std::collections::BTreeMap<Group, Told>>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    peers: HashMap<(Role, String), Window>,
+    keys: Keys,
 }
 
 impl Observer {
+    /// Takes what the process around says of a part of its own: one word for each group, the last one counts.
+    pub fn tell(&self, group: Group, told: Told) {
+        self.told.lock().insert(group, told);
+    }
+
+    pub(crate) fn told(&self) -> std::collections::BTreeMap<Group, Told> {
+        self.told.lock().clone()
+    }
+
     pub fn observe(&self, record: &Record) {
         let role = match record.path {
             record::Path::App => Role::Upstream,
             record::Path::Model => Role::Provider,
         };
         let at = Micros(record.opened_at.0.saturating_add(i64::try_from(record.took_us).unwrap_or(i64::MAX)));
-        let mut peers = self.peers.lock();
+        let mut seen = self.seen.lock();
         for (index, attempt) in record.attempts.iter().enumerate() {
             let is_last = index + 1 == record.attempts.len();
-            let failure = failure_of(role, attempt).or_else(|| is_last.then(|| cut_short(record)).flatten());
-            let key = (role, attempt.upstream.clone());
-            if peers.len() >= MAX_PEERS && !peers.contains_key(&key) {
-                continue;
-            }
-            peers.entry(key).or_default().count(at, failure);
+            let cut = is_last.then(|| cut_short(record)).flatten();
+            let said = match (judge(role, attempt), cut) {
+                (Said::Good, Some(error)) => Said::Bad(error),
+                (said, _) => said,
+            };
+            seen.count(role, record, attempt, said, at);
         }
     }
 
     pub fn traffic(&self, role: Role, name: &str, now: Micros) -> Traffic {
-        let peers = self.peers.lock();
-        peers.get(&(role, name.to_owned())).map(|window| window.traffic(now)).unwrap_or_default()
+        let seen = self.seen.lock();
+        seen.peers.get(&(role, name.to_owned())).map(|window| window.traffic(now)).unwrap_or_default()
+    }
+
+    /// The keys of a provider that it refused when they were used last.
+    pub fn refused_keys(&self, provider: &str) -> Vec<RefusedKey> {
+        self.seen.lock().keys.refused(provider)
+    }
+
+    /// What a probe found of a key.
+    pub(crate) fn key_probed(&self, provider: &str, key: &str, is_refused: bool, at: Micros) {
+        self.seen.lock().keys.note(provider, key, is_refused, at);
+    }
+
+    /// The keys were changed: what was known of the old ones says nothing.
+    pub(crate) fn forget_keys(&self, provider: &str) {
+        self.seen.lock().keys.forget(provider);
     }
 }
 
-/// Why an attempt counts against its peer. A caller's own mistake never does; a provider that refuses our key or
-/// limits our rate cannot serve, whoever is to blame.
-fn failure_of(role: Role, attempt: &record::Attempt) -> Option<String> {
-    match attempt.status {
-        None => Some(attempt.error.clone().unwrap_or_else(|| "no answer".to_owned())),
-        Some(status @ 500..) => Some(format!("answered {status}")),
-        Some(status @ (401 | 402 | 403 | 429)) if role == Role::Provider => {
-            Some(format!("answered {status}"))
+impl Seen {
+    fn count(&mut self, role: Role, record: &Record, attempt: &record::Attempt, said: Said, at: Micros) {
+        if let (Role::Provider, Some(key)) = (role, &attempt.key) {
+            match said {
+                Said::KeyRefused => self.keys.note(&attempt.upstream, key, true, at),
+                Said::Good => self.keys.note(&attempt.upstream, key, false, at),
+                Said::Bad(_) | Said::Nothing => {}
+            }
         }
-        Some(_) => None,
+        let failure = match said {
+            Said::Good => None,
+            Said::Bad(error) => Some(error),
+            Said::KeyRefused | Said::Nothing => return,
+        };
+        let peer = (role, attempt.upstream.clone());
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
+            return;
+        }
+        let window = self.peers.entry(peer).or_default();
+        if role == Role::Provider {
+            window.spell.count(record, attempt, failure.is_some(), at);
+        }
+        window.count(at, failure);
+    }
+}
+
+/// What one attempt says of its peer.
+enum Said {
+    Good,
+    Bad(String),
+    /// It works, but not with this key.
+    KeyRefused,
+    /// Neither: it was not asked, or has only been asked too often.
+    Nothing,
+}
+
+/// Only what is the provider's or the network's doing counts against it. A caller's own mistake is answered by a
+/// provider that is well; a key that is refused or has used up its limit says nothing of the provider.
+fn judge(role: Role, attempt: &record::Attempt) -> Said {
+    let text = |otherwise: String| attempt.error.clone().unwrap_or(otherwise);
+    if let Some(class) = attempt.class {
+        return match class.fault() {
+            Fault::Provider | Fault::Network => Said::Bad(text(class.as_str().replace('_', " "))),
+            Fault::Key if class == Class::BadKey => Said::KeyRefused,
+            Fault::Caller if class != Class::NotConvertible => Said::Good,
+            Fault::Key | Fault::Caller | Fault::Nobody => Said::Nothing,
+        };
+    }
+    match attempt.status {
+        None => Said::Bad(text("no answer".to_owned())),
+        Some(status @ 500..) => Said::Bad(format!("answered {status}")),
+        Some(401 | 403) if role == Role::Provider => Said::KeyRefused,
+        Some(402 | 429) if role == Role::Provider => Said::Nothing,
+        Some(_) => Said::Good,
     }
 }
 
@@ -94,6 +179,7 @@ struct Window {
     good_in_a_row: u32,
     last_at: Option<Micros>,
     last_error: Option<String>,
+    spell: Spell,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +229,7 @@ impl Window {
             good_in_a_row: self.good_in_a_row,
             last_at: self.last_at,
             last_error: self.last_error.clone(),
+            trouble: self.spell.trouble(now),
         }
     }
 }

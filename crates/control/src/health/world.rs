@@ -1,11 +1,11 @@
 //! The facts that health is decided by, as plain values.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use mainstay_base::Micros;
+use mainstay_base::{Class, Micros, standing::BreakerState};
 use mainstay_store::model::QueueStats;
 
-use super::{Report, Traffic};
+use super::{Group, RefusedKey, Report, State, Traffic};
 use crate::ports::Slot;
 
 /// One look at everything. What was never looked at is `None`.
@@ -23,8 +23,18 @@ pub struct World {
     pub workers: Option<Read<Vec<WorkerFacts>>>,
     pub upstreams: Vec<PeerFacts>,
     pub providers: Vec<PeerFacts>,
+    /// What the process around says of itself, by group: control has no other way to know.
+    pub told: BTreeMap<Group, Told>,
     /// What was decided last time, for `since`.
     pub previous: Option<Report>,
+}
+
+/// What the process around says of one of its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub state: State,
+    pub reason: String,
+    pub at: Micros,
 }
 
 /// Something asked of the store: when, and what it said.
@@ -54,8 +64,24 @@ pub struct PeerFacts {
     pub name: String,
     pub traffic: Traffic,
     pub probe: Option<ProbeFacts>,
-    /// A provider that a runbook took out of rotation.
-    pub drained: bool,
+    /// A provider out of rotation: by whom and why.
+    pub drained: Option<String>,
+    /// Of a provider: its targets, as the gateways say.
+    pub targets: Vec<TargetFacts>,
+    /// Of a provider: how many keys it has, and which of them it refuses.
+    pub keys: usize,
+    pub keys_refused: Vec<RefusedKey>,
+}
+
+/// One target of a provider, as the gateway says that has the worst of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// The provider's name of the model.
+    pub model: String,
+    pub breaker: BreakerState,
+    /// Until then nobody asks it.
+    pub probe_at: Option<Micros>,
+    pub last_failure: Option<Class>,
 }
 
 /// How synthetic probes of a peer went.

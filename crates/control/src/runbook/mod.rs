@@ -11,6 +11,7 @@ mod step;
 mod tests;
 
 pub use definition::{Action, BUILT_IN, Budget, Definition, Hold, Verify, automatic_for, find};
-pub use guard::may_detour;
+pub use guard::{left_alone, may_detour};
+pub(crate) use guard::{stand_ins, worded};
 pub(crate) use shell::{Request, Shell, World, requested};
 pub use step::{Effect, Ending, Event, Facts, Run, Stage, step};

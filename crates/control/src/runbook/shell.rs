@@ -239,9 +239,10 @@ impl Shell {
                 });
             }
             Action::DrainProvider => {
-                let drained = Drained { reason, since: world.now, execution_id: id.clone() };
+                let (execution_id, by) = (Some(id.clone()), execution.runbook.clone());
+                let drained = Drained { reason, since: world.now, execution_id, by };
                 self.actions.spawn(async move {
-                    let outcome = drain(&store, &name, (!undo).then_some(drained)).await;
+                    let outcome = detour(&store, &name, drained, undo).await;
                     wake.notify_one();
                     (id, outcome)
                 });
@@ -252,7 +253,7 @@ impl Shell {
     async fn trigger(&mut self, incident: &Incident, world: &World<'_>) -> Result<(), StoreError> {
         let Some(component) = world.report.component(&incident.component) else { return Ok(()) };
         let Some(definition) = automatic_for(component.group) else { return Ok(()) };
-        if component.state < definition.acts_on {
+        if component.state < definition.acts_on || is_out_by_hand(definition, component, world) {
             return Ok(());
         }
         let past = self.past(&incident.component).await?;
@@ -323,7 +324,7 @@ impl Shell {
             state: component.map_or(State::Unknown, |component| component.state),
             permitted,
             frozen: world.freeze.frozen || !world.automatic,
-            in_force: world.overrides.drained.contains_key(name),
+            in_force: world.overrides.drained.get(name).is_some_and(|drained| is_its(drained, &execution.id)),
         }
     }
 
@@ -371,6 +372,12 @@ impl Shell {
 
 fn is_of(execution: &Execution, incident: &Incident) -> bool {
     execution.alert_id.as_deref() == Some(incident.id.as_str())
+}
+
+/// A provider that a person took out is theirs to put back.
+fn is_out_by_hand(definition: &Definition, component: &Component, world: &World<'_>) -> bool {
+    let drained = world.overrides.drained.get(&component.name);
+    definition.action == Action::DrainProvider && drained.is_some_and(Drained::is_by_hand)
 }
 
 /// `worker:0` → `0`.
@@ -423,28 +430,35 @@ async fn free_jobs(store: &Store, host: &str, slot: u32, pid: u32) -> Result<u64
     Ok(freed)
 }
 
-/// Takes a provider out of rotation (`Some`) or puts it back (`None`).
-async fn drain(store: &Store, name: &str, drained: Option<Drained>) -> Result<Outcome, String> {
+/// Takes a provider out of rotation or, to undo that, puts it back. What a person has decided stays as it is.
+async fn detour(store: &Store, name: &str, drained: Drained, undo: bool) -> Result<Outcome, String> {
+    let execution_id = drained.execution_id.clone().unwrap_or_default();
     let (before, after) = overrides::change_overrides(store, incident::ACTOR, |overrides| {
-        match &drained {
-            Some(drained) => overrides.drained.insert(name.to_owned(), drained.clone()),
-            None => overrides.drained.remove(name),
-        };
+        let is_ours = overrides.drained.get(name).is_none_or(|there| is_its(there, &execution_id));
+        match (is_ours, undo) {
+            (false, _) => {}
+            (true, false) => drop(overrides.drained.insert(name.to_owned(), drained.clone())),
+            (true, true) => drop(overrides.drained.remove(name)),
+        }
     })
     .await
     .map_err(|error| error.to_string())?;
     let names = |overrides: &Overrides| json!(overrides.drained_providers());
-    let (text, undo) = match drained {
-        Some(_) => (
+    let (text, undo) = match undo {
+        false => (
             format!("provider {name} is out of rotation"),
-            format!("put {name} back on the console's runbooks page; it goes back by itself when it is well"),
+            format!("mainstay provider restore {name}; it goes back by itself when it is well"),
         ),
-        None => (
+        true => (
             format!("provider {name} is back in rotation"),
             format!("run provider-detour on provider:{name}"),
         ),
     };
     Ok(Outcome { text, before: names(&before), after: names(&after), undo })
+}
+
+fn is_its(drained: &Drained, execution_id: &str) -> bool {
+    drained.execution_id.as_deref() == Some(execution_id)
 }
 
 fn to_value(run: &Run) -> Result<Value, StoreError> {

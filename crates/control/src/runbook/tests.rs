@@ -1,14 +1,17 @@
 //! Single executions, step by step.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use mainstay_base::Micros;
+use mainstay_base::{
+    Micros,
+    snapshot::{Dialect, Provider, Timeouts},
+};
 
 use super::{Definition, Effect, Ending, Event, Facts, Run, Stage, find, may_detour, step};
 use crate::{
     health::{Component, Group, Report, State},
     overrides::{Drained, Overrides},
-    ports::{Peers, ProbeKind, ProviderPeer},
+    ports::{Peers, ProbeKind, ProviderPeer, Served},
 };
 
 fn restart() -> &'static Definition {
@@ -264,11 +267,18 @@ fn an_undo_that_fails_is_tried_again_later() {
 }
 
 fn provider(name: &str, models: &[&str]) -> ProviderPeer {
-    ProviderPeer {
+    let provider = Provider {
         name: name.to_owned(),
+        dialect: Dialect::OpenAi,
         base_url: String::new(),
-        key: None,
-        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        keys: Vec::new(),
+        timeouts: Timeouts::default(),
+        first_token: Duration::from_secs(60),
+    };
+    let served = |model: &&str| Served { model: (*model).to_owned(), target: None, price: None };
+    ProviderPeer {
+        provider: Arc::new(provider),
+        serves: models.iter().map(served).collect(),
         probe: ProbeKind::Models,
     }
 }
@@ -286,20 +296,22 @@ fn a_detour_never_leaves_a_model_without_a_provider() {
     };
     let report = |down: &[&str]| {
         let components = peers.providers.iter().map(|peer| Component {
-            id: format!("provider:{}", peer.name),
+            id: format!("provider:{}", peer.name()),
             group: Group::Provider,
-            name: peer.name.clone(),
-            state: if down.contains(&peer.name.as_str()) { State::Down } else { State::Ok },
+            name: peer.name().to_owned(),
+            state: if down.contains(&peer.name()) { State::Down } else { State::Ok },
             reason: String::new(),
             since: Micros(0),
             last_check: None,
+            trouble: None,
         });
         Report { components: components.collect(), ..Report::unknown(Micros(0)) }
     };
     let drained = |names: &[&str]| {
-        let drained = Drained { reason: String::new(), since: Micros(0), execution_id: String::new() };
+        let reason = String::new();
+        let drained = Drained { reason, since: Micros(0), execution_id: None, by: "kim".to_owned() };
         let drained = names.iter().map(|name| ((*name).to_owned(), drained.clone())).collect();
-        Overrides { revision: 1, drained }
+        Overrides { revision: 1, drained, failovers: Vec::new() }
     };
     for (what, subject, down, out, refusal) in [
         ("another is well", "a", &["a"][..], &[][..], None),

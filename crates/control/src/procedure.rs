@@ -1,0 +1,439 @@
+//! What operators do with providers by hand: drain, restore, fail over, test. Each says what it would do (dry run), is
+//! refused when it would leave callers without anybody, stands in the timeline under its actor, and names its undo.
+//!
+//! Promises: an unknown name is refused with the known ones; what is done is a document in the store, so that every
+//! process routes by it within a second and a restart forgets nothing.
+
+use mainstay_base::{Usd, snapshot::ProviderKey};
+use mainstay_store::StoreError;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    facade::{CONTROL, Facade},
+    overrides::{self, Drained, FailedOver, Overrides},
+    ports::{OTHER_MODELS, Peers, ProviderPeer},
+    probe::{self, Tested},
+    runbook::{left_alone, stand_ins, worded},
+};
+
+/// Keys that one test tries; a provider has one or two.
+const MAX_TESTED_KEYS: usize = 16;
+/// Names listed in a refusal.
+const MAX_LISTED: usize = 30;
+
+/// Who wants it, why, and how seriously.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub actor: String,
+    pub why: String,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Even if a model is left without anybody.
+    pub force: bool,
+}
+
+/// What was done, or would be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Procedure {
+    pub name: &'static str,
+    pub provider: String,
+    /// Of a failover.
+    pub to: Option<String>,
+    pub dry_run: bool,
+    /// False for a dry run, and when it was so already.
+    pub changed: bool,
+    /// In one sentence.
+    pub text: String,
+    /// What it means for each model that the provider serves.
+    pub models: Vec<ModelEffect>,
+    /// What to know before it is done.
+    pub warnings: Vec<String>,
+    /// The command that takes it back.
+    pub undo: String,
+}
+
+/// One model, and who answers for it then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelEffect {
+    pub model: String,
+    /// Other providers that are in rotation and not down; empty: nobody.
+    pub answered_by: Vec<String>,
+}
+
+/// The outcome of a test: one call for each key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TestReport {
+    pub provider: String,
+    pub model: String,
+    pub ok: bool,
+    /// Of all calls; `None`: no price is known.
+    pub cost: Option<Usd>,
+    pub calls: Vec<Tested>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcedureRefused {
+    #[error("there is no provider `{name}`; there are: {known}")]
+    NoProvider { name: String, known: String },
+    #[error("provider {provider} serves no model `{model}`; it serves: {known}")]
+    NoModel { provider: String, model: String, known: String },
+    #[error("provider {provider} serves models without a route only; say which model to ask it for")]
+    WhichModel { provider: String },
+    #[error("without {provider}, no provider that is in rotation and not down would be left for {}", models.join(", "))]
+    LeftAlone { provider: String, models: Vec<String> },
+    #[error("a provider cannot fail over to itself")]
+    ToItself,
+    #[error("no model is served by both {from} and {to}")]
+    NothingShared { from: String, to: String },
+    #[error("{to} cannot take over: it is {why}")]
+    CannotTakeOver { to: String, why: String },
+    #[error("{from} fails over to {to} already")]
+    FailsOverAlready { from: String, to: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ProcedureRefused {
+    /// What to do instead.
+    pub fn next(&self) -> String {
+        match self {
+            ProcedureRefused::NoProvider { .. } => "see mainstay provider list".to_owned(),
+            ProcedureRefused::NoModel { .. } | ProcedureRefused::WhichModel { .. } => {
+                "see mainstay provider show".to_owned()
+            }
+            ProcedureRefused::LeftAlone { .. } => {
+                "give these models another target first, or force it: their calls still try the drained provider last"
+                    .to_owned()
+            }
+            ProcedureRefused::ToItself => "name another provider".to_owned(),
+            ProcedureRefused::NothingShared { .. } => {
+                "give a model targets at both; see mainstay model list".to_owned()
+            }
+            ProcedureRefused::CannotTakeOver { .. } => {
+                "restore or repair it, choose another, or force it".to_owned()
+            }
+            ProcedureRefused::FailsOverAlready { from, .. } => {
+                format!("undo that first: mainstay provider failover {from} --undo")
+            }
+            ProcedureRefused::Store(_) => "see mainstay health".to_owned(),
+        }
+    }
+}
+
+impl Facade {
+    /// Takes a provider out of rotation until somebody puts it back: others are preferred from the next call on, and it
+    /// is tried only when nobody else is left. Calls under way end as they would.
+    pub async fn drain(&self, name: &str, change: Change) -> Result<Procedure, ProcedureRefused> {
+        let (peers, overrides) = (self.peers(), self.stored_overrides().await?);
+        let models = self.effects(find(&peers, name)?, &overrides);
+        let alone: Vec<String> = left_alone(name, &peers, &overrides, &self.report());
+        if let (false, Some(_)) = (change.force, alone.first()) {
+            let models = alone.iter().map(|model| worded(model)).collect();
+            return Err(ProcedureRefused::LeftAlone { provider: name.to_owned(), models });
+        }
+        let before = overrides.drained.get(name);
+        let mut done = Procedure {
+            changed: before.is_none_or(|drained| !drained.is_by_hand()),
+            warnings: alone
+                .iter()
+                .map(|model| format!("nobody else is left for {}", worded(model)))
+                .collect(),
+            models,
+            ..Procedure::new("drain", name, &change)
+        };
+        done.undo = format!("mainstay provider restore {name}");
+        done.text = match before {
+            Some(drained) if drained.is_by_hand() => {
+                format!("provider {name} is out of rotation already, by {}: {}", drained.by, drained.reason)
+            }
+            Some(_) => format!("provider {name} stays out of rotation until somebody puts it back"),
+            None => format!("provider {name} goes out of rotation"),
+        };
+        let drained = Drained {
+            reason: change.why.clone(),
+            since: self.shared.clock.now(),
+            execution_id: None,
+            by: change.actor.clone(),
+        };
+        self.apply(done, &change, move |overrides, name| {
+            overrides.drained.insert(name.to_owned(), drained.clone());
+        })
+        .await
+    }
+
+    /// Puts a provider back into rotation, whoever took it out.
+    pub async fn restore(&self, name: &str, change: Change) -> Result<Procedure, ProcedureRefused> {
+        let (peers, overrides) = (self.peers(), self.stored_overrides().await?);
+        let drained = overrides.drained.get(name);
+        // One that has left the configuration can still be taken off the list.
+        let models = match find(&peers, name) {
+            Ok(peer) => self.effects(peer, &overrides),
+            Err(_) if drained.is_some() => Vec::new(),
+            Err(refused) => return Err(refused),
+        };
+        let is_down = self.state_of(name) == crate::State::Down;
+        let done = Procedure {
+            changed: drained.is_some(),
+            text: match drained {
+                Some(_) => format!("provider {name} goes back into rotation"),
+                None => format!("provider {name} is in rotation already"),
+            },
+            models,
+            warnings: is_down.then(|| format!("{name} is down at the moment")).into_iter().collect(),
+            undo: format!("mainstay provider drain {name}"),
+            ..Procedure::new("restore", name, &change)
+        };
+        self.apply(done, &change, |overrides, name| drop(overrides.drained.remove(name))).await
+    }
+
+    /// From now on, calls that would go to `from` go to `to` first, wherever a model has both.
+    pub async fn failover(
+        &self,
+        from: &str,
+        to: &str,
+        change: Change,
+    ) -> Result<Procedure, ProcedureRefused> {
+        let (peers, overrides) = (self.peers(), self.stored_overrides().await?);
+        let (ours, theirs) = (find(&peers, from)?, find(&peers, to)?);
+        if from == to {
+            return Err(ProcedureRefused::ToItself);
+        }
+        let (shared, alone): (Vec<&str>, Vec<&str>) =
+            ours.models().into_iter().partition(|model| theirs.serves(model));
+        if shared.is_empty() {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            return Err(ProcedureRefused::NothingShared { from, to });
+        }
+        if let Some(there) = overrides.failover_of(from).filter(|there| there.to != to) {
+            let (from, to) = (from.to_owned(), there.to.clone());
+            return Err(ProcedureRefused::FailsOverAlready { from, to });
+        }
+        let obstacle = self.obstacle(to, from, &overrides);
+        if let (false, Some(why)) = (change.force, &obstacle) {
+            return Err(ProcedureRefused::CannotTakeOver { to: to.to_owned(), why: why.clone() });
+        }
+        let changed = overrides.failover_of(from).is_none();
+        let unchanged = alone.iter().map(|model| format!("{to} has no target for {}", worded(model)));
+        let effect = |model: &str| ModelEffect { model: model.to_owned(), answered_by: vec![to.to_owned()] };
+        let done = Procedure {
+            to: Some(to.to_owned()),
+            changed,
+            text: if changed {
+                format!("calls of {from} go to {to} first")
+            } else {
+                format!("calls of {from} go to {to} already")
+            },
+            models: shared.into_iter().map(effect).collect(),
+            warnings: unchanged.chain(obstacle.map(|why| format!("{to} is {why}"))).collect(),
+            undo: format!("mainstay provider failover {from} --undo"),
+            ..Procedure::new("failover", from, &change)
+        };
+        let failover = FailedOver {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            who: change.actor.clone(),
+            why: change.why.clone(),
+            at: self.shared.clock.now(),
+        };
+        self.apply(done, &change, move |overrides, name| {
+            overrides.failovers.retain(|there| there.from != name);
+            overrides.failovers.push(failover.clone());
+        })
+        .await
+    }
+
+    /// Calls of `from` go by their chains again.
+    pub async fn undo_failover(&self, from: &str, change: Change) -> Result<Procedure, ProcedureRefused> {
+        let (peers, overrides) = (self.peers(), self.stored_overrides().await?);
+        let there = overrides.failover_of(from);
+        if there.is_none() {
+            find(&peers, from)?;
+        }
+        let to = there.map(|there| there.to.clone());
+        let done = Procedure {
+            changed: there.is_some(),
+            text: match &to {
+                Some(to) => format!("calls of {from} do not go to {to} first any more"),
+                None => format!("{from} fails over to nobody"),
+            },
+            undo: to
+                .as_ref()
+                .map_or_else(String::new, |to| format!("mainstay provider failover {from} {to}")),
+            to,
+            ..Procedure::new("failover-undo", from, &change)
+        };
+        self.apply(done, &change, |overrides, name| overrides.failovers.retain(|there| there.from != name))
+            .await
+    }
+
+    /// One real, short call of a model with each key of the provider, whether or not it is in rotation.
+    pub async fn test(
+        &self,
+        name: &str,
+        model: Option<&str>,
+        actor: &str,
+    ) -> Result<TestReport, ProcedureRefused> {
+        let peers = self.peers();
+        let peer = find(&peers, name)?;
+        let (model, price) = tested_model(peer, model)?;
+        let keys = peer.provider.keys.iter().take(MAX_TESTED_KEYS).map(Some);
+        let keys: Vec<Option<&ProviderKey>> =
+            if peer.provider.keys.is_empty() { vec![None] } else { keys.collect() };
+        let (client, clock) = (&self.shared.client, &self.shared.clock);
+        let calls =
+            keys.into_iter().map(|key| probe::call(client, clock, &peer.provider, key, &model, price));
+        let calls = futures_util::future::join_all(calls).await;
+        for call in &calls {
+            if let (Some(key), Some(_)) = (&call.key, call.status) {
+                let is_refused = call.class == Some(mainstay_base::Class::BadKey);
+                self.shared.observer.key_probed(name, key, is_refused, clock.now());
+            }
+        }
+        let costs: Vec<Usd> = calls.iter().filter_map(|call| call.cost).collect();
+        let report = TestReport {
+            provider: name.to_owned(),
+            model,
+            ok: calls.iter().all(|call| call.ok),
+            cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
+            calls,
+        };
+        let word = if report.ok { "answered" } else { "failed" };
+        let text = format!("provider {name} was tested with {}: {word}", report.model);
+        let detail = json!({ "provider": name, "test": report });
+        self.note(&subject(name), "provider.test", actor, &text, detail).await?;
+        Ok(report)
+    }
+
+    async fn apply(
+        &self,
+        mut done: Procedure,
+        change: &Change,
+        write: impl Fn(&mut Overrides, &str),
+    ) -> Result<Procedure, ProcedureRefused> {
+        if change.dry_run || !done.changed {
+            done.changed = false;
+            return Ok(done);
+        }
+        let kind = format!("provider.{}", done.name);
+        let text = format!("{}: {}", done.text, change.why);
+        // Written down first: what cannot be written down is not done.
+        let asked =
+            json!({ "provider": done.provider, "to": done.to, "forced": change.force, "undo": done.undo });
+        self.note(&subject(&done.provider), &kind, &change.actor, &text, asked).await?;
+        let name = done.provider.clone();
+        let (before, after) = overrides::change_overrides(&self.shared.store, &change.actor, |overrides| {
+            write(overrides, &name);
+        })
+        .await?;
+        self.note(CONTROL, "override", &change.actor, &text, difference(&before, &after)).await?;
+        self.shared.wake.notify_one();
+        Ok(done)
+    }
+
+    async fn stored_overrides(&self) -> Result<Overrides, StoreError> {
+        overrides::overrides(&self.shared.store).await
+    }
+
+    fn effects(&self, peer: &ProviderPeer, overrides: &Overrides) -> Vec<ModelEffect> {
+        let (peers, report) = (self.peers(), self.report());
+        let effect = |model: &str| ModelEffect {
+            model: model.to_owned(),
+            answered_by: stand_ins(peer.name(), model, &peers, overrides, &report),
+        };
+        peer.models().into_iter().map(effect).collect()
+    }
+
+    fn state_of(&self, provider: &str) -> crate::State {
+        let report = self.report();
+        report.component(&subject(provider)).map_or(crate::State::Unknown, |component| component.state)
+    }
+
+    /// Why `to` should not take over.
+    fn obstacle(&self, to: &str, from: &str, overrides: &Overrides) -> Option<String> {
+        if overrides.drained.contains_key(to) {
+            return Some("out of rotation".to_owned());
+        }
+        if self.state_of(to) == crate::State::Down {
+            return Some("down".to_owned());
+        }
+        let back = overrides.failover_of(to).filter(|there| there.to == from);
+        back.map(|_| format!("failing over to {from} itself"))
+    }
+}
+
+impl Procedure {
+    fn new(name: &'static str, provider: &str, change: &Change) -> Procedure {
+        Procedure {
+            name,
+            provider: provider.to_owned(),
+            to: None,
+            dry_run: change.dry_run,
+            changed: false,
+            text: String::new(),
+            models: Vec::new(),
+            warnings: Vec::new(),
+            undo: String::new(),
+        }
+    }
+}
+
+fn subject(provider: &str) -> String {
+    format!("provider:{provider}")
+}
+
+fn difference(before: &Overrides, after: &Overrides) -> Value {
+    let of =
+        |overrides: &Overrides| json!({ "drained": overrides.drained, "failovers": overrides.failovers });
+    json!({ "before": of(before), "after": of(after) })
+}
+
+fn find<'a>(peers: &'a Peers, name: &str) -> Result<&'a ProviderPeer, ProcedureRefused> {
+    peers.provider(name).ok_or_else(|| ProcedureRefused::NoProvider {
+        name: name.to_owned(),
+        known: listed(peers.providers.iter().map(ProviderPeer::name)),
+    })
+}
+
+/// The provider's name of the model to ask, by its own name or the callers', and its price.
+fn tested_model(
+    peer: &ProviderPeer,
+    wanted: Option<&str>,
+) -> Result<(String, Option<mainstay_base::snapshot::Price>), ProcedureRefused> {
+    let provider = || peer.name().to_owned();
+    let takes_any = peer.serves(OTHER_MODELS);
+    let known = || {
+        let targets = peer.serves.iter().filter_map(|served| served.target.as_deref());
+        listed(targets.chain(peer.models().into_iter().filter(|model| *model != OTHER_MODELS)))
+    };
+    let mut targets = peer.serves.iter().filter(|served| served.target.is_some());
+    let found = match wanted {
+        None => targets.next(),
+        Some(wanted) => {
+            targets.find(|served| served.target.as_deref() == Some(wanted) || served.model == wanted)
+        }
+    };
+    match (found, wanted) {
+        (Some(served), _) => Ok((served.target.clone().unwrap_or_default(), served.price)),
+        (None, Some(wanted)) if takes_any => Ok((wanted.to_owned(), None)),
+        (None, Some(wanted)) => {
+            let (provider, model) = (provider(), wanted.to_owned());
+            Err(ProcedureRefused::NoModel { provider, model, known: known() })
+        }
+        (None, None) => Err(ProcedureRefused::WhichModel { provider: provider() }),
+    }
+}
+
+/// Each name once, in order, and not more than a person reads.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    let more = names.len().saturating_sub(MAX_LISTED);
+    names.truncate(MAX_LISTED);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
