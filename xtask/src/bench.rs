@@ -17,6 +17,8 @@ pub(crate) enum Bench {
     Engine(Engine),
     /// What a model call costs on its way, next to nginx, Envoy, LiteLLM and Portkey.
     Gateway(Gateway),
+    /// What callers notice when one of two providers fails wholly, half the time, or stalls.
+    Failover(Failover),
     /// 10,000 concurrent event streams through the app path, next to nginx and to no proxy.
     Sse(Sse),
 }
@@ -43,6 +45,16 @@ pub(crate) struct Gateway {
 }
 
 #[derive(Args)]
+pub(crate) struct Failover {
+    /// Calls a second.
+    #[arg(long, default_value_t = 50.0)]
+    rate: f64,
+    /// How long each fault lasts.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+}
+
+#[derive(Args)]
 pub(crate) struct Sse {
     #[arg(long, default_value_t = 10_000)]
     streams: u32,
@@ -54,6 +66,7 @@ pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Engine(options) => engine(options),
         Bench::Gateway(options) => gateway(options),
+        Bench::Failover(options) => failover(options),
         Bench::Sse(options) => sse(options),
     }
 }
@@ -86,6 +99,13 @@ fn gateway(options: &Gateway) -> anyhow::Result<()> {
         bench.args(["--only", only]);
     }
     run(&mut bench)
+}
+
+fn failover(options: &Failover) -> anyhow::Result<()> {
+    build_beside_the_product("failover")?;
+    let mut bench = Command::new(release("failover"));
+    bench.current_dir(root()).arg("--mainstay").arg(release("mainstay"));
+    run(bench.args(["--rate", &options.rate.to_string(), "--seconds", &options.seconds.to_string()]))
 }
 
 fn sse(options: &Sse) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -68,6 +68,9 @@ pub struct Call {
     pub body: Bytes,
     /// The credential, wherever the dialect puts it.
     pub credential: String,
+    pub at: Instant,
+    /// The fault it was hit by.
+    pub fault: Fault,
     end: Arc<AtomicU8>,
 }
 
@@ -232,20 +235,23 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Re
         return Ok(switch(&shared, &head.method, &body));
     }
     let credential = credential(&head.headers);
+    let read = dialect::read(&head.method, &path, &body);
+    let fault = read.as_ref().map_or_else(Fault::default, |(_, ask)| shared.fault(&credential, ask.model()));
     let end = Arc::new(AtomicU8::new(0));
     shared.remember(Call {
-        method: head.method.clone(),
+        method: head.method,
         target: head.uri.to_string(),
         headers: head.headers,
-        body: body.clone(),
+        body,
         credential: credential.clone(),
+        at: Instant::now(),
+        fault: fault.clone(),
         end: Arc::clone(&end),
     });
     let ended = Ended { end };
-    let Some((dialect, ask)) = dialect::read(&head.method, &path, &body) else {
+    let Some((dialect, ask)) = read else {
         return Ok(plain(StatusCode::NOT_FOUND, json!({"error": {"message": "no such path"}}).to_string()));
     };
-    let fault = shared.fault(&credential, ask.model());
     let scene = Scene { dialect, ask, fault, credential, path, pace: shared.options.pace, ended };
     play::answer(scene, &shared.options.mind).await
 }

@@ -115,7 +115,9 @@ async fn call(
         let started = match gap {
             Some(gap) => {
                 tokio::time::sleep_until(due.into()).await;
-                std::mem::replace(&mut due, due + gap)
+                let started = due;
+                due += gap;
+                started
             }
             None => Instant::now(),
         };
