@@ -1,6 +1,17 @@
 //! Which of a provider's keys a call uses.
 
-use mainstay_base::Micros;
+use std::time::Duration;
+
+use mainstay_base::{Class, Micros};
+
+/// A key that the provider refuses rests until somebody looked at it, or so long.
+pub const BAD_KEY_RESTS: Duration = Duration::from_secs(600);
+/// A quota that is used up: no wait of seconds helps.
+pub const QUOTA_RESTS: Duration = Duration::from_secs(300);
+/// A limited key, when the provider does not say for how long; and the bounds of what it may say.
+pub const LIMITED_RESTS: Duration = Duration::from_secs(5);
+pub const LEAST_REST: Duration = Duration::from_secs(1);
+pub const MOST_REST: Duration = Duration::from_secs(60);
 
 /// One key as its provider's shell sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,4 +46,14 @@ pub fn choose(count: usize, seen: impl Fn(usize) -> Seen, turn: usize, now: Micr
     let first_up = untried().filter_map(|(key, seen)| Some((key, seen.rests_until?)));
     let first_up = first_up.min_by_key(|(_, until)| *until);
     first_up.map_or(Choice::Nobody, |(key, until)| Choice::Wait { key, until })
+}
+
+/// How long a key rests after a failure of this class; `None`: it is not the key's doing.
+pub fn rest(class: Class, retry_after: Option<Duration>) -> Option<Duration> {
+    match class {
+        Class::BadKey => Some(BAD_KEY_RESTS),
+        Class::QuotaExhausted => Some(QUOTA_RESTS),
+        Class::RateLimited => Some(retry_after.unwrap_or(LIMITED_RESTS).clamp(LEAST_REST, MOST_REST)),
+        _ => None,
+    }
 }

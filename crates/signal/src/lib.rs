@@ -23,3 +23,4 @@ pub mod latency;
 pub mod limits;
 pub mod next;
 pub mod retry;
+pub mod simulate;

@@ -74,6 +74,14 @@ impl Minute {
         Ok(Taken { tokens })
     }
 
+    /// Takes although nothing is left: the caller knows no better place.
+    pub fn take_anyway(&mut self, tokens: u64) -> Taken {
+        let tokens = tokens.min(MAX_LIMIT) as i64;
+        self.requests.take(1);
+        self.tokens.take(tokens);
+        Taken { tokens }
+    }
+
     /// How long a call of so many tokens would have to wait.
     pub fn wait(&self, now: Micros, tokens: u64) -> Duration {
         let (mut requests, mut all_tokens) = (self.requests, self.tokens);

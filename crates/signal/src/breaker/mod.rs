@@ -10,8 +10,9 @@
 //!   recent longest time to the first token. A stalled target fails its calls only at their time-out; this sees it
 //!   before. Judged only where the shell calls [`Breaker::heard`].
 //!
-//! Open for `open_for`, doubled with each failed probe and each relapse up to `max_open`; then half-open: `probes` calls
-//! at once may try it. As many successes close it; after a relapse (it opened again within [`RECENT_WINDOWS`] windows of
+//! Open for `open_for`, doubled with each failed probe and each relapse up to `max_open`; then half-open: one call may try
+//! it, and after a success `probes` at once. A probe without an end after `max_open` gives its place to another. As many
+//! successes as `probes` close it; after a relapse (it opened again within [`RECENT_WINDOWS`] windows of
 //! closing) twice, then four times as many, so that a target that fails every other call does not flap.
 //!
 //! After Nygard, *Release It!* (states), Resilience4j (failure and slow-call share), Envoy (consecutive failures).
@@ -159,15 +160,36 @@ impl Breaker {
         let verdict = self.verdict(end);
         match admission {
             Admission::Refused { .. } => {}
-            Admission::Pass { epoch } => match verdict {
-                None => self.silence.forget_one(),
-                Some(verdict) => self.settle_passed(epoch, verdict, now),
-            },
+            Admission::Pass { epoch } => {
+                self.listen(end);
+                if let Some(verdict) = verdict {
+                    self.settle_passed(epoch, verdict, now);
+                }
+            }
             Admission::Probe { epoch, started } => {
                 if epoch == self.epoch {
                     self.settle_probe(started, verdict, now);
                 }
             }
+        }
+    }
+
+    /// What an end says about silence, besides what it says about health.
+    fn listen(&mut self, end: End) {
+        let End::Bad(class) = end else {
+            return if end == End::Unused { self.silence.forget_one() } else { self.silence.start_over() };
+        };
+        match class {
+            // Nothing was heard: that is what silence is.
+            Class::HedgeLost
+            | Class::ConnectTimeout
+            | Class::FirstByteTimeout
+            | Class::FirstTokenTimeout
+            | Class::TotalTimeout => {}
+            // Failures are judged by their number.
+            class if class.counts_against_target() => self.silence.forget_one(),
+            Class::CallerGone | Class::NotConvertible => self.silence.forget_one(),
+            _ => self.silence.start_over(),
         }
     }
 
@@ -281,6 +303,14 @@ impl Breaker {
         doubled.min(self.settings.max_open.max(self.settings.open_for))
     }
 
+    /// One goes ahead alone; more follow when a target has shown itself well.
+    fn probes_at_once(&self) -> u32 {
+        match self.state {
+            State::HalfOpen { good, .. } if good > 0 => self.settings.probes,
+            _ => 1,
+        }
+    }
+
     /// After so long a probe without an end gives its place to another.
     fn probe_patience(&self) -> Duration {
         self.settings.max_open.max(self.settings.open_for)
@@ -300,7 +330,7 @@ impl Breaker {
             State::Closed => None,
             State::Open { until, .. } => (now < *until).then_some(*until),
             State::HalfOpen { probes, .. } => {
-                probes.full_until(now, self.settings.probes, self.probe_patience())
+                probes.full_until(now, self.probes_at_once(), self.probe_patience())
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_base::Micros;
 
 /// So many calls without a sign of life are never called silence.
-pub const SILENT_CALLS: u32 = 20;
+pub const SILENT_CALLS: u32 = 12;
 /// Shorter is never called silence.
 const AT_LEAST: Duration = Duration::from_secs(1);
 /// Silence is so many times the recent longest time to the first token.

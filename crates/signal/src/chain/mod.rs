@@ -43,6 +43,7 @@ pub struct Seen {
     pub drained: bool,
     /// [`crate::breaker::Breaker::refused_until`].
     pub breaker_open_until: Option<Micros>,
+    /// Only while its breaker is closed: an open one judges by itself, and its probes must reach the target.
     pub ejected: bool,
     /// All its places for calls at once are taken.
     pub busy: bool,
