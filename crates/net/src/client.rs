@@ -19,11 +19,13 @@ use crate::{
     connect::{ConnectError, Connector},
     error::{Class, SendError},
     guard::AddressRule,
+    resolve::{Names, Resolver, System},
     timed::Timed,
 };
 
-/// Idle connections kept open for one peer; a burst beyond it opens and closes its own.
-const MAX_IDLE_PER_PEER: usize = 64;
+/// Idle connections kept open for one peer; a burst beyond it opens and closes its own. As many as calls to one provider
+/// end at a time on a busy gateway: a TLS handshake costs more than the memory of an idle connection.
+const MAX_IDLE_PER_PEER: usize = 256;
 /// Shorter than what common servers grant an idle connection: nginx 75 s, providers minutes.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// The same for plain http, where the peer may be a Dify without its nginx: gunicorn closes after 2 s, and a run sent
@@ -66,6 +68,7 @@ pub struct Client {
 
 struct Inner {
     tls: rustls::ClientConfig,
+    names: Arc<Names>,
     any: Pools,
     guarded: Mutex<Vec<(AddressRule, Pools)>>,
 }
@@ -78,9 +81,15 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     pub fn new(options: ClientOptions) -> Result<Client, ClientError> {
+        Client::with_resolver(options, Arc::new(System))
+    }
+
+    /// With another source of addresses than the machine's.
+    pub fn with_resolver(options: ClientOptions, resolver: Arc<dyn Resolver>) -> Result<Client, ClientError> {
         let tls = tls_config(&options)?;
-        let any = Pools::new(&tls, AddressRule::Any, MAX_IDLE_PER_PEER);
-        Ok(Client { inner: Arc::new(Inner { tls, any, guarded: Mutex::default() }) })
+        let names = Names::new(resolver);
+        let any = Pools::new(&tls, &names, AddressRule::Any, MAX_IDLE_PER_PEER);
+        Ok(Client { inner: Arc::new(Inner { tls, names, any, guarded: Mutex::default() }) })
     }
 
     /// Sends a request with an absolute URL. Redirects are not followed: the caller sees them.
@@ -149,19 +158,25 @@ impl Client {
             return pools.clone();
         }
         if guarded.len() >= MAX_GUARDED_POOLS {
-            return Pools::new(&self.inner.tls, rule, 0);
+            return Pools::new(&self.inner.tls, &self.inner.names, rule, 0);
         }
-        let pools = Pools::new(&self.inner.tls, rule.clone(), MAX_IDLE_PER_PEER);
+        let pools = Pools::new(&self.inner.tls, &self.inner.names, rule.clone(), MAX_IDLE_PER_PEER);
         guarded.push((rule, pools.clone()));
         pools
     }
 }
 
 impl Pools {
-    fn new(tls: &rustls::ClientConfig, rule: AddressRule, max_idle_per_peer: usize) -> Pools {
+    fn new(
+        tls: &rustls::ClientConfig,
+        names: &Arc<Names>,
+        rule: AddressRule,
+        max_idle_per_peer: usize,
+    ) -> Pools {
+        let connector = Connector { rule: Arc::new(rule), names: names.clone() };
         Pools {
-            tls: pool(tls, rule.clone(), max_idle_per_peer, IDLE_CONNECTION),
-            plain: pool(tls, rule, max_idle_per_peer, IDLE_PLAIN_CONNECTION),
+            tls: pool(tls, connector.clone(), max_idle_per_peer, IDLE_CONNECTION),
+            plain: pool(tls, connector, max_idle_per_peer, IDLE_PLAIN_CONNECTION),
         }
     }
 
@@ -188,7 +203,7 @@ fn tls_config(options: &ClientOptions) -> Result<rustls::ClientConfig, ClientErr
 
 fn pool(
     tls: &rustls::ClientConfig,
-    rule: AddressRule,
+    connector: Connector,
     max_idle_per_peer: usize,
     idle_connection: Duration,
 ) -> Pool {
@@ -196,7 +211,7 @@ fn pool(
         .with_tls_config(tls.clone())
         .https_or_http()
         .enable_http1()
-        .wrap_connector(Connector { rule: Arc::new(rule) });
+        .wrap_connector(connector);
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(idle_connection)

@@ -12,9 +12,9 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
-use crate::guard::AddressRule;
+use crate::{guard::AddressRule, resolve::Names};
 
 /// How long one address may take before the next is tried beside it (RFC 8305 advises 250 ms).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ pub(crate) enum ConnectError {
     #[error("the URL names no host")]
     NoHost,
     #[error("cannot resolve `{host}`: {source}")]
-    Dns { host: String, source: std::io::Error },
+    Dns { host: String, source: Arc<std::io::Error> },
     #[error("`{host}` resolves to no address")]
     NoAddress { host: String },
     #[error(
@@ -46,6 +46,7 @@ pub(crate) enum ConnectError {
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) rule: Arc<AddressRule>,
+    pub(crate) names: Arc<Names>,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -58,19 +59,18 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let rule = self.rule.clone();
-        Box::pin(async move { connect(&rule, &uri).await.map(TokioIo::new) })
+        let Connector { rule, names } = self.clone();
+        Box::pin(async move { connect(&rule, &names, &uri).await.map(TokioIo::new) })
     }
 }
 
-async fn connect(rule: &AddressRule, uri: &Uri) -> Result<TcpStream, ConnectError> {
+async fn connect(rule: &AddressRule, names: &Arc<Names>, uri: &Uri) -> Result<TcpStream, ConnectError> {
     let host = uri.host().ok_or(ConnectError::NoHost)?.trim_start_matches('[').trim_end_matches(']');
     let default_port = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(default_port);
-    let resolved: Vec<SocketAddr> = lookup_host((host, port))
-        .await
-        .map_err(|source| ConnectError::Dns { host: host.to_owned(), source })?
-        .collect();
+    let addresses = names.addresses(host).await;
+    let addresses = addresses.map_err(|source| ConnectError::Dns { host: host.to_owned(), source })?;
+    let resolved: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
     let permitted = permitted(rule, host, port, &resolved)?;
     let stream = first_to_connect(permitted).await?;
     tune(&stream);
@@ -150,12 +150,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::resolve::System;
 
     #[tokio::test]
     async fn a_silent_connection_is_probed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let stream = connect(&AddressRule::Any, &uri).await.unwrap();
+        let stream = connect(&AddressRule::Any, &Names::new(Arc::new(System)), &uri).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENT_BEFORE_PROBE);

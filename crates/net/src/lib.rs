@@ -2,7 +2,8 @@
 //! addresses given by others away from places of ours.
 //!
 //! Promises: no request waits longer than its [`base::snapshot::Timeouts`](mainstay_base::snapshot::Timeouts) say;
-//! a refused address is never connected to, whatever its name resolves to by then; dropping a [`Body`] closes the
+//! a refused address is never connected to, whatever its name resolves to by then; a resolver that fails or freezes
+//! takes no peer away that was there before ([`resolve`]); dropping a [`Body`] closes the
 //! exchange with the peer. Refuses to know: what the bytes mean, whether a request may be sent twice, redirects.
 
 pub mod body;
@@ -10,6 +11,7 @@ pub mod client;
 mod connect;
 mod error;
 pub mod guard;
+pub mod resolve;
 mod timed;
 
 pub use body::{Body, BodyError, CollectError, boxed, channel, collect, empty, full, stream};
@@ -17,4 +19,5 @@ pub use client::{Client, ClientOptions};
 pub use connect::tune;
 pub use error::{Class, SendError};
 pub use guard::{AddressRule, Allowed};
+pub use resolve::Resolver;
 pub use timed::timed;

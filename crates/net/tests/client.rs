@@ -314,3 +314,45 @@ async fn the_message_names_the_peer_and_neither_path_nor_query() {
     assert!(text.starts_with(&format!("http://127.0.0.1:{free_port}: cannot connect")), "{text}");
     assert!(!text.contains("secret") && !text.contains("hunter2"), "{text}");
 }
+
+/// Points every name at this machine, until it fails.
+struct Here {
+    is_gone: std::sync::atomic::AtomicBool,
+}
+
+impl mainstay_net::Resolver for Here {
+    fn resolve(
+        &self,
+        _host: &str,
+    ) -> futures_util::future::BoxFuture<'static, std::io::Result<Vec<std::net::IpAddr>>> {
+        let is_gone = self.is_gone.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move {
+            match is_gone {
+                true => Err(std::io::Error::other("SERVFAIL")),
+                false => Ok(vec![std::net::Ipv4Addr::LOCALHOST.into()]),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_peer_stays_reachable_while_its_name_does_not_resolve() {
+    let server = HttpServer::start(|_| async {
+        let mut answer = mainstay_testkit::http_server::whole(200, "text/plain", "here");
+        answer.headers_mut().insert("connection", "close".parse().unwrap());
+        answer
+    })
+    .await;
+    let port = server.url().rsplit(':').next().unwrap().to_owned();
+    let here = std::sync::Arc::new(Here { is_gone: false.into() });
+    let client = Client::with_resolver(ClientOptions::default(), here.clone()).unwrap();
+    let ask = |host: &str| {
+        let request = Request::get(format!("http://{host}:{port}/")).body(mainstay_net::empty()).unwrap();
+        let client = client.clone();
+        async move { client.send(request, &Timeouts::default(), AddressRule::Any).await }
+    };
+    assert_eq!(ask("llm.example").await.unwrap().status(), 200);
+    here.is_gone.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(ask("llm.example").await.unwrap().status(), 200, "a new connection to the last good address");
+    assert_eq!(ask("other.example").await.unwrap_err().class(), Class::Dns);
+}
