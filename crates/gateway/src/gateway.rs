@@ -1,6 +1,6 @@
 //! The gateway as the server sees it: ports in, two handlers out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -10,7 +10,13 @@ use mainstay_net::{Body, BodyError};
 
 use crate::{
     limits::Limits,
-    path::{self, policy::Ledger},
+    path::{
+        self,
+        drain::Drains,
+        execute::model::plan::{self, Needs, RouteExplained},
+        policy::Ledger,
+        share::Shares,
+    },
     ports::{Allowance, Durable, Embedded},
     records::RecordSender,
     targets::Targets,
@@ -39,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) ports: Ports,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) targets: Targets,
+    pub(crate) drains: Arc<Drains>,
+    pub(crate) shares: Arc<Shares>,
 }
 
 /// Counts since the start, and what is open now.
@@ -58,7 +66,8 @@ impl Gateway {
     pub fn new(ports: Ports) -> Gateway {
         let ledger = Arc::new(Ledger::new(&ports));
         let targets = Targets::new(&ports.clock);
-        Gateway { inner: Arc::new(Inner { ports, ledger, targets }) }
+        let (drains, shares) = (Arc::new(Drains::new()), Arc::default());
+        Gateway { inner: Arc::new(Inner { ports, ledger, targets, drains, shares }) }
     }
 
     /// Answers one request of the app path: Dify's Service API.
@@ -83,6 +92,11 @@ impl Gateway {
         Stats { records_lost: self.ports().records.lost(), ..self.inner.ledger.stats() }
     }
 
+    /// Where a call of this model would go now, and why; nothing is sent. `None`: nobody serves the model.
+    pub fn route(&self, model: &str, key: Option<&str>, needs: &Needs) -> Option<RouteExplained> {
+        plan::explained(self, model, key, needs)
+    }
+
     /// How the targets of models stand now, as this process sees them.
     pub fn standing(&self) -> Standing {
         self.targets().standing(&self.ports().snapshot.load_full())
@@ -90,6 +104,20 @@ impl Gateway {
 
     pub(crate) fn targets(&self) -> &Targets {
         &self.inner.targets
+    }
+
+    /// Waits for the streams that are read on without a caller, for so long at most. For the end of the process, after
+    /// the listeners.
+    pub async fn finish(&self, grace: Duration) {
+        self.inner.drains.finish(grace).await;
+    }
+
+    pub(crate) fn drains(&self) -> &Arc<Drains> {
+        &self.inner.drains
+    }
+
+    pub(crate) fn shares(&self) -> &Arc<Shares> {
+        &self.inner.shares
     }
 
     pub(crate) fn ports(&self) -> &Ports {

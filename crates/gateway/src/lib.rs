@@ -5,6 +5,7 @@
 //! streams out, event by event, at the reader's own pace. Refuses to know: storage, judgement and the engine, which
 //! it reaches only through the two ports of [`ports`].
 
+mod allowance;
 mod gateway;
 pub mod limits;
 pub mod listen;
@@ -16,5 +17,6 @@ mod targets;
 pub use gateway::{Gateway, Ports, Stats};
 pub use limits::{Limits, ListenLimits};
 pub use listen::{PeerAddress, listen};
+pub use path::{CandidateExplained, Needs, PassedOver, RouteExplained};
 pub use ports::{Allowance, BoxFuture, Durable, Embedded, EmbeddedCall, Endpoint, Gone, Submission};
 pub use records::{RecordReceiver, RecordSender};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    response::Parts,
 };
 use mainstay_base::{
     Class,
@@ -15,11 +16,12 @@ use mainstay_net::Body;
 use mainstay_wire::dify::ApiError;
 
 use super::{
-    deliver::{Delivery, Source},
+    deliver::{self, Delivery, Source},
     execute::Answer,
     failure::{Failure, Reason},
     headers::X_REQUEST_ID,
     policy::{Checked, Permit},
+    stream::Streaming,
     telemetry::Open,
     watch::kind_of_status,
 };
@@ -38,8 +40,9 @@ pub(crate) fn reply(outcome: Result<Checked, Failure>, record: Open) -> Response
 }
 
 fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
-    let Answer { response, path, is_event_stream, limits, .. } = answer;
+    let Answer { response, path, is_event_stream, limits, streaming, account, is_noted, .. } = answer;
     let (mut head, body) = response.into_parts();
+    let is_event_stream = is_event_stream || streaming.is_some();
     let status = head.status.as_u16();
     let mut is_head = false;
     if let Some(record) = record.known() {
@@ -47,6 +50,12 @@ fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
         record.streamed = is_event_stream;
         record.kind = kind_of_status(path, status);
         is_head = record.method == "HEAD";
+    }
+    if let Some(account) = account {
+        account.write(&mut head.headers);
+    }
+    if let Some(streaming) = streaming {
+        return stream(head, *streaming, permit, record);
     }
     let never_read = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let source = if is_event_stream {
@@ -57,7 +66,7 @@ fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
         let announced =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let is_readable = is_json(&head) && !head.headers.contains_key(CONTENT_ENCODING);
-        let max_seen = if is_readable { limits.max_watched_answer_bytes } else { 0 };
+        let max_seen = if is_readable && !is_noted { limits.max_watched_answer_bytes } else { 0 };
         Source::plain(body, path, max_seen, announced)
     };
     stamp(&mut head.headers, &record);
@@ -66,6 +75,15 @@ fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
         if is_event_stream { "the answer is relayed event by event" } else { "the answer is passed on" },
     );
     Response::from_parts(head, Delivery::start(source, Some(permit), record, never_read))
+}
+
+/// A model's stream. A converted one has the head of another kind of body.
+fn stream(mut head: Parts, streaming: Streaming, permit: Permit, mut record: Open) -> Response<Body> {
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    stamp(&mut head.headers, &record);
+    note(&mut record, "the model's stream is relayed piece by piece");
+    Response::from_parts(head, deliver::model::deliver(streaming, permit, record))
 }
 
 fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
@@ -135,7 +153,7 @@ fn note(record: &mut Open, condition: &'static str) {
     record.passed(StageName::Compose, condition);
 }
 
-fn is_json(head: &http::response::Parts) -> bool {
+fn is_json(head: &Parts) -> bool {
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|text| text.starts_with("application/json"))
 }

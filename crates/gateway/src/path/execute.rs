@@ -10,11 +10,19 @@ use http::{
 use mainstay_base::{Record, record::Path};
 use mainstay_net::Body;
 
-use super::{bootstrap::Context, failure::Failure, headers, normalize::Call, policy::Permit, telemetry};
+use super::{
+    bootstrap::Context,
+    failure::Failure,
+    headers::{self, Account},
+    normalize::Call,
+    policy::Permit,
+    stream::Streaming,
+    telemetry,
+};
 use crate::limits::Limits;
 
 mod app;
-mod model;
+pub(crate) mod model;
 
 /// What somebody answered: a head, and a body that may still be coming.
 pub(crate) struct Answer {
@@ -22,6 +30,12 @@ pub(crate) struct Answer {
     pub(crate) path: Path,
     pub(crate) is_event_stream: bool,
     pub(crate) limits: Limits,
+    /// What a call of a model went through, for the answer's headers.
+    pub(crate) account: Option<Box<Account>>,
+    /// The stream that is the answer's body; the response's own is empty then.
+    pub(crate) streaming: Option<Box<Streaming>>,
+    /// The body was looked at, and what it says stands in the record.
+    pub(crate) is_noted: bool,
     /// Who answered.
     from: Cow<'static, str>,
 }
@@ -48,7 +62,16 @@ impl Answer {
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = http::Version::HTTP_11;
         let is_event_stream = is_event_stream(&response);
-        Answer { response, path, is_event_stream, limits: context.gateway.ports().limits, from: from.into() }
+        Answer {
+            response,
+            path,
+            is_event_stream,
+            limits: context.gateway.ports().limits,
+            account: None,
+            streaming: None,
+            is_noted: false,
+            from: from.into(),
+        }
     }
 
     pub(crate) fn is_event_stream(&self) -> bool {

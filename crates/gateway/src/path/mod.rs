@@ -30,34 +30,75 @@ pub(crate) mod headers;
 pub(crate) mod normalize;
 pub(crate) mod policy;
 pub(crate) mod price;
+pub(crate) mod share;
 pub(crate) mod stream;
 pub(crate) mod telemetry;
 pub(crate) mod watch;
 
+pub use execute::model::plan::{CandidateExplained, Needs, PassedOver, RouteExplained};
 use failure::Failure;
 
 pub(crate) async fn serve(gateway: &Gateway, path: Path, request: Request<Body>) -> Response<Body> {
     let mut record = telemetry::Open::new(gateway, path, &request);
     // A panic in a stage or behind a port is one failed request, not a lost connection without a word.
-    let outcome = match AssertUnwindSafe(run(gateway, path, request, &mut record)).catch_unwind().await {
+    let admitted = match AssertUnwindSafe(admit(gateway, path, request, &mut record)).catch_unwind().await {
+        Ok(admitted) => admitted,
+        Err(panic) => Err(record.interrupted(Failure::panicked(panic.as_ref()))),
+    };
+    let Admitted { context, call, permit } = match admitted {
+        Ok(admitted) => admitted,
+        Err(failure) => return compose::reply(Err(failure), record),
+    };
+    match share::key(&context, &call).map(|key| gateway.shares().enter(key, record.request_id())) {
+        None => answer(context, call, permit, record).await,
+        Some(share::Entry::Lead(leader)) => leader.answer(answer(context, call, permit, record)).await,
+        Some(share::Entry::Follow(follower)) => follower.answer(permit, record).await,
+    }
+}
+
+/// A call that may be made.
+struct Admitted {
+    context: bootstrap::Context,
+    call: normalize::Call,
+    permit: policy::Permit,
+}
+
+async fn admit(
+    gateway: &Gateway,
+    path: Path,
+    request: Request<Body>,
+    record: &mut telemetry::Open,
+) -> Result<Admitted, Failure> {
+    let (head, body) = request.into_parts();
+    let context = bootstrap::context(gateway, path, &head, record);
+    let context = record.stage(StageName::Bootstrap, context)?;
+    let call = record.stage(StageName::Normalize, normalize::call(&context, head, body).await)?;
+    let permit = record.stage(StageName::Admit, policy::admit(&context, &call).await)?;
+    Ok(Admitted { context, call, permit })
+}
+
+/// Owns all that it needs: when callers share it, it outlives the one who began it.
+async fn answer(
+    context: bootstrap::Context,
+    call: normalize::Call,
+    permit: policy::Permit,
+    mut record: telemetry::Open,
+) -> Response<Body> {
+    let made = AssertUnwindSafe(make(&context, call, permit, &mut record)).catch_unwind().await;
+    let outcome = match made {
         Ok(outcome) => outcome,
         Err(panic) => Err(record.interrupted(Failure::panicked(panic.as_ref()))),
     };
     compose::reply(outcome, record)
 }
 
-async fn run(
-    gateway: &Gateway,
-    path: Path,
-    request: Request<Body>,
+async fn make(
+    context: &bootstrap::Context,
+    call: normalize::Call,
+    permit: policy::Permit,
     record: &mut telemetry::Open,
 ) -> Result<policy::Checked, Failure> {
-    let (head, body) = request.into_parts();
-    let context = bootstrap::context(gateway, path, &head, record);
-    let context = record.stage(StageName::Bootstrap, context)?;
-    let call = record.stage(StageName::Normalize, normalize::call(&context, head, body).await)?;
-    let permit = record.stage(StageName::Admit, policy::admit(&context, &call).await)?;
-    let answer = execute::dispatch(&context, call, &permit, record).await;
+    let answer = execute::dispatch(context, call, &permit, record).await;
     let answer = record.stage(StageName::Execute, answer)?;
-    record.stage(StageName::Check, policy::check(&context, permit, answer))
+    record.stage(StageName::Check, policy::check(context, permit, answer))
 }

@@ -89,6 +89,12 @@ impl Open {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// From the opening of the record to this moment.
+    pub(crate) fn at_us(&self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.started);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// What is known so far; `None` once the record was sent.
     pub(crate) fn known(&mut self) -> Option<&mut Record> {
         self.record.as_deref_mut()

@@ -56,7 +56,7 @@ pub(crate) struct Place {
     pub(crate) keys: Vec<Credential>,
     pub(crate) is_drained: bool,
     /// `provider/model`, as an answer's header says it.
-    pub(crate) shown: HeaderValue,
+    pub(crate) shown: String,
 }
 
 /// A provider's key, ready to be sent.
@@ -127,8 +127,7 @@ impl Place {
             let header = credential(&provider.dialect, &known.secret);
             Credential { key, header }
         });
-        let shown = HeaderValue::from_str(&format!("{}/{model}", provider.name));
-        let shown = shown.unwrap_or(HeaderValue::from_static("unnamed"));
+        let shown = format!("{}/{model}", provider.name);
         Place { target, keys: keys.collect(), is_drained, shown }
     }
 

@@ -49,10 +49,6 @@ impl Flight {
         Flight { target, key, share: Some(share), ticks, begun, streams, had_first_token: false }
     }
 
-    pub(crate) fn provider(&self) -> &str {
-        &self.target.provider
-    }
-
     /// Whether the breaker let it through to find out if the target is back.
     pub(crate) fn is_probe(&self) -> bool {
         self.share.as_ref().is_some_and(|share| share.is_probe)

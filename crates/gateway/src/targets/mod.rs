@@ -20,12 +20,13 @@ mod key;
 mod target;
 mod ticks;
 
-pub(crate) use chain::{Chain, Place, Wanted, key_bit};
+pub(crate) use chain::{Chain, Taken, Wanted, key_bit};
 pub(crate) use flight::{Flight, Used};
+pub(crate) use key::LIMITED_REST;
 pub(crate) use target::Turned;
 pub(crate) use ticks::{Chance, Ticks};
 
-use chain::Budgets;
+use chain::{Budgets, Place};
 use key::Key;
 use target::Target;
 

@@ -83,6 +83,17 @@ pub(crate) enum Turned {
     KeysTried,
 }
 
+impl Turned {
+    /// How long until it may take one. `None`: nobody can say.
+    pub(crate) fn wait(self, now: Micros) -> Option<Duration> {
+        match self {
+            Turned::Busy | Turned::KeysTried => None,
+            Turned::BreakerOpen { until } | Turned::KeysRest { until, .. } => Some(until.since(now)),
+            Turned::Limited { wait } => Some(wait),
+        }
+    }
+}
+
 /// How an attempt went, as far as its target is concerned.
 #[derive(Clone, Copy)]
 pub(super) enum Told {

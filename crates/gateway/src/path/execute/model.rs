@@ -1,31 +1,43 @@
-//! The model path: the model's targets in order, drained providers last, each with its own key and its own name for
-//! the model.
+//! The model path: who is asked for a model, how often, at what cost, and what becomes the answer.
+//!
+//! [`plan`] orders the targets, [`course`] goes from attempt to attempt, [`attempt`] makes one, [`write`](mod@write) and
+//! [`whole`] speak the provider's dialect. Promises: every attempt is in the record; nobody is asked after the first
+//! byte has gone out, past the deadline or above the ceiling; a failure is classified once.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, time::Duration};
 
-use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST},
+    HeaderMap, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
+    response::Parts,
 };
-use mainstay_base::{
-    Snapshot,
-    record::Path,
-    snapshot::{Provider, ProviderKey, ProviderSecret},
-};
-use mainstay_net::{AddressRule, Body, Class};
-use mainstay_wire::openai;
+use mainstay_base::{Snapshot, record::Path, snapshot::OnCut};
+use mainstay_net::Body;
+use mainstay_wire::llm::Usage;
 use serde_json::json;
 
-use super::{Answer, join};
+use super::Answer;
 use crate::path::{
     bootstrap::Context,
     failure::{Failure, Reason},
-    headers::{self, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
-    normalize::{Ask, CallBody, CallHead, ModelCall},
+    headers::Account,
+    normalize::{Ask, Asked, CallBody, CallHead, Endpoint, ModelCall},
     policy::Permit,
+    stream::{Committed, ContinueWith, Streaming, Terms},
     telemetry::Open,
 };
+
+mod attempt;
+mod course;
+mod order;
+pub(crate) mod plan;
+mod whole;
+mod write;
+
+use attempt::{Answered, Streamed};
+use course::{Course, Won};
+use order::Order;
+use whole::Whole;
 
 /// Who answers about the models there are, in records.
 const GATEWAY: &str = "gateway";
@@ -37,139 +49,157 @@ pub(super) async fn dispatch(
     record: &mut Open,
 ) -> Result<Answer, Failure> {
     let ModelCall { head, body, ask } = call;
-    match (ask, body) {
-        (Ask::Model(asked), CallBody::Whole { bytes, .. }) => {
-            ask_in_order(context, &head, &bytes, &asked.name, permit, record).await
-        }
-        (Ask::Model(_), CallBody::Passing(_)) => {
-            Err(Failure::new(Reason::ModelMissing, "a call of a model has a body that was read whole"))
-        }
-        (Ask::List, _) => Ok(Answer::new(context, Path::Model, GATEWAY, list(&context.snapshot))),
-        (Ask::Describe { name }, _) if context.snapshot.model.models.contains_key(&name) => {
+    match ask {
+        Ask::Model(asked) => ask_in_order(context, head, body, asked, permit, record).await,
+        Ask::List => Ok(Answer::new(context, Path::Model, GATEWAY, list(&context.snapshot))),
+        Ask::Describe { name } if context.snapshot.model.models.contains_key(&name) => {
             Ok(Answer::new(context, Path::Model, GATEWAY, answer(&description(&name))))
         }
-        (Ask::Describe { name }, _) => Err(unknown(name)),
+        Ask::Describe { name } => Err(unknown(name)),
     }
-}
-
-/// One provider and the name under which it knows the model.
-struct Candidate<'a> {
-    provider: &'a Arc<Provider>,
-    model: &'a str,
 }
 
 async fn ask_in_order(
     context: &Context,
-    head: &CallHead,
-    body: &Bytes,
-    name: &str,
-    _permit: &Permit,
+    head: CallHead,
+    body: CallBody,
+    asked: Box<Asked>,
+    permit: &Permit,
     record: &mut Open,
 ) -> Result<Answer, Failure> {
-    let candidates = candidates(&context.snapshot, name);
-    if candidates.is_empty() {
-        return Err(unknown(name.to_owned()));
+    let Some(chain) = context.gateway.targets().chain(&context.snapshot, &asked.name) else {
+        return Err(unknown(asked.name.clone()));
+    };
+    let waited = Duration::from_micros(record.elapsed_us());
+    let order = Order::new(context, head, body, asked, chain, waited);
+    if let Some(record) = record.known() {
+        record.deadline_us = u64::try_from(order.bounds.granted.as_micros()).ok();
+        record.max_cost = order.bounds.max_cost;
     }
-    let mut left = candidates.len();
-    let mut last_failure = None;
-    for Candidate { provider, model } in candidates {
-        left -= 1;
-        let begun = Instant::now();
-        match ask(context, provider, head, body, name, model).await {
-            Ok(response) if left > 0 && is_worth_another(response.status()) => {
-                let why = format!("{}: another provider is asked", response.status());
-                record.attempt(&provider.name, begun, Some(response.status().as_u16()), Some(why));
-            }
-            Ok(response) => {
-                record.attempt(&provider.name, begun, Some(response.status().as_u16()), None);
-                return Ok(Answer::new(context, Path::Model, provider.name.clone(), response));
-            }
-            Err(failure) => {
-                record.attempt(&provider.name, begun, None, Some(failure.internal.clone().into_owned()));
-                last_failure = Some(failure);
-            }
+    match Course::new(&order, record, Some(permit)).run().await {
+        Ok(won) => Ok(answered(context, order, won, record)),
+        Err(failure) => {
+            let account = account(&order, None, record);
+            Err(failure.with_account(account))
         }
     }
-    Err(last_failure.unwrap_or_else(|| Failure::new(Reason::NoCandidate, "no provider is left")))
 }
 
-/// Drained providers stay in the list, last: a drained answer is better than none.
-fn candidates<'a>(snapshot: &'a Snapshot, name: &'a str) -> Vec<Candidate<'a>> {
-    let routes = &snapshot.model;
-    let mut candidates: Vec<Candidate<'a>> = match routes.models.get(name) {
-        Some(model) => model
-            .targets
-            .iter()
-            .map(|target| Candidate { provider: &target.provider, model: &target.model })
-            .collect(),
-        None => routes.other_models_to.iter().map(|provider| Candidate { provider, model: name }).collect(),
-    };
-    candidates.sort_by_key(|candidate| routes.drained.contains(&candidate.provider.name));
-    candidates
+/// What the caller gets of the attempt that won.
+fn answered(context: &Context, order: Order, won: Won, record: &mut Open) -> Answer {
+    let Won { index, attempted, answered } = won;
+    let account = account(&order, Some((index, &answered)), record);
+    let from = order.target(index).provider.name.clone();
+    match answered {
+        Answered::Whole(whole) => {
+            let Whole { head, body, usage, text_bytes: _ } = *whole;
+            if let (Some(usage), Some(record)) = (usage, record.known()) {
+                note(record, &usage);
+            }
+            let mut answer = Answer::new(context, Path::Model, from, response(head, body));
+            answer.is_noted = true;
+            answer.account = Some(Box::new(account));
+            answer
+        }
+        Answered::Stream(streamed) => {
+            let Streamed { head, reading, proved, flight } = *streamed;
+            let target = order.target(index);
+            let committed = Committed {
+                reading,
+                proved,
+                flight,
+                attempted,
+                price: target.price,
+                target: format!("{from}/{}", target.model),
+            };
+            let terms = Terms {
+                form: attempt::form(order.asked.endpoint),
+                include_usage: order.asked.include_usage,
+                input_tokens: order.asked.input_tokens,
+                stall: target.provider.timeouts.idle,
+            };
+            let (drain, drains) = (order.policy().drain, context.gateway.drains().clone());
+            let mut answer = Answer::new(context, Path::Model, from, stream_head(&head));
+            let continue_with = may_continue(&order).then(|| continue_with(order, index));
+            answer.streaming = Some(Box::new(Streaming { committed, terms, drain, drains, continue_with }));
+            answer.account = Some(Box::new(account));
+            answer
+        }
+    }
 }
 
-async fn ask(
-    context: &Context,
-    provider: &Provider,
-    head: &CallHead,
-    body: &Bytes,
-    asked_model: &str,
-    model: &str,
-) -> Result<Response<Body>, Failure> {
-    let body = match model == asked_model {
-        true => body.clone(),
-        false => openai::with_model(body, model).map_or_else(|| body.clone(), Bytes::from),
-    };
-    let request = request(context, provider, head, body).map_err(|error| {
-        Failure::new(Reason::Unreachable, format!("{}: no valid request: {error}", provider.name))
-    })?;
-    let client = &context.gateway.ports().client;
-    client.send(request, &provider.timeouts, AddressRule::Any).await.map_err(|error| match error.class() {
-        Class::RequestBody => Failure::new(Reason::BrokenOff, format!("{}: {error}", provider.name)),
-        _ => Failure::send(&provider.name, &error),
+fn account(order: &Order, won: Option<(usize, &Answered)>, record: &mut Open) -> Account {
+    let attempts = record.known().map_or(0, |record| record.attempts.len());
+    let is_whole = won.is_none_or(|(_, answered)| matches!(answered, Answered::Whole(_)));
+    Account {
+        target: won.map(|(index, _)| order.chain.places[index].shown.clone()),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        deadline: Some(order.bounds.granted),
+        max_cost: order.bounds.max_cost,
+        cost: record.cost().filter(|_| is_whole),
+        is_shared: false,
+    }
+}
+
+fn note(record: &mut mainstay_base::Record, usage: &Usage) {
+    record.input_tokens = Some(usage.input);
+    record.output_tokens = Some(usage.output);
+    record.total_tokens = Some(usage.total());
+    record.cached_tokens = usage.cached_input;
+}
+
+/// Whether a cut stream may be continued by another target.
+fn may_continue(order: &Order) -> bool {
+    order.policy().on_cut == OnCut::Continue
+        && order.asked.endpoint == Endpoint::Chat
+        && !order.asked.tools
+        && order.asked.choices == 1
+        && order.chain.places.len() > 1
+}
+
+fn continue_with(order: Order, broken: usize) -> ContinueWith {
+    Box::new(move |said, mut record| {
+        Box::pin(async move {
+            let gone_on = Course::new(&order, &mut record, None).go_on(broken, &said).await;
+            let committed = gone_on.and_then(|won| committed(&order, won));
+            (record, committed)
+        })
     })
 }
 
-fn request(
-    context: &Context,
-    provider: &Provider,
-    head: &CallHead,
-    body: Bytes,
-) -> Result<Request<Body>, http::Error> {
-    let below_version = head.path.strip_prefix("/v1").unwrap_or(&head.path);
-    let uri = Uri::try_from(join(&provider.base_url, below_version, head.query.as_deref()))?;
-    let mut headers = head.headers.clone();
-    headers::strip_hop_by_hop(&mut headers);
-    headers::strip_own(&mut headers);
-    headers::strip_keys(&mut headers);
-    // The caller's cookies are nobody's; usage is read from answers that are not compressed.
-    for name in [COOKIE, ACCEPT_ENCODING, CONTENT_LENGTH] {
-        headers.remove(name);
-    }
-    if let Some(ProviderKey { secret: ProviderSecret::Token(key), .. }) = provider.keys.first() {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    if let Some(authority) = uri.authority() {
-        headers.insert(HOST, HeaderValue::from_str(authority.as_str())?);
-    }
-    headers.insert(X_REQUEST_ID, HeaderValue::from_str(&context.request_id)?);
-    headers.insert(TRACEPARENT, HeaderValue::from_str(&context.trace.to_string())?);
-    if !context.continues_trace {
-        headers.remove(TRACESTATE);
-    }
-    let mut request = Request::new(mainstay_net::full(body));
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    Ok(request)
+fn committed(order: &Order, won: Won) -> Result<Committed, Failure> {
+    let Won { index, attempted, answered } = won;
+    let Answered::Stream(streamed) = answered else {
+        return Err(Failure::new(Reason::BrokenOff, "a stream was to be continued, and a document came"));
+    };
+    let Streamed { head: _, reading, proved, flight } = *streamed;
+    let target = order.target(index);
+    let name = format!("{}/{}", target.provider.name, target.model);
+    Ok(Committed { reading, proved, flight, attempted, price: target.price, target: name })
 }
 
-/// 401 and 403 are about our key at that provider: the caller's own was found good before.
-fn is_worth_another(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+/// What a provider says of itself in an answer's head (cookies, its account, its limits) is not the caller's.
+fn response(head: Parts, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(12);
+    for name in [CONTENT_TYPE, CONTENT_DISPOSITION] {
+        if let Some(value) = head.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    response
+}
+
+fn stream_head(head: &Parts) -> Response<Body> {
+    let mut response = Response::new(mainstay_net::empty());
+    *response.status_mut() = head.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }
 
 fn unknown(model: String) -> Failure {

@@ -1,0 +1,281 @@
+//! One attempt: one request to one target with one key, read until it is proved an answer, or classified once.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Response, response::Parts};
+use mainstay_base::{
+    Class,
+    snapshot::{ModelTarget, Timeouts},
+};
+use mainstay_net::{AddressRule, Body, Class as SendClass, SendError};
+use mainstay_signal::limits::{Learned, Told as Grant};
+use mainstay_wire::llm::{
+    Usage,
+    failure::{self, Told},
+    limits::{self, Quota},
+};
+use tokio::time::Instant;
+
+use super::{
+    order::Order,
+    whole::{self, Whole},
+    write,
+};
+use crate::{
+    path::{
+        normalize::{Asked, Endpoint},
+        stream::{self, Form, Proved, Reading, Unproved, Waits, Wanted},
+    },
+    targets::{Flight, Taken},
+};
+
+/// What is read of an answer that is no success.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// How an attempt went.
+pub(super) struct Outcome {
+    /// The HTTP status that came back; `None` when none did.
+    pub(super) status: Option<u16>,
+    /// Since its start.
+    pub(super) first_byte: Option<Duration>,
+    pub(super) result: Result<Answered, Missed>,
+}
+
+/// An answer that may go to the caller.
+pub(super) enum Answered {
+    Whole(Box<Whole>),
+    Stream(Box<Streamed>),
+}
+
+/// A stream that proved itself.
+pub(super) struct Streamed {
+    pub(super) head: Parts,
+    pub(super) reading: Reading,
+    pub(super) proved: Proved,
+    pub(super) flight: Flight,
+}
+
+/// Why an attempt was not the answer.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) class: Class,
+    /// The provider's own words, if it had any.
+    pub(super) told: Option<Told>,
+    /// For the record.
+    pub(super) internal: String,
+    /// What it used all the same, as far as the provider told.
+    pub(super) usage: Option<Usage>,
+}
+
+impl Missed {
+    pub(super) fn new(class: Class, internal: impl Into<String>) -> Missed {
+        Missed { class, told: None, internal: internal.into(), usage: None }
+    }
+
+    pub(super) fn told(told: Told) -> Missed {
+        let internal = told.message.clone();
+        Missed { class: told.class, told: Some(told), internal, usage: None }
+    }
+
+    /// Whether the provider may have done work for it that it bills.
+    pub(super) fn may_be_billed(&self, status: Option<u16>) -> bool {
+        match self.class {
+            Class::Dns | Class::Connect | Class::ConnectTimeout | Class::Tls | Class::NotConvertible => false,
+            _ => status.is_none_or(|status| status < 400),
+        }
+    }
+}
+
+/// How long one attempt may take: the target's own waits, within what is left of the call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    timeouts: Timeouts,
+    first_token: Duration,
+    began: Instant,
+}
+
+impl Patience {
+    /// `others_left`: a stream that does not begin leaves half of the time to somebody else.
+    pub(super) fn new(order: &Order, target: &ModelTarget, others_left: bool) -> Patience {
+        let own = &target.provider.timeouts;
+        let left = order.bounds.answer_left();
+        let share = if others_left && order.asked.streams { left / 2 } else { left };
+        let streams = order.asked.streams;
+        let total = if streams { order.bounds.left() } else { left };
+        let first_token = target.provider.first_token.min(share);
+        let timeouts = Timeouts {
+            connect: own.connect.min(share),
+            first_byte: if streams { own.first_byte.min(first_token) } else { own.first_byte.min(share) },
+            idle: own.idle,
+            total: own.total.min(total),
+        };
+        Patience { timeouts, first_token, began: Instant::now() }
+    }
+
+    /// Whether the target had the time that it was meant to have; if not, the call's own haste says nothing of it.
+    fn is_targets_doing(&self, class: Class, target: &ModelTarget, slow_call: Duration) -> bool {
+        let own = &target.provider.timeouts;
+        let wait = match class {
+            Class::ConnectTimeout => own.connect,
+            Class::FirstByteTimeout if self.timeouts.first_byte < own.first_byte => {
+                target.provider.first_token
+            }
+            Class::FirstByteTimeout => own.first_byte,
+            Class::FirstTokenTimeout => target.provider.first_token,
+            Class::TotalTimeout => own.total,
+            _ => return true,
+        };
+        self.began.elapsed() + Duration::from_millis(2) >= wait.min(slow_call)
+    }
+}
+
+/// Sends the call to the target at `index` and reads until it is proved or missed. Dropping it closes the exchange.
+pub(super) async fn run(
+    order: &Order,
+    index: usize,
+    taken: Taken,
+    patience: Patience,
+    said: Option<&str>,
+) -> Outcome {
+    let Taken { flight, key } = taken;
+    let target = order.target(index);
+    let request = match write::request(order, index, key, said) {
+        Ok(request) => request,
+        Err(unwritten) => {
+            flight.failed(unwritten.class, None, false);
+            let missed = Missed::new(unwritten.class, unwritten.why);
+            return Outcome { status: None, first_byte: None, result: Err(missed) };
+        }
+    };
+    let client = &order.gateway.ports().client;
+    let sent = client.send(request, &patience.timeouts, AddressRule::Any).await;
+    let first_byte = Some(patience.began.elapsed());
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => {
+            let missed = Missed::new(class_of(&error), error.to_string());
+            let result = Err(failed(order, target, flight, missed, &patience));
+            return Outcome { status: None, first_byte: None, result };
+        }
+    };
+    let status = Some(response.status().as_u16());
+    learn(order, target, &flight, response.headers());
+    let result = match response.status().is_success() {
+        false => Err(refused(order, target, response).await).map_err(|missed| (flight, missed)),
+        true if order.asked.streams => {
+            streamed(order, target, response, flight, &patience, said.is_some()).await
+        }
+        true => whole::read(order, target, response, flight).await,
+    };
+    let result = result.map_err(|(flight, missed)| failed(order, target, flight, missed, &patience));
+    Outcome { status, first_byte, result }
+}
+
+/// Tells target and key of a failure.
+fn failed(
+    order: &Order,
+    target: &ModelTarget,
+    flight: Flight,
+    missed: Missed,
+    patience: &Patience,
+) -> Missed {
+    let slow_call = order.snapshot.model.breaker.slow_call;
+    let is_targets_doing = patience.is_targets_doing(missed.class, target, slow_call);
+    let retry_after = missed.told.as_ref().and_then(|told| told.retry_after);
+    flight.failed(missed.class, retry_after, is_targets_doing);
+    missed
+}
+
+async fn refused(order: &Order, target: &ModelTarget, response: Response<Body>) -> Missed {
+    let (head, body) = response.into_parts();
+    let body = whole::start_of(body, MAX_ERROR_BYTES).await;
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let now = order.gateway.ports().clock.now().unix_seconds();
+    let status = head.status.as_u16();
+    let mut told = failure::told(&target.provider.dialect, status, header, &body, now);
+    // Some providers repeat the key that they refuse.
+    if whole::holds_a_key(&target.provider, told.message.as_bytes()) {
+        told.message = "the provider's words hold a key and are not kept".to_owned();
+    }
+    let mut missed = Missed::told(told);
+    missed.internal = format!("{status}: {}", missed.internal);
+    missed
+}
+
+async fn streamed(
+    order: &Order,
+    target: &ModelTarget,
+    response: Response<Body>,
+    mut flight: Flight,
+    patience: &Patience,
+    continues: bool,
+) -> Result<Answered, (Flight, Missed)> {
+    let (head, body) = response.into_parts();
+    let policy = order.policy();
+    let wanted = Wanted {
+        form: form(order.asked.endpoint),
+        model: &order.asked.name,
+        include_usage: order.asked.include_usage,
+        keeps_said: super::may_continue(order) && !continues,
+        continues,
+        created: order.gateway.ports().clock.now().unix_seconds(),
+        max_event_bytes: order.gateway.ports().limits.max_event_bytes,
+    };
+    let mut reading = Reading::new(&target.provider.dialect, &wanted, body);
+    let first_token_at = patience.began + patience.first_token;
+    let deadline_at = if continues { order.bounds.deadline_at } else { order.bounds.answer_by };
+    let waits = Waits { first_token_at, deadline_at };
+    match stream::prove(&mut reading, &policy.pre_commit, &waits).await {
+        Ok(proved) => {
+            if proved.first_token_at.is_some() {
+                flight.first_token();
+            }
+            Ok(Answered::Stream(Box::new(Streamed { head, reading, proved, flight })))
+        }
+        Err(Unproved { broken, tally }) => {
+            let usage = tally.usage;
+            let missed = Missed { class: broken.class, told: broken.told, internal: broken.internal, usage };
+            Err((flight, missed))
+        }
+    }
+}
+
+pub(super) fn form(endpoint: Endpoint) -> Form {
+    match endpoint {
+        Endpoint::Chat => Form::Chat,
+        Endpoint::Completions => Form::Completion,
+        _ => Form::Typed,
+    }
+}
+
+/// What is estimated of an answer whose provider told no usage.
+pub(super) fn estimated(asked: &Asked) -> Usage {
+    Usage { input: asked.input_tokens, is_estimated: true, ..Usage::default() }
+}
+
+fn class_of(error: &SendError) -> Class {
+    match error.class() {
+        SendClass::Dns => Class::Dns,
+        SendClass::InvalidRequest | SendClass::AddressRefused | SendClass::Connect => Class::Connect,
+        SendClass::ConnectTimeout => Class::ConnectTimeout,
+        SendClass::Tls => Class::Tls,
+        SendClass::FirstByteTimeout => Class::FirstByteTimeout,
+        SendClass::TotalTimeout => Class::TotalTimeout,
+        SendClass::Closed | SendClass::RequestBody => Class::Closed,
+    }
+}
+
+fn learn(order: &Order, target: &ModelTarget, flight: &Flight, headers: &HeaderMap) {
+    // All dialects that tell limits say so in the name.
+    if !headers.keys().any(|name| name.as_str().contains("ratelimit")) {
+        return;
+    }
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let now = order.gateway.ports().clock.now().unix_seconds();
+    let limits::Learned { requests, tokens, input_tokens, output_tokens: _ } =
+        limits::learned(&target.provider.dialect, header, now);
+    let grant = |Quota { limit, left, reset }: Quota| Grant { limit, left, reset };
+    // Where the two are counted apart, the input is what runs out first.
+    let tokens = if tokens == Quota::default() { input_tokens } else { tokens };
+    flight.learn(&Learned { requests: grant(requests), tokens: grant(tokens) });
+}

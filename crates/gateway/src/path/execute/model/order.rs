@@ -1,0 +1,134 @@
+//! One call of a model, with everything that its attempts need to know.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use mainstay_base::{
+    Snapshot, TraceParent, Usd,
+    snapshot::{CallPolicy, ModelTarget},
+};
+use tokio::time::Instant;
+
+use crate::{
+    gateway::Gateway,
+    path::{
+        bootstrap::{Caller, Context},
+        normalize::{Asked, CallBody, CallHead},
+        price,
+    },
+    targets::Chain,
+};
+
+pub(super) struct Order {
+    pub(super) gateway: Gateway,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) request_id: String,
+    pub(super) trace: TraceParent,
+    pub(super) continues_trace: bool,
+    /// The virtual key's name.
+    pub(super) key: String,
+    pub(super) head: CallHead,
+    /// Keeps the memory of `bytes` counted.
+    _body: CallBody,
+    pub(super) bytes: Bytes,
+    pub(super) asked: Box<Asked>,
+    pub(super) chain: Arc<Chain>,
+    pub(super) bounds: Bounds,
+}
+
+/// One deadline and one ceiling over all attempts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// What was granted for the whole call.
+    pub(super) granted: Duration,
+    pub(super) deadline_at: Instant,
+    /// When the first byte must have gone to the caller.
+    pub(super) answer_by: Instant,
+    pub(super) max_cost: Option<Usd>,
+}
+
+impl Order {
+    pub(super) fn new(
+        context: &Context,
+        head: CallHead,
+        body: CallBody,
+        asked: Box<Asked>,
+        chain: Arc<Chain>,
+        waited: Duration,
+    ) -> Order {
+        let bounds = Bounds::new(&chain.model.policy, &asked, waited);
+        let key = match &context.caller {
+            Caller::Model(key) => key.name.clone(),
+            Caller::App { .. } | Caller::Unknown(_) => String::new(),
+        };
+        Order {
+            gateway: context.gateway.clone(),
+            snapshot: context.snapshot.clone(),
+            request_id: context.request_id.clone(),
+            trace: context.trace,
+            continues_trace: context.continues_trace,
+            key,
+            head,
+            bytes: body.bytes(),
+            _body: body,
+            asked,
+            chain,
+            bounds,
+        }
+    }
+
+    pub(super) fn policy(&self) -> &CallPolicy {
+        &self.chain.model.policy
+    }
+
+    pub(super) fn target(&self, index: usize) -> &ModelTarget {
+        self.chain.target(index)
+    }
+
+    /// Input and output together, as far as a minute's grant is concerned.
+    pub(super) fn tokens(&self) -> u64 {
+        self.asked.input_tokens.saturating_add(self.asked.max_output_tokens.unwrap_or(0))
+    }
+
+    /// What an attempt costs at most; nothing where no price is known.
+    pub(super) fn worst_case(&self, index: usize) -> Usd {
+        let target = self.target(index);
+        let max_output = price::max_output(&self.asked, target.offer.max_output_tokens);
+        let worst = |price| price::worst_case(price, self.asked.input_tokens, max_output);
+        target.price.as_ref().map_or(Usd::ZERO, worst)
+    }
+
+    /// What an attempt costs that was read and not answered.
+    pub(super) fn input_cost(&self, index: usize) -> Option<Usd> {
+        let price = self.target(index).price.as_ref()?;
+        Some(price::worst_case(price, self.asked.input_tokens, 0))
+    }
+}
+
+impl Bounds {
+    /// A caller may ask for less than the route grants, never for more. `waited`: since the request came.
+    fn new(policy: &CallPolicy, asked: &Asked, waited: Duration) -> Bounds {
+        let granted = asked.deadline.map_or(policy.deadline, |asked| asked.min(policy.deadline));
+        let max_cost = match (asked.max_cost, policy.max_cost) {
+            (Some(asked), Some(policy)) => Some(asked.min(policy)),
+            (asked, policy) => asked.or(policy),
+        };
+        let now = Instant::now();
+        let opened = now.checked_sub(waited).unwrap_or(now);
+        let deadline_at = opened + granted;
+        let answer_by = deadline_at.min(opened + policy.answer_within);
+        Bounds { granted, deadline_at, answer_by, max_cost }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.answer_left().is_zero()
+    }
+
+    pub(super) fn answer_left(&self) -> Duration {
+        self.answer_by.saturating_duration_since(Instant::now())
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.deadline_at.saturating_duration_since(Instant::now())
+    }
+}

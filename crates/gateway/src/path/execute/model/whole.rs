@@ -1,0 +1,326 @@
+//! Whole answers: read within a bound and vetted before a byte goes out. What is larger, or no JSON, is passed on once
+//! its head and its first bytes are sane.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, header::CONTENT_TYPE, response::Parts};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use mainstay_base::{
+    Class,
+    snapshot::{Dialect, ModelTarget, Provider, ProviderSecret},
+};
+use mainstay_net::{Body, BodyError};
+use mainstay_wire::{
+    llm::{self, Finish, Part, Usage, anthropic, bedrock, embeddings, failure, gemini, openai, rerank},
+    openai::vet,
+};
+
+use super::{
+    attempt::{Answered, Missed},
+    order::Order,
+};
+use crate::{
+    path::{normalize::Endpoint, stream::Broken},
+    targets::{Flight, Used},
+};
+
+/// What is held of an answer to be vetted; a larger one is passed on.
+const MAX_VETTED_BYTES: usize = 8 * 1024 * 1024;
+
+/// A whole answer, vetted or sane so far.
+pub(super) struct Whole {
+    pub(super) head: Parts,
+    pub(super) body: Body,
+    /// `None`: the provider did not tell, or it is not known yet.
+    pub(super) usage: Option<Usage>,
+    /// For estimates: bytes of the answer when it is text.
+    pub(super) text_bytes: u64,
+}
+
+type Result<T> = std::result::Result<T, (Flight, Missed)>;
+
+pub(super) async fn read(
+    order: &Order,
+    target: &ModelTarget,
+    response: Response<Body>,
+    flight: Flight,
+) -> Result<Answered> {
+    let (head, mut body) = response.into_parts();
+    let (bytes, is_all) = match start(&mut body, order.asked.endpoint).await {
+        Ok(start) => start,
+        Err(error) => return Err((flight, broke(&error))),
+    };
+    if !is_all {
+        return passed(head, bytes, body, flight);
+    }
+    match vetted(order, target, &head, bytes) {
+        Ok((body, usage, text_bytes)) => {
+            flight.end(Ok(Used { tokens: usage.as_ref().map(Usage::total) }));
+            let body = mainstay_net::full(body);
+            Ok(Answered::Whole(Box::new(Whole { head, body, usage, text_bytes })))
+        }
+        Err(missed) => Err((flight, missed)),
+    }
+}
+
+/// The body, or as much of it as is held, and whether that is all.
+async fn start(body: &mut Body, endpoint: Endpoint) -> std::result::Result<(Bytes, bool), BodyError> {
+    // Sound is not held: its first piece tells whether it is sound.
+    let most = if endpoint == Endpoint::Speech { 1 } else { MAX_VETTED_BYTES };
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if first.is_empty() {
+            first = piece;
+        } else {
+            if all.is_empty() {
+                all.reserve(first.len() + piece.len());
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&piece);
+        }
+        if first.len().max(all.len()) >= most && !body.is_end_stream() {
+            return Ok((if all.is_empty() { first } else { all.freeze() }, false));
+        }
+    }
+    Ok((if all.is_empty() { first } else { all.freeze() }, true))
+}
+
+/// At most `most` bytes of a body; what breaks it is no matter.
+pub(super) async fn start_of(mut body: Body, most: usize) -> Bytes {
+    let mut start = BytesMut::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(piece) = frame.into_data() {
+            start.extend_from_slice(&piece[..piece.len().min(most - start.len())]);
+        }
+        if start.len() >= most {
+            break;
+        }
+    }
+    start.freeze()
+}
+
+/// A whole answer that breaks off was never an answer.
+fn broke(error: &BodyError) -> Missed {
+    let Broken { class, told: _, internal } = Broken::by(error);
+    Missed::new(class, internal)
+}
+
+/// Whether one of this provider's keys stands in the text.
+pub(super) fn holds_a_key(provider: &Provider, text: &[u8]) -> bool {
+    provider.keys.iter().any(|key| match &key.secret {
+        ProviderSecret::Token(token) => contains(text, token.expose()),
+        ProviderSecret::Aws { secret_access_key, .. } => contains(text, secret_access_key.expose()),
+    })
+}
+
+fn contains(text: &[u8], key: &str) -> bool {
+    !key.is_empty() && mainstay_wire::openai::contains(text, key.as_bytes())
+}
+
+/// An answer too large to be held, or of sound: its first bytes are no page and no error.
+fn passed(head: Parts, start: Bytes, rest: Body, flight: Flight) -> Result<Answered> {
+    if is_page(&head, &start) {
+        return Err((flight, Missed::new(Class::NotAnAnswer, "a page for humans instead of an answer")));
+    }
+    let body = mainstay_net::boxed(Passing { start: Some(start), rest, flight: Some(flight) });
+    Ok(Answered::Whole(Box::new(Whole { head, body, usage: None, text_bytes: 0 })))
+}
+
+fn is_page(head: &Parts, start: &[u8]) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().starts_with("text/html")
+        || start.trim_ascii_start().starts_with(b"<!")
+        || start.trim_ascii_start().starts_with(b"<html")
+}
+
+type Vetted = (Bytes, Option<Usage>, u64);
+
+/// The answer in the caller's dialect, if it is one.
+fn vetted(
+    order: &Order,
+    target: &ModelTarget,
+    head: &Parts,
+    body: Bytes,
+) -> std::result::Result<Vetted, Missed> {
+    if is_page(head, &body) {
+        return Err(Missed::new(Class::NotAnAnswer, "a page for humans instead of an answer"));
+    }
+    match (&target.provider.dialect, order.asked.endpoint) {
+        (_, Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations) if !is_json(head) => {
+            plain(body)
+        }
+        (Dialect::OpenAi | Dialect::Azure { .. }, endpoint) => same(endpoint, body),
+        (dialect, Endpoint::Chat) => converted(order, dialect, openai::Shape::Chat, &body),
+        (dialect, Endpoint::Completions) => converted(order, dialect, openai::Shape::Completion, &body),
+        (dialect, Endpoint::Embeddings) => vectors(order, dialect, &body),
+        (dialect, Endpoint::Rerank) => ranks(order, dialect, &body),
+        (dialect, endpoint) => {
+            let why = format!("{} answers nothing on {}", dialect.as_str(), endpoint.path());
+            Err(Missed::new(Class::NotConvertible, why))
+        }
+    }
+}
+
+fn is_json(head: &Parts) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().starts_with("application/json")
+}
+
+fn plain(body: Bytes) -> std::result::Result<Vetted, Missed> {
+    match body.is_empty() {
+        true => Err(Missed::new(Class::Empty, "the answer has no body")),
+        false => Ok((body, None, 0)),
+    }
+}
+
+/// The caller's own dialect passes byte for byte.
+fn same(endpoint: Endpoint, body: Bytes) -> std::result::Result<Vetted, Missed> {
+    let facts = vet(&body).map_err(Missed::told)?;
+    if endpoint.writes_text() && facts.chars == 0 && facts.finish_reason.as_deref() == Some("content_filter")
+    {
+        return Err(Missed::new(
+            Class::ContentFilter,
+            "the provider's content filter left nothing of the answer",
+        ));
+    }
+    let usage = facts.usage.map(|usage| usage.counted());
+    Ok((body, usage, facts.chars as u64))
+}
+
+fn converted(
+    order: &Order,
+    dialect: &Dialect,
+    shape: openai::Shape,
+    body: &[u8],
+) -> std::result::Result<Vetted, Missed> {
+    readable(dialect, body)?;
+    let read = match dialect {
+        Dialect::Anthropic => anthropic::read_answer(body),
+        Dialect::Gemini => gemini::read_answer(body),
+        Dialect::Bedrock { .. } => bedrock::read_answer(body),
+        Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => openai::read_answer(body),
+    };
+    let mut answer = read.map_err(|unreadable| Missed::new(Class::NotAnAnswer, unreadable.to_string()))?;
+    let text_bytes = said(&answer)?;
+    answer.model.clone_from(&order.asked.name);
+    answer.created.get_or_insert_with(|| order.gateway.ports().clock.now().unix_seconds());
+    let usage = answer.usage;
+    Ok((openai::write_answer(&answer, shape).into(), usage, text_bytes))
+}
+
+/// How much was said; nothing at all is an answer only when there is a reason for it.
+fn said(answer: &llm::Answer) -> std::result::Result<u64, Missed> {
+    let parts = || answer.choices.iter().flat_map(|choice| &choice.parts);
+    let bytes = parts().map(|part| match part {
+        Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => text.len(),
+        Part::ToolCall(call) => call.name.len() + call.arguments.len(),
+        _ => 1,
+    });
+    let bytes = bytes.sum::<usize>() as u64;
+    let ended = |finish: &Finish| answer.choices.iter().any(|choice| choice.finish == *finish);
+    match bytes {
+        0 if ended(&Finish::ContentFilter) => {
+            Err(Missed::new(Class::ContentFilter, "the provider's content filter left nothing of the answer"))
+        }
+        0 if !ended(&Finish::Length) => Err(Missed::new(Class::Empty, "the answer has no content")),
+        bytes => Ok(bytes),
+    }
+}
+
+fn vectors(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result<Vetted, Missed> {
+    readable(dialect, body)?;
+    let unreadable = |error: llm::Unreadable| Missed::new(Class::NotAnAnswer, error.to_string());
+    let request = embeddings::read_request(&order.bytes).map_err(unreadable)?;
+    let mut answer = embeddings::read_answer(dialect, &request, body).map_err(unreadable)?;
+    if answer.vectors.is_empty() {
+        return Err(Missed::new(Class::Empty, "the answer has no embedding"));
+    }
+    answer.model.clone_from(&order.asked.name);
+    let usage = answer.usage;
+    Ok((embeddings::write_answer(&answer, request.encoding).into(), usage, 0))
+}
+
+fn ranks(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result<Vetted, Missed> {
+    readable(dialect, body)?;
+    let unreadable = |error: llm::Unreadable| Missed::new(Class::NotAnAnswer, error.to_string());
+    let request = rerank::read_request(&order.bytes).map_err(unreadable)?;
+    let mut answer = rerank::read_answer(dialect, &request, body).map_err(unreadable)?;
+    answer.model.clone_from(&order.asked.name);
+    let usage = answer.used.tokens.map(|input| Usage { input, ..Usage::default() });
+    Ok((rerank::write_answer(&answer).into(), usage, 0))
+}
+
+/// Whole JSON, and no error in it.
+fn readable(dialect: &Dialect, body: &[u8]) -> std::result::Result<(), Missed> {
+    if let Some(told) = failure::inside(dialect, body) {
+        return Err(Missed::told(told));
+    }
+    if body.trim_ascii().is_empty() {
+        return Err(Missed::new(Class::Empty, "the answer has no body"));
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_eof() => {
+            Err(Missed::new(Class::TruncatedJson, "the answer's JSON ends too early"))
+        }
+        Err(_) => Err(Missed::new(Class::NotAnAnswer, "the answer is not JSON")),
+    }
+}
+
+/// A body on its way that was committed to, with the flight that ends with it.
+struct Passing {
+    start: Option<Bytes>,
+    rest: Body,
+    flight: Option<Flight>,
+}
+
+impl Passing {
+    fn end(&mut self, end: std::result::Result<Used, Class>) {
+        if let Some(flight) = self.flight.take() {
+            flight.end(end);
+        }
+    }
+}
+
+impl HttpBody for Passing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
+        if let Some(start) = self.start.take() {
+            return Poll::Ready(Some(Ok(Frame::data(start))));
+        }
+        let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.end(Err(Broken::by(error).class)),
+            None => self.end(Ok(Used::default())),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.start.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let start = self.start.as_ref().map_or(0, |start| start.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(start));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(start));
+        }
+        hint
+    }
+}

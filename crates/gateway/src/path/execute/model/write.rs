@@ -1,0 +1,363 @@
+//! A call as a target's provider wants it: its URL, its words, its credentials, and what the route changes for it.
+//!
+//! In the caller's own dialect only what must change is changed, byte for byte; in another the call goes through the
+//! inner form.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    header::{CONNECTION, CONTENT_TYPE, HOST},
+};
+use mainstay_base::{
+    Class,
+    snapshot::{CacheSystem, Dialect, ModelTarget, Provider, ProviderSecret},
+};
+use mainstay_net::Body;
+use mainstay_wire::{
+    llm::{Facts, Outgoing, anthropic, azure, bedrock, embeddings, gemini, openai, rerank},
+    openai::{Edit, edited},
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::order::Order;
+use crate::path::{
+    execute::join,
+    headers::{self, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
+    normalize::Endpoint,
+};
+
+/// The request cannot be made for this target.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    pub(super) class: Class,
+    pub(super) why: String,
+}
+
+impl Unwritten {
+    fn new(class: Class, why: impl ToString) -> Unwritten {
+        Unwritten { class, why: why.to_string() }
+    }
+}
+
+/// Where and what, before host and credentials.
+struct Draft {
+    path: String,
+    query: Option<String>,
+    body: Bytes,
+    /// Headers of the dialect; the caller's own go along only in its own dialect.
+    headers: Option<Vec<(&'static str, String)>>,
+}
+
+/// The request for the target at `index` of the chain, with the provider's key at `key`. `said`: an answer to go on from.
+pub(super) fn request(
+    order: &Order,
+    index: usize,
+    key: Option<usize>,
+    said: Option<&str>,
+) -> Result<Request<Body>, Unwritten> {
+    let target = order.target(index);
+    let Draft { path, query, body, headers } = draft(order, target, said)?;
+    let url = join(&target.provider.base_url, &path, query.as_deref());
+    let uri = Uri::try_from(url).map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
+    let mut map = match headers {
+        None => passed_on(&order.head.headers),
+        Some(own) => of_dialect(own),
+    };
+    stamp(order, &uri, &mut map).map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
+    authorize(order, index, key, &uri, &body, &mut map)?;
+    let mut request = Request::new(mainstay_net::full(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = map;
+    Ok(request)
+}
+
+fn draft(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Draft, Unwritten> {
+    let endpoint = order.asked.endpoint;
+    let below = endpoint.path().strip_prefix("/v1").unwrap_or(endpoint.path());
+    match &target.provider.dialect {
+        Dialect::OpenAi => {
+            let query = order.head.query.clone();
+            Ok(Draft { path: below.to_owned(), query, body: same(order, target, said)?, headers: None })
+        }
+        Dialect::Azure { api_version } => {
+            let base = &target.provider.base_url;
+            let place = azure::path(base, &target.model, below.trim_start_matches('/'), api_version);
+            let place = place.map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
+            let body = same(order, target, said)?;
+            Ok(Draft { path: place.path, query: place.query, body, headers: None })
+        }
+        Dialect::Anthropic | Dialect::Gemini | Dialect::Bedrock { .. } | Dialect::Cohere => {
+            let Outgoing { path, query, headers, body } = converted(order, target, endpoint, said)?;
+            Ok(Draft { path, query, body: body.into(), headers: Some(headers) })
+        }
+    }
+}
+
+/// The caller's own bytes, with what this target needs otherwise.
+fn same(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Bytes, Unwritten> {
+    let asked = &order.asked;
+    let wants_usage = asked.streams && matches!(asked.endpoint, Endpoint::Chat | Endpoint::Completions);
+    if let Some(said) = said {
+        let goes_on = goes_on(&order.bytes, said)?;
+        let edits =
+            [Edit::Set { field: "messages", json: &goes_on }, Edit::Model(&target.model), Edit::IncludeUsage];
+        let body = edited(&order.bytes, &edits).map_or_else(|| order.bytes.clone(), Bytes::from);
+        return Ok(adapted(order, target, body));
+    }
+    let body = asked.body_for(&order.bytes, &target.model, wants_usage);
+    Ok(adapted(order, target, body))
+}
+
+/// Without the fields that the provider refuses, and with its own name and bound for the length of the answer.
+fn adapted(order: &Order, target: &ModelTarget, body: Bytes) -> Bytes {
+    let adapt = &target.adapt;
+    if !order.asked.endpoint.is_json() {
+        return body;
+    }
+    let mut edits: Vec<Edit<'_>> = adapt.drop_fields.iter().map(|field| Edit::Without(field)).collect();
+    let wanted = adapt.max_tokens_field.as_deref().filter(|_| order.asked.endpoint == Endpoint::Chat);
+    if let Some(to) = wanted {
+        let from = if to == "max_tokens" { "max_completion_tokens" } else { "max_tokens" };
+        edits.push(Edit::Renamed { from, to });
+    }
+    let bound = too_long(order, target).map(|most| most.to_string());
+    if let Some(most) = &bound {
+        let field = wanted.unwrap_or_else(|| length_field(order.asked.endpoint, &body));
+        edits.push(Edit::Set { field, json: most });
+    }
+    if edits.is_empty() {
+        return body;
+    }
+    edited(&body, &edits).map_or(body, Bytes::from)
+}
+
+/// The target's bound, if the caller asked for more.
+fn too_long(order: &Order, target: &ModelTarget) -> Option<u64> {
+    let most = target.offer.max_output_tokens?;
+    order.asked.max_output_tokens.filter(|asked| *asked > most).map(|_| most)
+}
+
+/// What the caller called the length of the answer.
+fn length_field(endpoint: Endpoint, body: &[u8]) -> &'static str {
+    #[derive(Deserialize)]
+    struct Lengths<'a> {
+        #[serde(borrow)]
+        max_completion_tokens: Option<&'a RawValue>,
+    }
+    match endpoint {
+        Endpoint::Responses => "max_output_tokens",
+        Endpoint::Chat
+            if serde_json::from_slice::<Lengths<'_>>(body)
+                .is_ok_and(|lengths| lengths.max_completion_tokens.is_some()) =>
+        {
+            "max_completion_tokens"
+        }
+        _ => "max_tokens",
+    }
+}
+
+/// The messages, and after them what was answered so far.
+fn goes_on(body: &[u8], said: &str) -> Result<String, Unwritten> {
+    #[derive(Deserialize)]
+    struct Messages<'a> {
+        #[serde(borrow)]
+        messages: &'a RawValue,
+    }
+    let Messages { messages } =
+        serde_json::from_slice(body).map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
+    let rest = messages.get().trim_end().strip_suffix(']').unwrap_or_default();
+    let comma = if rest.trim_end().ends_with('[') { "" } else { "," };
+    Ok(format!("{rest}{comma}{}]", json!({ "role": "assistant", "content": said })))
+}
+
+fn converted(
+    order: &Order,
+    target: &ModelTarget,
+    endpoint: Endpoint,
+    said: Option<&str>,
+) -> Result<Outgoing, Unwritten> {
+    let caller = |error| Unwritten::new(Class::CallerError, error);
+    let unwritable = |error| Unwritten::new(Class::NotConvertible, error);
+    let dialect = &target.provider.dialect;
+    let body = shortened(order, target, said)?;
+    match endpoint {
+        Endpoint::Embeddings => {
+            let mut request = embeddings::read_request(&body).map_err(caller)?;
+            request.model.clone_from(&target.model);
+            embeddings::write_request(dialect, &request).map_err(unwritable)
+        }
+        Endpoint::Rerank => {
+            let mut request = rerank::read_request(&body).map_err(caller)?;
+            request.model.clone_from(&target.model);
+            rerank::write_request(dialect, &request).map_err(unwritable)
+        }
+        Endpoint::Chat | Endpoint::Completions => {
+            let read = if endpoint == Endpoint::Chat {
+                openai::read_request
+            } else {
+                openai::read_completion_request
+            };
+            let mut request = read(&body).map_err(caller)?;
+            request.model.clone_from(&target.model);
+            request.max_tokens = too_long(order, target).or(request.max_tokens);
+            request.cache_system = target.adapt.cache_system == CacheSystem::On;
+            request.stream = order.asked.streams;
+            let facts = Facts {
+                max_output_tokens: target.offer.max_output_tokens,
+                max_tokens_field: target.adapt.max_tokens_field.as_deref(),
+            };
+            let written = match dialect {
+                Dialect::Anthropic => anthropic::write_request(&request, &facts),
+                Dialect::Gemini => gemini::write_request(&request, &facts),
+                Dialect::Bedrock { .. } => bedrock::write_request(&request, &facts),
+                Dialect::OpenAi | Dialect::Azure { .. } => openai::write_request(&request, &facts),
+                Dialect::Cohere => return Err(no_words(target, endpoint)),
+            };
+            written.map_err(unwritable)
+        }
+        _ => Err(no_words(target, endpoint)),
+    }
+}
+
+fn no_words(target: &ModelTarget, endpoint: Endpoint) -> Unwritten {
+    let why = format!("{} has no words for {}", target.provider.dialect.as_str(), endpoint.path());
+    Unwritten::new(Class::NotConvertible, why)
+}
+
+/// The caller's body without the fields that this provider refuses.
+fn shortened(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Bytes, Unwritten> {
+    let mut edits: Vec<Edit<'_>> =
+        target.adapt.drop_fields.iter().map(|field| Edit::Without(field)).collect();
+    let goes_on = said.map(|said| goes_on(&order.bytes, said)).transpose()?;
+    edits.extend(goes_on.as_deref().map(|json| Edit::Set { field: "messages", json }));
+    if edits.is_empty() {
+        return Ok(order.bytes.clone());
+    }
+    Ok(edited(&order.bytes, &edits).map_or_else(|| order.bytes.clone(), Bytes::from))
+}
+
+/// Of the caller's headers, those that go on: one look at each, one map.
+fn passed_on(caller: &HeaderMap) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(caller.len() + 8);
+    for (name, value) in caller {
+        if !stays_here(name) {
+            map.append(name.clone(), value.clone());
+        }
+    }
+    // What it names is of one hop too.
+    if map.contains_key(CONNECTION) {
+        headers::strip_hop_by_hop(&mut map);
+    }
+    map
+}
+
+/// Credentials and cookies are nobody's; usage is read from answers that are not compressed.
+fn stays_here(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "authorization"
+            | "api-key"
+            | "x-api-key"
+            | "x-goog-api-key"
+            | "cookie"
+            | "accept-encoding"
+            | "content-length"
+            | "host"
+            | "expect"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "content-encoding"
+            | "x-request-id"
+            | "traceparent"
+    ) || name.starts_with("mainstay-")
+}
+
+fn of_dialect(own: Vec<(&'static str, String)>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(own.len() + 6);
+    map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in own {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            map.insert(HeaderName::from_static(name), value);
+        }
+    }
+    map
+}
+
+fn stamp(order: &Order, uri: &Uri, map: &mut HeaderMap) -> Result<(), http::Error> {
+    if let Some(authority) = uri.authority() {
+        map.insert(HOST, HeaderValue::from_str(authority.as_str())?);
+    }
+    map.insert(X_REQUEST_ID, HeaderValue::from_str(&order.request_id)?);
+    map.insert(TRACEPARENT, HeaderValue::try_from(order.trace.to_string())?);
+    if !order.continues_trace {
+        map.remove(TRACESTATE);
+    }
+    Ok(())
+}
+
+fn authorize(
+    order: &Order,
+    index: usize,
+    key: Option<usize>,
+    uri: &Uri,
+    body: &[u8],
+    map: &mut HeaderMap,
+) -> Result<(), Unwritten> {
+    let Some(key) = key else { return Ok(()) };
+    let provider = &order.target(index).provider;
+    if let Some((name, value)) = &order.chain.places[index].keys[key].header {
+        map.insert(name.clone(), value.clone());
+        return Ok(());
+    }
+    sign(order, provider, key, uri, body, map)
+}
+
+/// The time of the signature is the time of sending: a call that waited must not go out with an old one.
+fn sign(
+    order: &Order,
+    provider: &Provider,
+    key: usize,
+    uri: &Uri,
+    body: &[u8],
+    map: &mut HeaderMap,
+) -> Result<(), Unwritten> {
+    let known = provider.keys.get(key).map(|key| &key.secret);
+    let (
+        Some(ProviderSecret::Aws { access_key_id, secret_access_key, session_token }),
+        Dialect::Bedrock { region },
+    ) = (known, &provider.dialect)
+    else {
+        return Err(Unwritten::new(Class::BadKey, "the key cannot stand in a header"));
+    };
+    let credentials = bedrock::sign::Credentials {
+        access_key_id,
+        secret_access_key: secret_access_key.expose(),
+        session_token: session_token.as_ref().map(|token| token.expose()),
+    };
+    let unsigned = bedrock::sign::Unsigned {
+        method: "POST",
+        host: uri.authority().map_or("", |authority| authority.as_str()),
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers: &[("content-type", "application/json")],
+        body,
+        region,
+        service: bedrock::SERVICE,
+    };
+    let now = order.gateway.ports().clock.now().unix_seconds();
+    for (name, value) in bedrock::sign::sign(&unsigned, &credentials, now) {
+        let mut value = HeaderValue::try_from(value).map_err(|error| Unwritten::new(Class::BadKey, error))?;
+        value.set_sensitive(true);
+        map.insert(HeaderName::from_static(name), value);
+    }
+    Ok(())
+}
