@@ -42,3 +42,55 @@ fn most(targets: usize, max_share: f64) -> usize {
     let most = (targets as f64 * max_share.clamp(0.0, 1.0)).floor() as usize;
     most.min(targets.saturating_sub(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_outlier_stands_back_and_nobody_else() {
+        let settings = Ejection::default();
+        for (seen, expected) in [
+            (vec![(100, 50), (100, 1)], vec![true, false]),
+            // Too few calls to judge; nothing to compare with; not far enough above the other.
+            (vec![(19, 19), (100, 1)], vec![false, false]),
+            (vec![(100, 90)], vec![false]),
+            (vec![(100, 90), (0, 0)], vec![false, false]),
+            (vec![(100, 50), (100, 25)], vec![false, false]),
+            // All fail alike: there is no outlier.
+            (vec![(100, 90), (100, 90), (100, 90)], vec![false, false, false]),
+            // Only half may go: the worst does.
+            (vec![(100, 70), (100, 90), (100, 0)], vec![false, true, false]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(eject(&seen, &settings), expected, "{seen:?}");
+        }
+    }
+
+    /// Whether a chain keeps its floor.
+    fn keeps_floor(ejected: &[bool], max_share: f64) -> bool {
+        let gone = ejected.iter().filter(|is_out| **is_out).count();
+        gone as f64 <= max_share * ejected.len() as f64 && (ejected.is_empty() || gone < ejected.len())
+    }
+
+    proptest! {
+        #[test]
+        fn the_floor_is_kept(seen in prop::collection::vec((0_u32..200, 0_u32..200), 0..8), max_share in 0.0_f64..=1.0, excess in -0.5_f64..0.5) {
+            let settings = Ejection { max_share, excess, min_calls: 1, ..Ejection::default() };
+            let ejected = eject(&seen, &settings);
+            prop_assert!(keeps_floor(&ejected, max_share), "{ejected:?}");
+        }
+    }
+
+    #[test]
+    fn without_the_floor_it_would_not_be_kept() {
+        let settings = Ejection { excess: -1.0, min_calls: 1, ..Ejection::default() };
+        let seen = [(10, 10), (10, 10)];
+        // The broken twin: all outliers go.
+        let all: Vec<bool> = (0..2).map(|index| excess(&seen, index, &settings).is_some()).collect();
+        assert!(!keeps_floor(&all, settings.max_share));
+        assert!(keeps_floor(&eject(&seen, &settings), settings.max_share));
+    }
+}

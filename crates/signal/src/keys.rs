@@ -57,3 +57,52 @@ pub fn rest(class: Class, retry_after: Option<Duration>) -> Option<Duration> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Micros = Micros(1_000);
+
+    fn key(rests_until: Option<i64>, in_flight: u32, was_tried: bool) -> Seen {
+        Seen { rests_until: rests_until.map(Micros), in_flight, was_tried }
+    }
+
+    #[test]
+    fn the_least_busy_key_is_taken_in_turn_and_a_resting_or_tried_one_is_not() {
+        let idle = key(None, 0, false);
+        for (keys, turn, expected) in [
+            (vec![], 0, Choice::Nobody),
+            (vec![idle, idle, idle], 0, Choice::Key(0)),
+            (vec![idle, idle, idle], 4, Choice::Key(1)),
+            (vec![idle, idle, idle], usize::MAX, Choice::Key(usize::MAX % 3)),
+            (vec![key(None, 3, false), key(None, 1, false)], 0, Choice::Key(1)),
+            (vec![key(Some(2_000), 0, false), key(None, 9, false)], 0, Choice::Key(1)),
+            // A rest that is over is none.
+            (vec![key(Some(1_000), 0, false), key(None, 9, false)], 0, Choice::Key(0)),
+            (
+                vec![key(Some(3_000), 0, false), key(Some(2_000), 0, false)],
+                0,
+                Choice::Wait { key: 1, until: Micros(2_000) },
+            ),
+            (
+                vec![key(None, 0, true), key(Some(2_000), 0, false)],
+                0,
+                Choice::Wait { key: 1, until: Micros(2_000) },
+            ),
+            (vec![key(None, 0, true)], 0, Choice::Nobody),
+        ] {
+            assert_eq!(choose(keys.len(), |index| keys[index], turn, NOW), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn keys_rest_only_for_what_is_theirs() {
+        for class in Class::ALL {
+            let is_the_keys = class.fault() == mainstay_base::Fault::Key;
+            assert_eq!(rest(class, None).is_some(), is_the_keys, "{class:?}");
+        }
+        let after = |seconds| rest(Class::RateLimited, Some(Duration::from_secs(seconds)));
+        assert_eq!([0, 7, 3600].map(after), [1, 7, 60].map(|seconds| Some(Duration::from_secs(seconds))));
+    }
+}

@@ -130,3 +130,76 @@ fn middle(bucket: usize) -> Duration {
     let width = 1_u64 << (octave as u32 + LOWEST_BIT - STEP_BITS);
     Duration::from_micros((STEPS + step) as u64 * width + width / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Micros = Micros(1_000_000_000);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_is_off_by_at_most_one_part_in_32(mut us in prop::collection::vec(64_u64..4_000_000_000, 1..200), q in 0.0_f64..=1.0) {
+            let mut latency = Latency::default();
+            us.iter().for_each(|us| latency.record(Duration::from_micros(*us), START));
+            us.sort_unstable();
+            let rank = ((q * us.len() as f64).ceil() as usize).max(1);
+            let told = latency.quantile(q).unwrap().as_micros() as f64;
+            let near = [rank.saturating_sub(2), rank - 1, rank.min(us.len() - 1)];
+            let error = near.map(|rank| (told / us[rank] as f64 - 1.0).abs()).into_iter().fold(f64::MAX, f64::min);
+            prop_assert!(error <= MAX_ERROR + 1e-9, "{told} for {}", us[rank - 1]);
+        }
+    }
+
+    #[test]
+    fn the_past_fades() {
+        let mut latency = Latency::default();
+        assert_eq!((latency.quantile(0.5), latency.mean(START)), (None, None));
+        (0..100).for_each(|_| latency.record(ms(10_000), START));
+        (0..100).for_each(|_| latency.record(ms(100), START + Duration::from_secs(60)));
+        // 25 of the old weigh against 100 of the new.
+        let near = |told: Option<Duration>, ms: f64| {
+            (told.unwrap().as_secs_f64() * 1000.0 / ms - 1.0).abs() <= MAX_ERROR
+        };
+        assert!(near(latency.quantile(0.79), 100.0));
+        assert!(near(latency.quantile(0.81), 10_000.0));
+        latency.record(ms(5), START + Duration::from_secs(3600));
+        assert!(near(latency.quantile(0.99), 5.0));
+    }
+
+    #[test]
+    fn the_mean_jumps_up_at_once_comes_down_slowly_and_fades_when_nothing_is_asked() {
+        let mut latency = Latency::default();
+        latency.record(ms(100), START);
+        latency.record(ms(2000), START);
+        assert_eq!(latency.mean(START), Some(ms(2000)));
+        latency.record(ms(100), START + Duration::from_secs(1));
+        let down = latency.mean(START + Duration::from_secs(1)).unwrap();
+        // 2000 · e^(−0.1) + 100 · (1 − e^(−0.1)) = 1819.2
+        assert_eq!(down.as_millis(), 1819);
+        assert!(latency.mean(START + Duration::from_secs(60)).unwrap() < ms(10));
+    }
+
+    #[test]
+    fn nothing_is_too_short_too_long_or_too_often() {
+        let mut latency = Latency::default();
+        for us in [0, 1, u64::MAX] {
+            latency.record(Duration::from_micros(us), START);
+        }
+        // A full bucket stays full.
+        latency.counts[7] = u32::MAX - 1;
+        latency.record(Duration::from_micros(bucket_start(7)), Micros(0));
+        assert!(latency.quantile(1.0).is_some());
+        assert!(size_of::<Latency>() < 1800, "{}", size_of::<Latency>());
+    }
+
+    fn bucket_start(bucket: usize) -> u64 {
+        middle(bucket).as_micros() as u64
+    }
+}

@@ -246,3 +246,7 @@ fn bounded(limit: u64) -> i64 {
 fn scaled(units: i64) -> i128 {
     i128::from(units) * i128::from(MINUTE_US)
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -124,3 +124,117 @@ fn again(situation: &Situation) -> Option<Step> {
     let may = situation.same_target_left > 0 && situation.budget_left && situation.wait_fits;
     may.then_some(Step::SameTarget { wait: situation.wait })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(70);
+
+    /// All 2⁸ situations.
+    fn situations() -> impl Iterator<Item = Situation> {
+        (0_u32..256).map(|bits| {
+            let is = |bit: u32| bits & 1 << bit != 0;
+            Situation {
+                has_begun: is(0),
+                may_try: is(1),
+                same_target_left: u32::from(is(2)),
+                budget_left: is(3),
+                other_key: is(4),
+                other_target: is(5),
+                longer_context: is(6),
+                content_filter_falls_over: is(7),
+                wait: WAIT,
+                wait_fits: true,
+            }
+        })
+    }
+
+    /// The table in words, one column a step: what may follow a class at all, best first.
+    fn column(class: Class) -> &'static [Step] {
+        const AGAIN: Step = Step::SameTarget { wait: WAIT };
+        match class {
+            Class::CallerError | Class::HedgeLost | Class::CallerGone => &[Step::Answer],
+            Class::ContentFilter => &[Step::OtherTarget, Step::Answer],
+            Class::ContextOverflow => &[Step::LongerContext, Step::Answer],
+            Class::BadKey | Class::QuotaExhausted => &[Step::OtherKey, Step::OtherTarget, Step::GiveUp],
+            Class::RateLimited => &[Step::OtherKey, Step::OtherTarget, AGAIN, Step::GiveUp],
+            Class::FirstByteTimeout | Class::FirstTokenTimeout | Class::Stall | Class::TotalTimeout => {
+                &[Step::OtherTarget, Step::GiveUp]
+            }
+            Class::ModelMissing | Class::NotConvertible => &[Step::OtherTarget, Step::GiveUp],
+            Class::Dns
+            | Class::Connect
+            | Class::ConnectTimeout
+            | Class::Tls
+            | Class::Closed
+            | Class::Cut
+            | Class::Overloaded
+            | Class::ServerError
+            | Class::ErrorInside
+            | Class::Empty
+            | Class::TruncatedJson
+            | Class::NotAnAnswer => &[Step::OtherTarget, AGAIN, Step::GiveUp],
+        }
+    }
+
+    fn is_possible(step: Step, class: Class, situation: &Situation) -> bool {
+        let may_try = situation.may_try && !situation.has_begun;
+        match step {
+            Step::Answer => {
+                class.fault() != mainstay_base::Fault::Provider
+                    && (may_try || column(class) == [Step::Answer])
+            }
+            Step::GiveUp => true,
+            Step::OtherKey => may_try && situation.other_key,
+            Step::OtherTarget => {
+                let wanted = class != Class::ContentFilter || situation.content_filter_falls_over;
+                may_try && situation.other_target && wanted
+            }
+            Step::LongerContext => may_try && situation.longer_context,
+            Step::SameTarget { .. } => {
+                may_try && situation.same_target_left > 0 && situation.budget_left && situation.wait_fits
+            }
+        }
+    }
+
+    #[test]
+    fn every_class_in_every_situation_takes_its_best_possible_step() {
+        for class in Class::ALL {
+            for situation in situations() {
+                let best = column(class).iter().copied().find(|step| is_possible(*step, class, &situation));
+                assert_eq!(
+                    step(class, &situation),
+                    best.unwrap_or(Step::GiveUp),
+                    "{class:?} in {situation:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_callers_mistake_never_falls_over() {
+        for situation in situations() {
+            assert_eq!(step(Class::CallerError, &situation), Step::Answer);
+        }
+    }
+
+    #[test]
+    fn nothing_is_tried_after_content_went_out_or_without_leave() {
+        for class in Class::ALL {
+            for situation in situations().filter(|situation| situation.has_begun || !situation.may_try) {
+                assert!(matches!(step(class, &situation), Step::Answer | Step::GiveUp), "{class:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_beyond_the_deadline_is_not_begun() {
+        for mut situation in situations() {
+            situation.wait_fits = false;
+            assert!(
+                Class::ALL.iter().all(|class| !matches!(step(*class, &situation), Step::SameTarget { .. }))
+            );
+        }
+    }
+}

@@ -187,7 +187,7 @@ fn without_its_parts_each_promise_breaks() {
     assert!(blind.amplification > 1.1 && blind.opened_after > seconds(2.0), "{blind:?}");
 
     let patient = with_breaker(|breaker| {
-        (breaker.open_for, breaker.max_open) = (seconds(20.0), seconds(60.0));
+        (breaker.open_for, breaker.max_open) = (seconds(50.0), seconds(60.0));
     });
     let found_late = SEEDS.map(|seed| day(Illness::Fails(1.0), 10.0, &patient, seed).found_after).max();
     assert!(found_late > Some(seconds(5.0)), "{found_late:?}");

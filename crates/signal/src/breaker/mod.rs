@@ -28,6 +28,8 @@ use window::{Recent, Window};
 
 mod probes;
 mod silence;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use silence::SILENT_CALLS;
@@ -128,7 +130,7 @@ impl Breaker {
     }
 
     fn ask_probe(&mut self, now: Micros) -> Admission {
-        let (at_once, patience) = (self.settings.probes, self.probe_patience());
+        let (at_once, patience) = (self.probes_at_once(), self.probe_patience());
         let State::HalfOpen { probes, .. } = &mut self.state else {
             return Admission::Refused { until: now };
         };

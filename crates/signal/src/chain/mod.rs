@@ -18,6 +18,8 @@ pub use why::Why;
 
 mod fit;
 mod strategy;
+#[cfg(test)]
+mod tests;
 mod why;
 
 /// What a call needs of its target.
