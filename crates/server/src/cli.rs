@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Bring the store's schema up to this version.
     Migrate(ConfigFile),
+    /// Load the configuration of the running instance again; streams run on. So does SIGHUP.
+    Reload(Read),
     /// Show where the running instance listens, its health and its queue.
     Status(Read),
     /// Show the health of the running instance; exits with 1 when it is not ok.
@@ -88,6 +90,12 @@ pub(crate) struct Serve {
     /// What this process does.
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub(crate) role: Role,
+    /// Make or update the store's schema first (and the folder of a SQLite file).
+    #[arg(long)]
+    pub(crate) migrate: bool,
+    /// When the file cannot be used, start with the configuration that was last accepted, and say so in health.
+    #[arg(long)]
+    pub(crate) last_good: bool,
 }
 
 /// What one process takes on.

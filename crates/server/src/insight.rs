@@ -3,19 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{Clock, Micros};
-use mainstay_control::{Facade, Report, State};
+use mainstay_control::{Component, Facade, Group, Report, State, Told};
 use mainstay_gateway::Gateway;
 use mainstay_store::Store;
 
 use crate::{
-    metrics::{Metrics, Now},
+    last_good::StateFiles,
+    metrics::{ConfigNow, Metrics, Now},
     publisher::Publisher,
     records::Unstored,
+    reload::Reloader,
     supervisor::Supervisor,
 };
 
 /// A scrape does not wait longer for the store.
 const ASK_STORE: Duration = Duration::from_secs(2);
+
+const ON_ITS_OWN: &str = "this process serves; components are judged by the processes that run control";
 
 /// What `/health`, `/readyz` and `/metrics` look at.
 pub(crate) struct Insight {
@@ -26,22 +30,44 @@ pub(crate) struct Insight {
     pub(crate) unstored: Unstored,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) supervisor: Option<Supervisor>,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) files: Option<StateFiles>,
     pub(crate) clock: Clock,
     pub(crate) started_at: Micros,
 }
 
 impl Insight {
-    /// Control's report; a process without control can only say that it serves.
+    /// Control's report; a process without control can only tell of itself.
     pub(crate) fn report(&self) -> Arc<Report> {
         if let Some(facade) = &self.facade {
             return facade.report();
         }
         let mut report = Report::unknown(self.clock.now());
-        report.state = State::Ok;
         report.since = self.started_at;
-        report.reason =
-            "this process serves; components are judged by the processes that run control".to_owned();
+        report.components = self.own_components();
+        let troubled = report.components.iter().filter(|component| component.state.is_trouble());
+        let reasons: Vec<String> =
+            troubled.map(|component| format!("{}: {}", component.id, component.reason)).collect();
+        (report.state, report.reason) = match reasons.is_empty() {
+            true => (State::Ok, ON_ITS_OWN.to_owned()),
+            false => (State::Degraded, reasons.join("; ")),
+        };
         Arc::new(report)
+    }
+
+    fn own_components(&self) -> Vec<Component> {
+        let now = self.clock.now();
+        let (store, since) = match self.publisher.trouble() {
+            None => ("the store answers".to_owned(), None),
+            Some((why, since)) => (format!("{why}; routes are as they were last known"), Some(since)),
+        };
+        let state = if since.is_some() { State::Down } else { State::Ok };
+        let told = Told { state, reason: store, at: now };
+        let config = self.reloader.told();
+        vec![
+            Component::told(Group::Store, &told, since.unwrap_or(self.started_at)),
+            Component::told(Group::Config, &config, config.at),
+        ]
     }
 
     pub(crate) fn is_ready(&self) -> Result<(), String> {
@@ -55,6 +81,7 @@ impl Insight {
 
     pub(crate) async fn metrics(&self) -> String {
         let queue = tokio::time::timeout(ASK_STORE, self.store.jobs().stats()).await;
+        let applied = self.reloader.applied();
         let slots = self.supervisor.as_ref().map(mainstay_control::Supervisor::list).unwrap_or_default();
         self.metrics.text(&Now {
             gateway: self.gateway.as_ref().map(Gateway::stats),
@@ -62,7 +89,17 @@ impl Insight {
             generation: self.publisher.generation(),
             queue: queue.ok().and_then(Result::ok),
             slots,
-            report: self.facade.as_ref().map(Facade::report),
+            report: Some(self.report()),
+            records_beyond_bound: self.unstored.beyond_bound(),
+            config: Some(ConfigNow {
+                revision: applied.revision.clone(),
+                generation: applied.generation,
+                applied_at: applied.at,
+                failures: self.reloader.failures(),
+            }),
+            state_write_failures: self.files.as_ref().map_or(0, StateFiles::failures),
+            store_joined: self.publisher.trouble().is_none(),
+            standing: self.gateway.as_ref().map(Gateway::standing),
         })
     }
 }

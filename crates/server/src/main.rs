@@ -4,9 +4,11 @@
 //! it starts is waited for. Refuses to know: SQL, Dify's semantics, what an alert means.
 
 mod adapters;
+mod allowance;
 mod cli;
 mod command;
 mod config;
+mod config_routes;
 mod demo;
 mod embedded;
 mod env;
@@ -15,16 +17,20 @@ mod files;
 mod health_routes;
 mod insight;
 mod instance;
+mod last_good;
 mod logging;
 mod metrics;
+mod notes;
 mod orders;
 mod output;
 mod publisher;
 mod records;
+mod reload;
 mod remote;
 mod routes;
 mod service;
 mod signals;
+mod standings;
 mod supervisor;
 mod token;
 mod wiring;

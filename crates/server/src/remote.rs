@@ -140,7 +140,7 @@ impl Remote {
         Ok(Answer { status: head.status, body })
     }
 
-    fn refuse(&self, path: &str, answer: Answer) -> Result<Answer, Failure> {
+    pub(crate) fn refuse(&self, path: &str, answer: Answer) -> Result<Answer, Failure> {
         if answer.status.is_success() {
             return Ok(answer);
         }

@@ -1,9 +1,11 @@
-//! SIGTERM and SIGINT, as one wish to end.
+//! SIGTERM and SIGINT, as one wish to end; SIGHUP as the wish to load the configuration again.
+
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, reload::Reloader};
 
 /// Cancels the token at the first SIGTERM or SIGINT. A second one ends the process at once, as users expect.
 pub(crate) fn cancel_on_end(token: &CancellationToken) -> Result<(), Failure> {
@@ -21,6 +23,20 @@ pub(crate) fn cancel_on_end(token: &CancellationToken) -> Result<(), Failure> {
                 end_at_once();
             }
             token.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Loads the configuration again at each SIGHUP, as daemons do.
+pub(crate) fn reload_on_hangup(reloader: Arc<Reloader>) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| {
+        Failure::problem("cannot listen for signals", error, "check the limits of this user")
+    })?;
+    tokio::spawn(async move {
+        // What came of it is told by the reloader: in the log, in health and in the timeline.
+        while hangup.recv().await.is_some() {
+            let _ = reloader.reload("SIGHUP").await;
         }
     });
     Ok(())

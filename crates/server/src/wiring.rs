@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_base::{
-    Secret,
-    snapshot::Target,
-};
+use mainstay_base::{Secret, snapshot::Target};
 use mainstay_control::{Peers, ProbeKind, ProviderPeer, UpstreamPeer};
 use mainstay_gateway::ListenLimits;
 use mainstay_standby::Standby;
@@ -54,6 +51,11 @@ pub(crate) fn orders(config: &Config, engine_key: &Secret, model_url: Option<Str
     }
 }
 
+/// How this process is called among several: `host:pid`.
+pub(crate) fn instance() -> String {
+    format!("{}:{}", host(), std::process::id())
+}
+
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -100,8 +102,7 @@ pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
 }
 
 pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure> {
-    let host = host();
-    let mut options = mainstay_control::Options::new(format!("{host}:{}", std::process::id()), host);
+    let mut options = mainstay_control::Options::new(instance(), host());
     for receiver in &config.receivers {
         options.receivers.push(mainstay_control::Receiver {
             name: receiver.name.clone(),

@@ -77,6 +77,17 @@ impl Store {
         Ok(Store { db })
     }
 
+    /// Opens a database that may be away: every call fails until it is back. [`Store::verify`] says when that is so
+    /// and its schema is this version's.
+    pub fn attach(options: Options) -> Result<Store, OpenError> {
+        Ok(Store { db: Db::start(&options.url, &options.clock, false)? })
+    }
+
+    /// Whether the database answers and has this version's schema.
+    pub async fn verify(&self, url: &str) -> Result<(), OpenError> {
+        schema::check(&self.db, url).await
+    }
+
     /// Brings the schema of the database to this version, making the database file when there is none.
     /// Gives the version before and after.
     pub async fn migrate(options: &Options) -> Result<(i64, i64), OpenError> {

@@ -59,12 +59,23 @@ fn print(report: &Value) {
 
 pub(super) async fn status(read: &Read) -> Result<Exit, Failure> {
     let remote = Remote::find(read)?;
-    let overview = remote.get("/api/overview").await?;
+    let mut overview = remote.get("/api/overview").await?;
     if read.json {
+        overview["config"] = remote.get("/api/config").await?;
         output::json(&overview);
         return Ok(Exit::Good);
     }
     output::line(format!("instance {}", remote.base_url()));
+    let config = remote.get("/api/config").await?;
+    output::line(format!(
+        "configuration: {} since {} (by {})",
+        cell(&config, "/revision"),
+        time_cell(&config, "/applied_at"),
+        cell(&config, "/applied_by")
+    ));
+    if config["refused"].is_object() {
+        output::line(format!("configuration refused: {}", cell(&config, "/refused/reason")));
+    }
     print(&overview["health"]);
     output::line("");
     let queue = &overview["queue"];

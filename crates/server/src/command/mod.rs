@@ -5,6 +5,7 @@ mod apps;
 mod check;
 mod explain;
 mod health;
+mod reload;
 mod runbook;
 mod runs;
 pub(crate) mod serve;
@@ -17,6 +18,7 @@ use crate::{
 pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Check(check) => check::run(&check),
+        Command::Reload(read) => reload::run(&read).await,
         Command::Status(read) => health::status(&read).await,
         Command::Health(read) => health::health(&read).await,
         Command::Explain(explain) => explain::run(&explain).await,

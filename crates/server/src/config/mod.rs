@@ -3,6 +3,7 @@
 //! Promises: a [`Config`] that exists is valid, every name in it that refers to something was found, and every
 //! secret it needs has been read. Refuses to know what the values are used for.
 
+mod adopt;
 mod example;
 mod lint;
 mod overlay;

@@ -102,7 +102,7 @@ pub(super) fn workers(reader: Reader<'_>) -> Workers {
 
 pub(super) fn records(reader: Reader<'_>) -> Records {
     let keep_success = reader.share("keep_success").unwrap_or(1.0);
-    let max_stored_a_second = reader.number("max_stored_a_second", 1..=1_000_000).unwrap_or(1000);
+    let max_stored_a_second = reader.number("max_stored_a_second", 10..=1_000_000).unwrap_or(1000);
     reader.done();
     Records { keep_success, max_stored_a_second: max_stored_a_second as f64 }
 }

@@ -1,0 +1,335 @@
+//! `/metrics`: what Prometheus reads. Labels come from configuration and fixed words; what callers may choose (names of
+//! models and apps) is bounded, and the rest of it is `other`.
+
+mod model;
+mod names;
+mod standing;
+
+use std::sync::Arc;
+
+use mainstay_base::{Micros, Record, Standing, record::Path};
+use mainstay_control::{Report, Slot, SlotState, State};
+use mainstay_gateway::Stats;
+use mainstay_store::model::QueueStats;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// From an answer of the embedded engine to a run at Dify's own limit.
+const SECONDS: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1200.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    path: &'static str,
+    outcome: &'static str,
+    /// Whose doing a failure was; `none` for a success.
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPath {
+    path: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPeer {
+    path: &'static str,
+    /// A configured name.
+    upstream: String,
+    /// `ok` or `failed`.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfComponent {
+    component: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRevision {
+    revision: String,
+}
+
+type Histograms = Family<OfPath, Histogram, fn() -> Histogram>;
+
+/// Cheap to clone; clones count together.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    seconds: Histograms,
+    first_byte: Histograms,
+    attempts: Family<OfPeer, Counter>,
+    tokens: Family<OfPath, Counter>,
+    in_flight: Gauge,
+    records_lost: Gauge,
+    records_unstored: Gauge,
+    generation: Gauge,
+    jobs: Family<OfState, Gauge>,
+    oldest_queued_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
+    workers: Family<OfState, Gauge>,
+    worker_restarts: Gauge,
+    health: Family<OfComponent, Gauge>,
+    records_beyond_bound: Gauge,
+    revision: Family<OfRevision, Gauge>,
+    config_generation: Gauge,
+    config_applied_at: Gauge<f64, std::sync::atomic::AtomicU64>,
+    reload_failures: Gauge,
+    state_write_failures: Gauge,
+    store_joined: Gauge,
+    model: model::Model,
+    standing: standing::Targets,
+}
+
+/// What is looked up when somebody asks.
+#[derive(Default)]
+pub(crate) struct Now {
+    pub(crate) gateway: Option<Stats>,
+    pub(crate) records_unstored: u64,
+    pub(crate) generation: u64,
+    /// `None` when the store could not say.
+    pub(crate) queue: Option<QueueStats>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) report: Option<Arc<Report>>,
+    pub(crate) records_beyond_bound: u64,
+    pub(crate) config: Option<ConfigNow>,
+    pub(crate) state_write_failures: u64,
+    pub(crate) store_joined: bool,
+    pub(crate) standing: Option<Standing>,
+}
+
+/// The configuration in force.
+pub(crate) struct ConfigNow {
+    pub(crate) revision: String,
+    pub(crate) generation: u64,
+    pub(crate) applied_at: Micros,
+    pub(crate) failures: u64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Metrics {
+        fn histogram() -> Histogram {
+            Histogram::new(SECONDS)
+        }
+        let mut inner = Inner {
+            registry: Registry::with_prefix("mainstay"),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            first_byte: Family::new_with_constructor(histogram),
+            attempts: Family::default(),
+            tokens: Family::default(),
+            in_flight: Gauge::default(),
+            records_lost: Gauge::default(),
+            records_unstored: Gauge::default(),
+            generation: Gauge::default(),
+            jobs: Family::default(),
+            oldest_queued_seconds: Gauge::default(),
+            workers: Family::default(),
+            worker_restarts: Gauge::default(),
+            health: Family::default(),
+            records_beyond_bound: Gauge::default(),
+            revision: Family::default(),
+            config_generation: Gauge::default(),
+            config_applied_at: Gauge::default(),
+            reload_failures: Gauge::default(),
+            state_write_failures: Gauge::default(),
+            store_joined: Gauge::default(),
+            model: model::Model::new(),
+            standing: standing::Targets::default(),
+        };
+        let registry = &mut inner.registry;
+        registry.register("requests", "Requests by path, outcome and whose doing", inner.requests.clone());
+        registry.register(
+            "request_seconds",
+            "From the first byte in to the last byte out",
+            inner.seconds.clone(),
+        );
+        registry.register(
+            "first_byte_seconds",
+            "From the first byte in to the first byte out",
+            inner.first_byte.clone(),
+        );
+        registry.register("attempts", "Tries of upstreams and providers", inner.attempts.clone());
+        registry.register("tokens", "Tokens that answers reported", inner.tokens.clone());
+        registry.register("requests_in_flight", "Admitted and not ended", inner.in_flight.clone());
+        registry.register("records_lost", "Records that found no room", inner.records_lost.clone());
+        registry.register(
+            "records_unstored",
+            "Records that the store did not take",
+            inner.records_unstored.clone(),
+        );
+        registry.register("snapshot_generation", "The snapshot that is routed by", inner.generation.clone());
+        registry.register("jobs", "Queued runs by state", inner.jobs.clone());
+        registry.register(
+            "oldest_queued_seconds",
+            "How long the longest waiting due run has waited",
+            inner.oldest_queued_seconds.clone(),
+        );
+        registry.register("workers", "Worker processes of this host by state", inner.workers.clone());
+        registry.register(
+            "worker_restarts",
+            "Worker processes started in place of others",
+            inner.worker_restarts.clone(),
+        );
+        registry.register(
+            "component_up",
+            "1 when the component is ok, else 0; why is told at /health",
+            inner.health.clone(),
+        );
+        register_own(
+            registry,
+            OwnGauges {
+                records_beyond_bound: &inner.records_beyond_bound,
+                revision: &inner.revision,
+                config_generation: &inner.config_generation,
+                config_applied_at: &inner.config_applied_at,
+                reload_failures: &inner.reload_failures,
+                state_write_failures: &inner.state_write_failures,
+                store_joined: &inner.store_joined,
+            },
+        );
+        inner.model.register(registry);
+        inner.standing.register(registry);
+        Metrics { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn observe(&self, record: &Record) {
+        let path = match record.path {
+            Path::App => "app",
+            Path::Model => "model",
+        };
+        let inner = &self.inner;
+        let kind = record.kind.map_or("none", mainstay_base::Kind::as_str);
+        inner.requests.get_or_create(&Request { path, outcome: record.outcome.as_str(), kind }).inc();
+        let of_path = OfPath { path };
+        inner.seconds.get_or_create(&of_path).observe(record.took_us as f64 / 1e6);
+        if let Some(us) = record.first_byte_us {
+            inner.first_byte.get_or_create(&of_path).observe(us as f64 / 1e6);
+        }
+        if let Some(tokens) = record.total_tokens {
+            inner.tokens.get_or_create(&of_path).inc_by(tokens);
+        }
+        inner.model.observe(path, record);
+        for attempt in &record.attempts {
+            let outcome = if attempt.error.is_none() { "ok" } else { "failed" };
+            inner.attempts.get_or_create(&OfPeer { path, upstream: attempt.upstream.clone(), outcome }).inc();
+        }
+    }
+
+    fn set_own(&self, now: &Now) {
+        let inner = &self.inner;
+        inner.records_beyond_bound.set(signed(now.records_beyond_bound));
+        inner.state_write_failures.set(signed(now.state_write_failures));
+        inner.store_joined.set(i64::from(now.store_joined));
+        let Some(config) = &now.config else { return };
+        inner.revision.clear();
+        inner.revision.get_or_create(&OfRevision { revision: config.revision.clone() }).set(1);
+        inner.config_generation.set(signed(config.generation));
+        inner.config_applied_at.set(config.applied_at.0 as f64 / 1e6);
+        inner.reload_failures.set(signed(config.failures));
+    }
+
+    pub(crate) fn text(&self, now: &Now) -> String {
+        let inner = &self.inner;
+        if let Some(stats) = now.gateway {
+            inner.in_flight.set(stats.in_flight as i64);
+            inner.records_lost.set(signed(stats.records_lost));
+        }
+        inner.records_unstored.set(signed(now.records_unstored));
+        inner.generation.set(signed(now.generation));
+        if let Some(queue) = &now.queue {
+            for (state, count) in [
+                ("queued", queue.queued),
+                ("delayed", queue.delayed),
+                ("leased", queue.leased),
+                ("expired", queue.expired),
+                ("dead", queue.dead),
+            ] {
+                inner.jobs.get_or_create(&OfState { state }).set(count);
+            }
+            inner.oldest_queued_seconds.set(queue.oldest_queued_us as f64 / 1e6);
+        }
+        let running = now.slots.iter().filter(|slot| slot.state == SlotState::Running).count();
+        inner.workers.get_or_create(&OfState { state: "running" }).set(running as i64);
+        inner.workers.get_or_create(&OfState { state: "exited" }).set((now.slots.len() - running) as i64);
+        inner.worker_restarts.set(now.slots.iter().map(|slot| i64::from(slot.restarts)).sum());
+        if let Some(report) = &now.report {
+            for component in &report.components {
+                let up = i64::from(component.state == State::Ok);
+                inner.health.get_or_create(&OfComponent { component: component.id.clone() }).set(up);
+            }
+        }
+        self.set_own(now);
+        if let Some(standing) = &now.standing {
+            inner.standing.set(standing);
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail; a metric that cannot be encoded is left out.
+        let _ = encode(&mut text, &inner.registry);
+        text
+    }
+}
+
+struct OwnGauges<'m> {
+    records_beyond_bound: &'m Gauge,
+    revision: &'m Family<OfRevision, Gauge>,
+    config_generation: &'m Gauge,
+    config_applied_at: &'m Gauge<f64, std::sync::atomic::AtomicU64>,
+    reload_failures: &'m Gauge,
+    state_write_failures: &'m Gauge,
+    store_joined: &'m Gauge,
+}
+
+fn register_own(registry: &mut Registry, own: OwnGauges<'_>) {
+    registry.register(
+        "records_beyond_bound",
+        "Records that were not stored because of records.max_stored_a_second",
+        own.records_beyond_bound.clone(),
+    );
+    registry.register(
+        "config_applied_revision",
+        "1 for the configuration that is in force",
+        own.revision.clone(),
+    );
+    registry.register(
+        "config_generation",
+        "Configurations applied since the start",
+        own.config_generation.clone(),
+    );
+    registry.register(
+        "config_applied_timestamp_seconds",
+        "When the configuration was applied",
+        own.config_applied_at.clone(),
+    );
+    registry.register(
+        "config_reload_failures_total",
+        "Configurations that were refused since the start",
+        own.reload_failures.clone(),
+    );
+    registry.register(
+        "state_write_failures",
+        "State files that could not be written",
+        own.state_write_failures.clone(),
+    );
+    registry.register(
+        "store_joined",
+        "1 while the store answers the gateway, else 0",
+        own.store_joined.clone(),
+    );
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,227 @@
+//! What records say of model calls: attempts, first tokens, tokens and cost, and what the gateway itself takes.
+
+use std::sync::atomic::AtomicU64;
+
+use mainstay_base::{
+    Record,
+    record::{Attempt, AttemptRole},
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::names::Names;
+
+/// Distinct models, keys and apps that get series of their own.
+const MAX_NAMES: usize = 200;
+const FIRST_TOKEN_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// The gateway takes microseconds.
+const OVERHEAD_SECONDS: [f64; 11] =
+    [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTry {
+    provider: String,
+    model: String,
+    /// `ok`, or why it was not the answer.
+    class: &'static str,
+    role: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTarget {
+    provider: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSpender {
+    provider: String,
+    model: String,
+    key: String,
+    app: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTokens {
+    provider: String,
+    model: String,
+    key: String,
+    app: String,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPath {
+    path: &'static str,
+}
+
+type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
+
+pub(super) struct Model {
+    providers: Names,
+    models: Names,
+    keys: Names,
+    apps: Names,
+    attempts: Family<OfTry, Counter>,
+    first_token: Histograms<OfTarget>,
+    tokens: Family<OfTokens, Counter>,
+    cost: Family<OfSpender, Counter<f64, AtomicU64>>,
+    shared: Counter,
+    overhead: Histograms<OfPath>,
+}
+
+impl Model {
+    pub(super) fn new() -> Model {
+        let names = || Names::new(MAX_NAMES);
+        Model {
+            providers: names(),
+            models: names(),
+            keys: names(),
+            apps: names(),
+            attempts: Family::default(),
+            first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_SECONDS)),
+            tokens: Family::default(),
+            cost: Family::default(),
+            shared: Counter::default(),
+            overhead: Family::new_with_constructor(|| Histogram::new(OVERHEAD_SECONDS)),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "model_attempts",
+            "Tries of model targets by what came of them (class) and why they were made (role: first, retry, fallback, \
+             hedge, continuation)",
+            self.attempts.clone(),
+        );
+        registry.register_with_unit(
+            "model_first_token",
+            "From an attempt's start to its first content",
+            Unit::Seconds,
+            self.first_token.clone(),
+        );
+        registry.register("model_tokens", "Tokens by who spent them", self.tokens.clone());
+        registry.register("model_cost_usd", "Dollars by who spent them", self.cost.clone());
+        registry.register(
+            "model_shared",
+            "Calls answered by another call, identical and in flight",
+            self.shared.clone(),
+        );
+        registry.register_with_unit(
+            "gateway_overhead",
+            "The time of a request less the time during which some upstream or provider was being waited for",
+            Unit::Seconds,
+            self.overhead.clone(),
+        );
+    }
+
+    pub(super) fn observe(&self, path: &'static str, record: &Record) {
+        if !record.attempts.is_empty() {
+            let seconds = overhead_us(record) as f64 / 1e6;
+            self.overhead.get_or_create(&OfPath { path }).observe(seconds);
+        }
+        if record.path != mainstay_base::record::Path::Model {
+            return;
+        }
+        if record.shared_with.is_some() {
+            self.shared.inc();
+        }
+        let key = self.keys.label(record.key.as_deref().unwrap_or("none"));
+        let app = self.apps.label(record.app.as_deref().unwrap_or("none"));
+        for attempt in &record.attempts {
+            self.attempt(attempt, &key, &app);
+        }
+    }
+
+    fn attempt(&self, attempt: &Attempt, key: &str, app: &str) {
+        let provider = self.providers.label(&attempt.upstream);
+        let model = self.models.label(attempt.model.as_deref().unwrap_or("none"));
+        let class = match (attempt.class, &attempt.error) {
+            (Some(class), _) => class.as_str(),
+            (None, Some(_)) => "failed",
+            (None, None) => "ok",
+        };
+        let role = role(attempt.role);
+        self.attempts
+            .get_or_create(&OfTry { provider: provider.clone(), model: model.clone(), class, role })
+            .inc();
+        if let Some(us) = attempt.first_token_us {
+            let target = OfTarget { provider: provider.clone(), model: model.clone() };
+            self.first_token.get_or_create(&target).observe(us as f64 / 1e6);
+        }
+        for (direction, tokens) in [("input", attempt.input_tokens), ("output", attempt.output_tokens)] {
+            let Some(tokens) = tokens.filter(|tokens| *tokens > 0) else { continue };
+            let spender = OfTokens {
+                provider: provider.clone(),
+                model: model.clone(),
+                key: key.to_owned(),
+                app: app.to_owned(),
+                direction,
+            };
+            self.tokens.get_or_create(&spender).inc_by(tokens);
+        }
+        if let Some(cost) = attempt.cost.filter(|cost| cost.0 > 0) {
+            let spender = OfSpender { provider, model, key: key.to_owned(), app: app.to_owned() };
+            self.cost.get_or_create(&spender).inc_by(cost.dollars());
+        }
+    }
+}
+
+fn role(role: AttemptRole) -> &'static str {
+    match role {
+        AttemptRole::First => "first",
+        AttemptRole::Retry => "retry",
+        AttemptRole::Fallback => "fallback",
+        AttemptRole::Hedge => "hedge",
+        AttemptRole::Continuation => "continuation",
+    }
+}
+
+/// The total less the union of the attempts: hedges overlap.
+fn overhead_us(record: &Record) -> u64 {
+    let mut spans: Vec<(u64, u64)> = record
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.started_us, attempt.started_us.saturating_add(attempt.took_us)))
+        .collect();
+    spans.sort_unstable();
+    let (mut waited, mut until) = (0_u64, 0_u64);
+    for (start, end) in spans {
+        let end = end.min(record.took_us);
+        waited += end.saturating_sub(start.max(until));
+        until = until.max(end);
+    }
+    record.took_us.saturating_sub(waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::record::Path;
+
+    use super::*;
+
+    #[test]
+    fn overhead_is_what_no_attempt_covers() {
+        let check = |took_us, spans: &[(u64, u64)], expected| {
+            let attempts = spans
+                .iter()
+                .map(|(started_us, took_us)| Attempt {
+                    started_us: *started_us,
+                    took_us: *took_us,
+                    ..Attempt::default()
+                })
+                .collect();
+            let record = Record { took_us, attempts, ..Record::blank(Path::Model) };
+            assert_eq!(overhead_us(&record), expected, "{spans:?}");
+        };
+        check(100, &[(10, 80)], 20);
+        check(100, &[(10, 30), (50, 40)], 30);
+        // A hedge runs beside the first attempt; the loser ends after the answer.
+        check(100, &[(10, 80), (40, 100)], 10);
+        check(100, &[(40, 20), (10, 80)], 20);
+        check(100, &[], 100);
+    }
+}

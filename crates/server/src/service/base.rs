@@ -1,0 +1,259 @@
+//! What all parts of an instance share, and how each part is made from it.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::ConnectInfo};
+use http::Request;
+use http_body_util::BodyExt;
+use mainstay_base::{Clock, Secret};
+use mainstay_control::{Control, Facade, Observer, Peers};
+use mainstay_engine::Engine;
+use mainstay_gateway::{Gateway, PeerAddress, records};
+use mainstay_net::{Body, BodyError, Client, ClientOptions};
+use mainstay_standby::Standby;
+use mainstay_store::Store;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+use tracing::warn;
+
+use super::store::{self, Instead, Opened};
+use crate::{
+    adapters::{AppsPort, CallbackPort, ProbePort},
+    allowance::AllowancePort,
+    cli::Role,
+    config::{Config, StorePlace},
+    failure::{Failure, chain},
+    last_good::StateFiles,
+    notes,
+    orders::Orders,
+    publisher::Publisher,
+    records::{Consumer, Keep},
+    reload::{self, Origin, Reloader},
+    standings,
+    supervisor::{self, Supervisor},
+    token::{self, Tokens},
+    wiring,
+};
+
+/// What all parts of an instance share.
+pub(super) struct Base {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) client: Client,
+    /// Lets the embedded engine's LLM nodes through the model listener.
+    pub(super) engine_key: Secret,
+    pub(super) publisher: Arc<Publisher>,
+    /// Where state is kept for a start without the store.
+    pub(super) files: Option<StateFiles>,
+    pub(super) stop: CancellationToken,
+    pub(super) stop_workers: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) worker_tasks: TaskTracker,
+}
+
+impl Base {
+    pub(super) async fn open(config: Config, role: Role, keep_state: bool) -> Result<Base, Failure> {
+        refuse_lonely_workers(&config, role)?;
+        let config = Arc::new(config);
+        let clock = Clock::System;
+        let place = StorePlace { url: config.store_url.clone(), state_dir: config.state_dir.clone() };
+        let files = if keep_state { StateFiles::of(&place) } else { None };
+        let Opened { store, instead } = store::open(&config, &clock, role, files.as_ref()).await?;
+        let client = Client::new(ClientOptions::default())
+            .map_err(|error| Failure::problem("cannot set up an HTTP client", chain(&error), ""))?;
+        let engine_key = config.engine.model_key.clone().unwrap_or_else(|| token::random("mk-"));
+        let publisher = Arc::new(Publisher::new(
+            Arc::clone(&config),
+            store.clone(),
+            engine_key.clone(),
+            clock.clone(),
+            files.clone(),
+        ));
+        match instead {
+            Some(Instead { published, why }) => publisher.publish_kept(published, why),
+            None => publisher.refresh().await.map_err(|error| {
+                Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate")
+            })?,
+        }
+        Ok(Base {
+            config,
+            clock,
+            store,
+            client,
+            engine_key,
+            publisher,
+            files,
+            stop: CancellationToken::new(),
+            stop_workers: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            worker_tasks: TaskTracker::new(),
+        })
+    }
+
+    /// With one process for all and a file of its own, whatever runs outside the queue ran in a process that died.
+    pub(super) async fn fail_abandoned_runs(&self, role: Role) {
+        if role != Role::All || !self.config.store_url.starts_with("sqlite:") {
+            return;
+        }
+        let why = "The process that executed it has ended.";
+        match self.store.runs().fail_abandoned(self.clock.now(), why).await {
+            Ok(0) => {}
+            Ok(runs) => warn!(runs, "runs whose process has died were marked as failed"),
+            Err(error) => warn!(%error, "cannot look for runs whose process has died"),
+        }
+    }
+
+    pub(super) fn supervisor(&self, role: Role, orders: Orders) -> Option<Supervisor> {
+        let workers = self.config.workers;
+        if workers.count == 0 || matches!(role, Role::Gateway | Role::Control) {
+            return None;
+        }
+        let spec = supervisor::Spec {
+            orders,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            grace: workers.grace,
+        };
+        Some(Supervisor::start(workers.count, &spec, &self.worker_tasks, &self.stop_workers))
+    }
+
+    /// The configuration of the start is in force with this.
+    pub(super) fn reloader(
+        &self,
+        origin: Origin,
+        peers: watch::Sender<Arc<Peers>>,
+        keep: Arc<Keep>,
+        observer: Observer,
+    ) -> Arc<Reloader> {
+        let (notes, writer) = notes::channel(self.store.clone());
+        self.tasks.spawn(writer.run(self.stop.clone()));
+        let parts = reload::Parts {
+            publisher: Arc::clone(&self.publisher),
+            peers,
+            keep,
+            observer,
+            files: self.files.clone(),
+            notes,
+            clock: self.clock.clone(),
+        };
+        Arc::new(Reloader::new(Arc::clone(&self.config), origin, parts))
+    }
+
+    pub(super) fn control(
+        &self,
+        standby: &Standby,
+        engine: Engine,
+        supervisor: Option<&Supervisor>,
+        observer: &Observer,
+        peers: watch::Receiver<Arc<Peers>>,
+    ) -> Result<Control, Failure> {
+        Ok(Control::start(mainstay_control::Ports {
+            store: self.store.clone(),
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            supervisor: supervisor.cloned().map(|supervisor| Arc::new(supervisor) as Arc<_>),
+            engine: self.config.engine.enabled.then(|| Arc::new(ProbePort::new(engine)) as Arc<_>),
+            peers,
+            observer: observer.clone(),
+            callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
+            options: wiring::control_options(&self.config)?,
+        }))
+    }
+
+    pub(super) fn gateway(&self, standby: &Standby, consumer: Consumer) -> Gateway {
+        let (records, received) = records::channel(records::QUEUE);
+        self.tasks.spawn(consumer.run(received));
+        let embedded = wiring::embedded_port(&self.config, &self.store, standby);
+        Gateway::new(mainstay_gateway::Ports {
+            snapshot: self.publisher.snapshot(),
+            client: self.client.clone(),
+            embedded: self.config.engine.enabled.then(|| Arc::new(embedded) as Arc<_>),
+            durable: Some(Arc::new(wiring::durable(&self.config, standby)) as Arc<_>),
+            allowance: Some(Arc::new(AllowancePort {
+                store: self.store.clone(),
+                tasks: self.tasks.clone(),
+                stop: self.stop.clone(),
+            }) as Arc<_>),
+            records,
+            clock: self.clock.clone(),
+            limits: wiring::gateway_limits(&self.config),
+        })
+    }
+
+    pub(super) fn serve_gateway(
+        &self,
+        gateway: &Gateway,
+        app: Option<TcpListener>,
+        model: Option<TcpListener>,
+    ) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(standings::run(wiring::instance(), gateway.clone(), self.store.clone(), stop));
+        let limits = wiring::listen_limits(&self.config);
+        if let Some(listener) = app {
+            let gateway = gateway.clone();
+            let handler = move |request| {
+                let gateway = gateway.clone();
+                async move { gateway.app(request).await }
+            };
+            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+        }
+        if let Some(listener) = model {
+            let gateway = gateway.clone();
+            let handler = move |request| {
+                let gateway = gateway.clone();
+                async move { gateway.model(request).await }
+            };
+            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+        }
+    }
+
+    pub(super) fn console(&self, facade: &Facade, standby: &Standby, token: &Secret) -> Router {
+        let configured =
+            self.config.admin_tokens.iter().map(|token| (token.name.clone(), token.token.clone()));
+        mainstay_console::router(mainstay_console::Ports {
+            store: self.store.clone(),
+            control: Arc::new(facade.clone()),
+            apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(&self.publisher) }),
+            tokens: configured.chain([("local".to_owned(), token.clone())]).collect(),
+            clock: self.clock.clone(),
+            secure_cookies: self.config.listeners.admin_https,
+            shutdown: self.stop.clone(),
+        })
+    }
+
+    /// Who may ask and change the configuration of this process.
+    pub(super) fn tokens(&self, token: &Secret) -> Tokens {
+        let configured = self.config.admin_tokens.iter().map(|token| (token.name.as_str(), &token.token));
+        Tokens::new(configured.chain([("local", token)]))
+    }
+
+    /// The admin listener has the data plane's own guards against slow and many callers.
+    pub(super) fn serve_admin(&self, listener: TcpListener, router: Router) {
+        let handler = move |mut request: Request<hyper::body::Incoming>| {
+            let router = router.clone();
+            if let Some(PeerAddress(peer)) = request.extensions().get::<PeerAddress>().copied() {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
+            async move {
+                let answer = router.oneshot(request.map(axum::body::Body::new)).await;
+                let answer = answer.unwrap_or_else(|never| match never {});
+                answer.map(|body| -> Body { body.map_err(BodyError::other).boxed_unsync() })
+            }
+        };
+        let limits = wiring::listen_limits(&self.config);
+        self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+    }
+}
+
+fn refuse_lonely_workers(config: &Config, role: Role) -> Result<(), Failure> {
+    if role == Role::Worker && config.engine.enabled && config.engine.model_key.is_none() {
+        return Err(Failure::usage(
+            "cannot run workers alone",
+            "engine.model_key is not set: the model listener of another process would refuse their LLM nodes",
+            "give engine.model_key (and engine.model_url) the same value for every role",
+        ));
+    }
+    Ok(())
+}
