@@ -1,10 +1,16 @@
 //! Streams whose caller left. By policy they are read on for a while, so that their usage is known; bounded in number,
 //! bytes and time, and waited for at shutdown.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+
+use super::deliver::model::Exchange;
 
 /// More than any policy's `max_at_once` is meant to be; a bound of the process.
 const MAX_DRAINS: usize = 1024;
@@ -60,4 +66,20 @@ impl Drains {
 /// A place among the drains, given back when it is dropped.
 pub(crate) struct Room {
     _room: OwnedSemaphorePermit,
+}
+
+/// Reads a stream to its end, or to the first bound of its policy.
+pub(crate) async fn read_on(mut exchange: Box<Exchange>) {
+    let policy = exchange.drain();
+    let mut read = 0_u64;
+    let to_the_end = async {
+        while read < policy.max_bytes {
+            match poll_fn(|context| exchange.poll_drained(context)).await {
+                Some(bytes) => read += bytes as u64,
+                None => break,
+            }
+        }
+    };
+    // At a bound, what was said so far is booked when the exchange is dropped.
+    let _ = tokio::time::timeout(policy.max_wait, to_the_end).await;
 }

@@ -10,7 +10,7 @@ use mainstay_wire::{
     sse,
 };
 
-use super::{Broken, Facts, Form, Piece, ending::Name, reading::Progress};
+use super::{Broken, Facts, Form, Piece, Wanted, ending::Name, reading::Progress};
 
 /// What is held of one event that cannot be passed on in parts. Images come in one.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
@@ -20,7 +20,7 @@ pub(super) struct Converter {
     writing: Writing,
 }
 
-enum Reader {
+pub(super) enum Reader {
     Anthropic(sse::Decoder, anthropic::StreamReader),
     Gemini(sse::Decoder, gemini::StreamReader),
     Bedrock(bedrock::frames::Decoder, bedrock::StreamReader),
@@ -30,19 +30,15 @@ enum Reader {
 pub(super) struct Writing {
     writer: StreamWriter,
     keeps_said: bool,
+    /// The first frame says whose words follow, which the caller knows already.
+    leaves_out_opening: bool,
 }
 
-impl Converter {
+impl Reader {
     /// `None`: the dialect is the caller's own.
-    pub(super) fn new(
-        dialect: &Dialect,
-        form: Form,
-        model: &str,
-        created: i64,
-        keeps_said: bool,
-    ) -> Option<Converter> {
+    pub(super) fn of(dialect: &Dialect) -> Option<Reader> {
         let events = || sse::Decoder::new(MAX_EVENT_BYTES);
-        let reader = match dialect {
+        Some(match dialect {
             Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => return None,
             Dialect::Anthropic => Reader::Anthropic(events(), anthropic::StreamReader::default()),
             Dialect::Gemini => Reader::Gemini(events(), gemini::StreamReader::default()),
@@ -50,8 +46,13 @@ impl Converter {
                 bedrock::frames::Decoder::new(MAX_EVENT_BYTES),
                 bedrock::StreamReader::default(),
             ),
-        };
-        Some(Converter { reader, writing: Writing::new(form, model, created, keeps_said) })
+        })
+    }
+}
+
+impl Converter {
+    pub(super) fn new(reader: Reader, writing: Writing) -> Converter {
+        Converter { reader, writing }
     }
 
     pub(super) fn read(&mut self, chunk: Bytes, progress: &mut Progress) -> (Piece, Option<Broken>) {
@@ -100,10 +101,12 @@ impl Page {
 }
 
 impl Writing {
-    pub(super) fn new(form: Form, model: &str, created: i64, keeps_said: bool) -> Writing {
+    pub(super) fn new(wanted: &Wanted<'_>) -> Writing {
+        let Wanted { form, model, created, keeps_said, continues, .. } = *wanted;
         let shape = if form == Form::Completion { Shape::Completion } else { Shape::Chat };
         // The relay writes the usage, because it may have to estimate it.
-        Writing { writer: StreamWriter::new(shape, false, model, created), keeps_said }
+        let writer = StreamWriter::new(shape, false, model, created);
+        Writing { writer, keeps_said, leaves_out_opening: continues && form == Form::Chat }
     }
 
     fn events(
@@ -165,6 +168,9 @@ impl Writing {
             }
             if progress.name.is_none() && page.out.len() > begun_at {
                 progress.name = Name::of_frame(&page.out[begun_at..]).map(Box::new);
+                if self.leaves_out_opening {
+                    leave_out_first_frame(&mut page.out, begun_at);
+                }
             }
         }
         Ok(())
@@ -211,6 +217,12 @@ impl Facts {
         self.chars += text.chars().count() as u64;
         self.text_bytes += text.len() as u64;
         self.has_content |= !text.is_empty();
+    }
+}
+
+fn leave_out_first_frame(out: &mut Vec<u8>, from: usize) {
+    if let Some(end) = out[from..].windows(2).position(|pair| pair == b"\n\n") {
+        out.drain(from..from + end + 2);
     }
 }
 

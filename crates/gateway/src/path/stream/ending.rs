@@ -99,6 +99,28 @@ pub(super) fn cut_event(form: Form, class: Class, sequence: u64) -> Bytes {
     }
 }
 
+/// The last event of a caller who shares another one's stream and does not keep up with it.
+pub(crate) fn fell_behind() -> Bytes {
+    let message = "The answer was read too slowly and is not kept any more. What came before is incomplete.";
+    frame(&ErrorBody::new(ERROR_TYPE, Some("read_too_slowly"), message))
+}
+
+/// Whether a piece that we gave ends with the truth about a cut. Providers' own errors are never passed on as they are.
+pub(crate) fn tells_of_a_cut(piece: &[u8]) -> bool {
+    let last = last_event(piece);
+    last.starts_with(b"data: {\"error\":") || last.starts_with(b"event: error\n")
+}
+
+pub(crate) fn tells_of_the_end(piece: &[u8]) -> bool {
+    piece.ends_with(DONE_FRAME)
+}
+
+fn last_event(piece: &[u8]) -> &[u8] {
+    let Some(inner) = piece.strip_suffix(b"\n\n") else { return &[] };
+    let start = inner.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+    &inner[start..]
+}
+
 /// What the caller is told. Never the provider's own words: they may hold what is not the caller's to see.
 fn words(class: Class) -> &'static str {
     match class {

@@ -19,9 +19,12 @@ mod reading;
 mod relay;
 mod same;
 mod skim;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 pub(crate) use committed::{Committed, ContinueWith, Streaming};
+pub(crate) use ending::{fell_behind, tells_of_a_cut, tells_of_the_end};
 pub(crate) use prove::{Proved, Unproved, Waits, prove};
 pub(crate) use reading::{Reading, Wanted};
 pub(crate) use relay::{Relay, Step, Tally, Terms};

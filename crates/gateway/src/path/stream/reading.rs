@@ -12,7 +12,13 @@ use http_body::Body as HttpBody;
 use mainstay_base::{Class, snapshot::Dialect};
 use mainstay_net::Body;
 
-use super::{Broken, Form, Piece, convert::Converter, ending::Name, same::Same, whole::Whole};
+use super::{
+    Broken, Form, Piece,
+    convert::{Converter, Reader, Writing},
+    ending::Name,
+    same::Same,
+    whole::Whole,
+};
 
 /// What a stream is read for.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) include_usage: bool,
     /// The text of choice 0 is kept in [`Facts::said`], so that another target can go on from it.
     pub(crate) keeps_said: bool,
+    /// The stream goes on with an answer that was begun: its opening is left out.
+    pub(crate) continues: bool,
     /// Unix seconds, for converted streams.
     pub(crate) created: i64,
     pub(crate) max_event_bytes: usize,
@@ -54,6 +62,7 @@ struct Unread {
     model: String,
     include_usage: bool,
     keeps_said: bool,
+    continues: bool,
     created: i64,
     max_event_bytes: usize,
 }
@@ -91,13 +100,14 @@ impl Progress {
 
 impl Reading {
     pub(crate) fn new(dialect: &Dialect, wanted: &Wanted<'_>, body: Body) -> Reading {
-        let Wanted { form, model, include_usage, keeps_said, created, max_event_bytes } = *wanted;
+        let Wanted { form, model, include_usage, keeps_said, continues, created, max_event_bytes } = *wanted;
         let unread = Unread {
             dialect: dialect.clone(),
             form,
             model: model.to_owned(),
             include_usage,
             keeps_said,
+            continues,
             created,
             max_event_bytes,
         };
@@ -217,13 +227,35 @@ impl Unread {
     /// By the first byte: an event stream begins with a field or a comment, a document with a bracket.
     fn tell(&self, chunk: &[u8]) -> Option<Source> {
         let first = chunk.trim_ascii_start().first()?;
-        let Unread { dialect, form, model, include_usage, keeps_said, created, max_event_bytes } = self;
+        let writing = || Writing::new(&self.wanted());
         if matches!(first, b'{' | b'[' | b'<') {
-            return Some(Source::Whole(Box::new(Whole::new(dialect, *form, model, *created, *keeps_said))));
+            return Some(Source::Whole(Box::new(Whole::new(&self.dialect, self.form, writing()))));
         }
-        Some(match Converter::new(dialect, *form, model, *created, *keeps_said) {
-            Some(converter) => Source::Converted(Box::new(converter)),
-            None => Source::Same(Same::new(dialect, *form, *include_usage, *keeps_said, *max_event_bytes)),
+        Some(match Reader::of(&self.dialect) {
+            Some(reader) => Source::Converted(Box::new(Converter::new(reader, writing()))),
+            None => Source::Same(Same::new(&self.dialect, &self.wanted())),
         })
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let Unread {
+            dialect: _,
+            form,
+            model,
+            include_usage,
+            keeps_said,
+            continues,
+            created,
+            max_event_bytes,
+        } = self;
+        Wanted {
+            form: *form,
+            model,
+            include_usage: *include_usage,
+            keeps_said: *keeps_said,
+            continues: *continues,
+            created: *created,
+            max_event_bytes: *max_event_bytes,
+        }
     }
 }

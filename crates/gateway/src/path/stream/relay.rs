@@ -104,8 +104,16 @@ pub(crate) struct Relay {
     terms: Terms,
     held: Bytes,
     pub(crate) tally: Tally,
+    /// What streams before this one used and told, when this one goes on where they broke off.
+    earlier: Option<Earlier>,
     last_event_at: Instant,
     state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    usage: Usage,
+    events: u64,
 }
 
 enum State {
@@ -115,13 +123,14 @@ enum State {
     /// The caller has everything; the provider closes its side.
     Lingering(Option<Pin<Box<Sleep>>>),
     Over,
+    Broken,
 }
 
 impl Relay {
     pub(crate) fn new(reading: Reading, proved: Proved, terms: Terms) -> Relay {
         let Proved { held, tally, first_token_at: _, is_over } = proved;
         let state = if is_over { State::Ending } else { State::Open };
-        Relay { reading, terms, held, tally, last_event_at: Instant::now(), state }
+        Relay { reading, terms, held, tally, earlier: None, last_event_at: Instant::now(), state }
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step> {
@@ -158,7 +167,7 @@ impl Relay {
                     }
                     self.state = State::Over;
                 }
-                State::Over => return Poll::Ready(Step::Over),
+                State::Over | State::Broken => return Poll::Ready(Step::Over),
             }
         }
     }
@@ -173,25 +182,48 @@ impl Relay {
         self.reading.is_inside_event()
     }
 
+    /// What the stream that is relayed now used.
     pub(crate) fn used(&self) -> Usage {
         let is_whole = matches!(self.state, State::Ending | State::Lingering(_) | State::Over);
         self.tally.used(self.terms.input_tokens, is_whole)
     }
 
+    /// What it and those before it used.
+    pub(crate) fn used_in_all(&self) -> Usage {
+        let now = self.used();
+        let Some(Earlier { usage, .. }) = self.earlier else { return now };
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
+        };
+        Usage {
+            input: usage.input.saturating_add(now.input),
+            output: usage.output.saturating_add(now.output),
+            cached_input: sum(usage.cached_input, now.cached_input),
+            cache_write: sum(usage.cache_write, now.cache_write),
+            reasoning: sum(usage.reasoning, now.reasoning),
+            is_estimated: usage.is_estimated || now.is_estimated,
+        }
+    }
+
+    pub(crate) fn events_in_all(&self) -> u64 {
+        self.tally.events + self.earlier.map_or(0, |earlier| earlier.events)
+    }
+
     /// The last bytes of a stream that broke: what was used so far, if the caller asked, and that it broke.
     pub(crate) fn told(&self, class: Class) -> Bytes {
         let mut text = BytesMut::new();
-        if self.terms.include_usage && !self.tally.shows_usage && self.terms.form != Form::Typed {
-            let usage = self.tally.used(self.terms.input_tokens, false);
-            text.extend_from_slice(&ending::usage_chunk(&self.name(), &usage));
+        if self.owes_usage() {
+            text.extend_from_slice(&ending::usage_chunk(&self.name(), &self.used_in_all()));
         }
-        text.extend_from_slice(&ending::cut_event(self.terms.form, class, self.tally.events));
+        text.extend_from_slice(&ending::cut_event(self.terms.form, class, self.events_in_all()));
         text.freeze()
     }
 
     /// Another target goes on: its chunks follow what was said, after a mark.
     pub(crate) fn continue_on(&mut self, target: &str, reading: Reading, proved: Proved) {
         let mark = ending::join_chunk(&self.name(), self.terms.form, target);
+        self.earlier = Some(Earlier { usage: self.used_in_all(), events: self.events_in_all() });
         let Proved { held, tally, first_token_at: _, is_over } = proved;
         self.held = Bytes::from([mark.as_ref(), held.as_ref()].concat());
         self.reading = reading;
@@ -201,7 +233,7 @@ impl Relay {
     }
 
     fn broke(&mut self, broken: Broken) -> Step {
-        self.state = State::Over;
+        self.state = State::Broken;
         Step::Broken(broken)
     }
 
@@ -219,15 +251,20 @@ impl Relay {
     }
 
     fn end(&self) -> Bytes {
-        let Terms { form, include_usage, .. } = self.terms;
-        if form == Form::Typed {
+        if self.terms.form == Form::Typed {
             return Bytes::new();
         }
-        if !include_usage || self.tally.shows_usage {
+        if !self.owes_usage() {
             return Bytes::from_static(DONE_FRAME);
         }
-        let usage = ending::usage_chunk(&self.name(), &self.used());
+        let usage = ending::usage_chunk(&self.name(), &self.used_in_all());
         Bytes::from([usage.as_ref(), DONE_FRAME].concat())
+    }
+
+    /// A provider that goes on where another broke off knows its own part only.
+    fn owes_usage(&self) -> bool {
+        let Terms { form, include_usage, .. } = self.terms;
+        include_usage && form != Form::Typed && (!self.tally.shows_usage || self.earlier.is_some())
     }
 
     fn name(&self) -> Name {

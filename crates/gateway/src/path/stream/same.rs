@@ -16,7 +16,7 @@ use mainstay_wire::{
 use serde::Deserialize;
 
 use super::{
-    Broken, Facts, Form, Piece,
+    Broken, Facts, Form, Piece, Wanted,
     ending::Name,
     reading::Progress,
     skim::{Skim, skim},
@@ -34,6 +34,8 @@ struct Passing {
     form: Form,
     include_usage: bool,
     keeps_said: bool,
+    /// What comes before the first content is not passed on: the caller had an opening already.
+    leaves_out_opening: bool,
 }
 
 /// What becomes of an event.
@@ -45,14 +47,15 @@ enum Fate {
 }
 
 impl Same {
-    pub(super) fn new(
-        dialect: &Dialect,
-        form: Form,
-        include_usage: bool,
-        keeps_said: bool,
-        max_event_bytes: usize,
-    ) -> Same {
-        let passing = Passing { dialect: dialect.clone(), form, include_usage, keeps_said };
+    pub(super) fn new(dialect: &Dialect, wanted: &Wanted<'_>) -> Same {
+        let Wanted { form, include_usage, keeps_said, continues, max_event_bytes, .. } = *wanted;
+        let passing = Passing {
+            dialect: dialect.clone(),
+            form,
+            include_usage,
+            keeps_said,
+            leaves_out_opening: continues,
+        };
         Same { decoder: Decoder::new(max_event_bytes), passing, after_return: false }
     }
 
@@ -88,6 +91,7 @@ impl Same {
 
     fn fate(&mut self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
         if !frame.is_whole() {
+            progress.event();
             facts.events += 1;
             facts.has_content = true;
             facts.has_more_than_text = true;
@@ -124,7 +128,7 @@ fn plain_data(raw: &[u8]) -> Option<&[u8]> {
 
 impl Passing {
     /// An event in another spelling, written again.
-    fn other(&self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
+    fn other(&mut self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
         let Some(data) = frame.data() else { return Fate::LeftOut };
         let data = one_line(data);
         match self.event(data.trim_ascii(), facts, progress) {
@@ -146,7 +150,7 @@ impl Passing {
         text.freeze()
     }
 
-    fn event(&self, data: &[u8], facts: &mut Facts, progress: &mut Progress) -> Fate {
+    fn event(&mut self, data: &[u8], facts: &mut Facts, progress: &mut Progress) -> Fate {
         if data == DONE {
             facts.is_done = true;
             progress.done();
@@ -171,7 +175,8 @@ impl Passing {
             facts.shows_usage |= !is_for_us;
         }
         self.note(&seen, data, facts, progress);
-        if is_for_us { Fate::LeftOut } else { Fate::AsItCame }
+        self.leaves_out_opening &= !seen.has_content && seen.finish.is_none();
+        if is_for_us || self.leaves_out_opening { Fate::LeftOut } else { Fate::AsItCame }
     }
 
     fn note(&self, seen: &Skim<'_>, data: &[u8], facts: &mut Facts, progress: &mut Progress) {

@@ -21,8 +21,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    pub(super) fn new(dialect: &Dialect, form: Form, model: &str, created: i64, keeps_said: bool) -> Whole {
-        let writing = Writing::new(form, model, created, keeps_said);
+    pub(super) fn new(dialect: &Dialect, form: Form, writing: Writing) -> Whole {
         Whole { dialect: dialect.clone(), form, body: BytesMut::new(), writing }
     }
 

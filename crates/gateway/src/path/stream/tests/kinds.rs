@@ -1,0 +1,161 @@
+//! What a provider may send, and what its caller gets of it.
+
+use bytes::Bytes;
+use mainstay_base::{Class, snapshot::Dialect};
+
+use super::{End, Seen, WANTED, body, on_a_runtime, seen};
+use crate::path::stream::{Form, Wanted};
+
+const OPENING: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+const HI: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+const STOP: &str =
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+fn got(wanted: &Wanted<'_>, text: &str) -> Seen {
+    let text = Bytes::copy_from_slice(text.as_bytes());
+    on_a_runtime(seen(&Dialect::OpenAi, wanted, body(vec![text], End::Polite)))
+}
+
+fn shown(text: &str) -> String {
+    String::from_utf8(got(&WANTED, text).bytes).unwrap()
+}
+
+#[test]
+fn a_stream_of_the_callers_dialect_passes_byte_for_byte() {
+    let odd = "data:{ \"id\":\"c\" , \"x\":1.50,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\\u0069\"}}]}\n\n";
+    for stream in [[OPENING, HI, STOP, DONE].concat(), [odd, STOP, DONE].concat()] {
+        assert_eq!(shown(&stream), stream);
+    }
+}
+
+#[test]
+fn what_difys_plugin_cannot_bear_is_mended_or_left_out() {
+    let plain = [OPENING, HI, STOP, DONE].concat();
+    for (given, expected) in [
+        (plain.replace('\n', "\r\n"), plain.clone()),
+        (plain.replace('\n', "\r"), plain.clone()),
+        (format!(": comment\n\n{plain}"), plain.clone()),
+        (plain.replace(HI, &format!(": comment\n{HI}")), plain.clone()),
+        (plain.replace(HI, &format!("event: message\nid: 7\n{HI}")), plain.clone()),
+        (plain.replace(HI, &format!("data: keep-alive\n\n{HI}")), plain.clone()),
+        (
+            plain.replace(
+                HI,
+                "data: {\"id\":\"c\",\ndata: \"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n",
+            ),
+            plain.replace(
+                "\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi",
+                "\"c\", \"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi",
+            ),
+        ),
+        (plain.replace(DONE, "data: [DONE]\n\ndata: {\"more\":1}\n\nrubbish"), plain.clone()),
+        (plain.replace(DONE, ""), plain.clone()),
+        (plain.strip_suffix("\n\n").unwrap().to_owned(), plain.clone()),
+    ] {
+        assert_eq!(shown(&given), expected, "{given:?}");
+    }
+}
+
+#[test]
+fn usage_is_shown_to_those_who_asked_and_estimated_when_none_came() {
+    let stream = [OPENING, HI, STOP, USAGE, DONE].concat();
+    assert_eq!(shown(&stream), stream.replace(USAGE, ""));
+    let asks = Wanted { include_usage: true, ..WANTED };
+    assert_eq!(got(&asks, &stream).bytes, stream.as_bytes());
+    let estimated = String::from_utf8(got(&asks, &stream.replace(USAGE, "")).bytes).unwrap();
+    let last = estimated.strip_suffix(DONE).unwrap().trim_end().rsplit("data: ").next().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(
+        (last["usage"]["prompt_tokens"].as_u64(), last["usage"]["completion_tokens"].as_u64()),
+        (Some(7), Some(1))
+    );
+    assert_eq!((last["usage"]["mainstay_estimated"].as_bool(), last["id"].as_str()), (Some(true), Some("c")));
+    // In one chunk with the last words it is part of them.
+    let joined = stream
+        .replace("\"stop\"}]}", "\"stop\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}")
+        .replace(USAGE, "");
+    assert_eq!(got(&asks, &joined).bytes, joined.as_bytes());
+    assert_eq!(shown(&joined), joined);
+}
+
+#[test]
+fn an_error_in_band_is_told_in_our_words_and_ends_the_stream() {
+    let error =
+        "data: {\"error\":{\"message\":\"key sk-secret is over its limit\",\"code\":\"server_error\"}}\n\n";
+    let seen = got(&WANTED, &[OPENING, HI, error, DONE].concat());
+    // All of it came in one read, so it was noticed before anything went out.
+    assert!(seen.is_unproved || seen.bytes.starts_with([OPENING, HI].concat().as_bytes()));
+    let chunks = [OPENING, HI, error, DONE].map(|text| Bytes::copy_from_slice(text.as_bytes())).to_vec();
+    let seen = on_a_runtime(super::seen(&Dialect::OpenAi, &WANTED, body(chunks, End::Polite)));
+    let text = String::from_utf8(seen.bytes).unwrap();
+    let last = text.strip_prefix(&[OPENING, HI].concat()).unwrap();
+    assert!(last.starts_with("data: {\"error\":") && last.ends_with("\n\n"), "{last}");
+    assert!(!text.contains("sk-secret") && !text.contains("[DONE]"));
+    assert!(seen.broken.unwrap().internal.contains("over its limit"));
+}
+
+#[test]
+fn several_choices_are_whole_when_each_of_them_ended() {
+    let other = |rest: &str| format!("data: {{\"choices\":[{{\"index\":1,{rest}}}]}}\n\n");
+    let begun = [HI, &other("\"delta\":{\"content\":\"x\"}"), STOP].concat();
+    assert_eq!(got(&WANTED, &begun).broken.map(|broken| broken.class), Some(Class::Cut));
+    let whole = format!("{begun}{}", other("\"delta\":{},\"finish_reason\":\"stop\""));
+    assert_eq!(shown(&whole), format!("{whole}{DONE}"));
+}
+
+#[test]
+fn an_event_over_the_limit_passes_in_pieces_and_its_cut_cannot_be_told_in_band() {
+    let large =
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\r\n\r\n", "x".repeat(9000));
+    let stream = [large.as_str(), STOP, DONE].concat();
+    let chunks = |text: &str| text.as_bytes().chunks(1000).map(Bytes::copy_from_slice).collect();
+    let run = |text: &str| on_a_runtime(seen(&Dialect::OpenAi, &WANTED, body(chunks(text), End::Polite)));
+    assert_eq!(run(&stream).bytes, stream.replace("\r\n", "\n").as_bytes());
+    assert_eq!(run(&stream[..6000]).broken.unwrap().class, Class::Cut);
+}
+
+#[test]
+fn typed_events_keep_their_names_and_end_by_their_types() {
+    let typed = Wanted { form: Form::Typed, ..WANTED };
+    let stream = "event: response.created\ndata: {\"type\":\"response.created\"}\n\n\
+        event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"hi\"}\n\n\
+        event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n";
+    assert_eq!(got(&typed, stream).bytes, stream.as_bytes());
+    assert_eq!(got(&typed, &stream.replace('\n', "\r\n")).bytes, stream.as_bytes());
+    let cut = &stream[..stream.find("event: response.completed").unwrap()];
+    let seen = got(&typed, cut);
+    assert_eq!(seen.broken.unwrap().class, Class::Cut);
+    let text = String::from_utf8(seen.bytes).unwrap();
+    let last = text.strip_prefix(cut).unwrap();
+    assert!(last.starts_with("event: error\ndata: {\"type\":\"error\",\"code\":\"cut\""), "{last}");
+    assert!(last.contains("\"sequence_number\":2"), "{last}");
+}
+
+#[test]
+fn a_document_instead_of_a_stream_is_made_one_or_refused() {
+    let completion = r#" {"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
+    let text = shown(completion);
+    assert!(text.contains("\"content\":\"hello\"") && text.ends_with(DONE), "{text}");
+    assert!(text.contains("\"finish_reason\":\"stop\"") && text.contains("\"model\":\"asked\""), "{text}");
+    for (document, class) in [
+        ("<!doctype html><title>502</title>", Class::NotAnAnswer),
+        (&completion[..100], Class::TruncatedJson),
+        ("{\"choices\":}", Class::NotAnAnswer),
+        ("", Class::Empty),
+    ] {
+        let seen = got(&WANTED, document);
+        assert_eq!(seen.broken.map(|broken| broken.class), Some(class), "{document}");
+        assert!(seen.is_unproved && seen.bytes.is_empty(), "{document}");
+    }
+    let error = got(&WANTED, "{\"error\":{\"message\":\"busy\",\"type\":\"server_error\"}}");
+    assert!(error.is_unproved && error.broken.unwrap().told.is_some());
+}
+
+#[test]
+fn a_continuation_leaves_its_opening_out() {
+    let stream = [OPENING, HI, STOP, DONE].concat();
+    let goes_on = Wanted { continues: true, ..WANTED };
+    assert_eq!(got(&goes_on, &stream).bytes, [HI, STOP, DONE].concat().as_bytes());
+}
