@@ -150,7 +150,7 @@ fn of_policy(reason: &Reason) -> Words<'_> {
             429,
             LIMITED,
             Some("rate_limit_exceeded"),
-            format!("Rate limit reached for this API key: {limit}. Please try again later."),
+            format!("Rate limit reached for this API key ({limit}). Please try again later."),
         ),
         Reason::BudgetSpent { .. } => say(
             429,

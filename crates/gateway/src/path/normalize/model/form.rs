@@ -265,3 +265,142 @@ impl Form {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILE: &str =
+        "Content-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg";
+
+    fn named(name: &str) -> String {
+        format!("Content-Disposition: form-data; name=\"{name}\"")
+    }
+
+    fn form(parts: &[(&str, &str)]) -> String {
+        let parts = parts.iter().map(|(head, content)| format!("--b\r\n{head}\r\n\r\n{content}\r\n"));
+        parts.collect::<String>() + "--b--\r\n"
+    }
+
+    #[test]
+    fn the_fields_beside_the_files_are_found() {
+        let body = form(&[
+            (FILE, "\r\n--c\r\nID3\0\n\r--bb"),
+            (&named("model"), "whisper"),
+            (&named("stream"), "true"),
+            (&named("temperature"), "0"),
+            (&named("prompt"), "12345678"),
+            (&named("user"), ""),
+            (&named("language"), "de"),
+        ]);
+        let found = scan(body.as_bytes(), "b").unwrap();
+        assert_eq!(found.model.as_deref(), Some("whisper"));
+        assert_eq!(&body[found.spots.model.unwrap()], "whisper");
+        assert!(found.streams && found.temperature == Some(0.0));
+        assert_eq!((found.prompt.sounds, found.prompt.images), (1, 0));
+        let edits = "Content-Disposition: form-data; filename=\"a.png\"; name=\"image[]\"";
+        let found = scan(form(&[(edits, "x"), (edits, "y"), (&named("n"), "2")]).as_bytes(), "b").unwrap();
+        assert_eq!((found.prompt.images, found.choices, found.model), (2, Some(2), None));
+    }
+
+    #[test]
+    fn boundaries_are_read_strictly() {
+        for (content_type, expected) in [
+            ("multipart/form-data; boundary=b", Some("b")),
+            ("Multipart/Form-Data;charset=utf-8; BOUNDARY=\"a b\"", Some("a b")),
+            ("multipart/form-data; boundary=b;", Some("b")),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+            ("multipart/form-data; boundary=\"\"", None),
+            ("multipart/form-data; boundary=b; boundary=c", None),
+            ("multipart/form-data; boundary=\"b", None),
+            ("multipart/form-data; boundary=\"b\"c", None),
+            ("multipart/form-data; boundary=a\u{e9}", None),
+            ("multipart/mixed; boundary=b", None),
+            ("application/json; boundary=b", None),
+        ] {
+            assert_eq!(boundary(content_type), expected, "{content_type}");
+        }
+        let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
+        assert_eq!(boundary(&long), None);
+    }
+
+    #[test]
+    fn a_form_that_two_readers_could_read_differently_is_refused() {
+        let model = named("model");
+        let good = form(&[(&model, "a")]);
+        assert!(scan(good.as_bytes(), "b").is_ok());
+        for bad in [
+            String::new(),
+            "--b--\r\n".to_owned(),
+            "--b\r\n".to_owned(),
+            format!("preamble\r\n{good}"),
+            format!("\r\n{good}"),
+            format!("{good}epilogue"),
+            good.replace("--b--", "--b"),
+            good.replace("\r\n", "\n"),
+            good.replace("a\r\n--b--", "a\n--b--"),
+            good.replace("a\r\n--b--", "a--b--"),
+            good.replace("a\r\n--b--", "--b--"),
+            form(&[(&model, "a\r\n--b \r\nx")]),
+            form(&[(&model, "a\r\n--bc")]),
+            form(&[(&model, "a\n--b\r\nx")]),
+            form(&[("", "a")]),
+            form(&[("X: y", "a")]),
+            form(&[("Content-Disposition: form-data", "a")]),
+            form(&[("Content-Disposition: form-data; name=\"\"", "a")]),
+            form(&[("Content-Disposition: attachment; name=\"model\"", "a")]),
+            form(&[("Content-Disposition: form-data; name=\"mod\\el\"", "a")]),
+            form(&[("Content-Disposition: form-data; name*=utf-8''model", "a")]),
+            form(&[("Content-Disposition: form-data; name=\"x\"; name=\"model\"", "a")]),
+            form(&[(&format!("{model}\r\n{}", named("x")), "a")]),
+            form(&[(&format!("{model}\r\n folded: x"), "a")]),
+            form(&[(&format!("{model}\nX: y"), "a")]),
+            form(&[(&format!("{model}\r\nX: {}", "y".repeat(MAX_PART_HEAD_BYTES)), "a")]),
+            form(&vec![(model.as_str(), "a"); MAX_PARTS + 1]),
+        ] {
+            let read = scan(bad.as_bytes(), "b");
+            assert!(matches!(read, Err(Unreadable::Form(_))), "{bad:?}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_field_must_be_plain_and_stand_once() {
+        let model = named("model");
+        let cases: [(&str, &[(&str, &str)]); 8] = [
+            ("model", &[(&model, "a"), (&model, "b")]),
+            ("model", &[("Content-Disposition: form-data; name=model; filename=x", "a")]),
+            ("model", &[(&format!("{model}\r\nContent-Transfer-Encoding: base64"), "YQ==")]),
+            ("model", &[(&format!("{model}\r\nContent-Type: text/plain; charset=utf-16"), "a")]),
+            ("model", &[(&model, "a\r\nb")]),
+            ("model", &[(&model, "a\0")]),
+            ("stream", &[(&named("stream"), "yes")]),
+            ("n", &[(&named("n"), "-1")]),
+        ];
+        for (field, parts) in cases {
+            match scan(form(parts).as_bytes(), "b") {
+                Err(Unreadable::Field { name, .. }) => assert_eq!(name, field, "{parts:?}"),
+                other => panic!("{parts:?}: {other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(body in "(--b|\r\n|\n|--|[a-z:;=\" ]|name|model){0,60}") {
+            let _ = scan(body.as_bytes(), "b");
+        }
+
+        #[test]
+        fn a_file_of_any_bytes_hides_no_model(file in prop::collection::vec(any::<u8>(), 0..300)) {
+            let head = format!("--b\r\n{FILE}\r\n\r\n");
+            let tail = format!("\r\n--b\r\n{}\r\n\r\nreal\r\n--b--\r\n", named("model"));
+            let body = [head.as_bytes(), &file, tail.as_bytes()].concat();
+            if let Ok(found) = scan(&body, "b") {
+                prop_assert_eq!(found.model.as_deref(), Some("real"));
+            }
+        }
+    }
+}

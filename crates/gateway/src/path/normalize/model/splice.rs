@@ -69,3 +69,71 @@ fn apply(bytes: &Bytes, mut edits: Vec<Edit>) -> Bytes {
     out.put_slice(bytes.get(from..).unwrap_or_default());
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Terms, form, scan},
+        *,
+    };
+
+    fn asked(endpoint: Endpoint, body: &[u8]) -> Asked {
+        let mut scanned = if endpoint.is_json() { scan::scan(body) } else { form::scan(body, "b") }.unwrap();
+        let name = scanned.model.take().unwrap_or_else(|| "default".to_owned());
+        Asked::of(endpoint, name, scanned, &Terms::default())
+    }
+
+    #[test]
+    fn only_what_must_change_does() {
+        use Endpoint::{Chat, Moderations, Responses, Transcriptions};
+        const FORM: &str = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--b--\r\n";
+        for (endpoint, body, model, with_usage, expected) in [
+            (Chat, r#"{"model" : "a", "x":1.10}"#, "b", false, r#"{"model" : "b", "x":1.10}"#),
+            (Chat, r#"{"x":[],"model":"a"}"#, "b\"c", false, r#"{"x":[],"model":"b\"c"}"#),
+            (Chat, r#"{"model":"a"}"#, "b", true, r#"{"model":"b"}"#),
+            (
+                Chat,
+                r#"{"model":"a","stream":true}"#,
+                "a",
+                true,
+                r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#,
+            ),
+            (
+                Chat,
+                r#"{"stream_options":null,"model":"a","stream":true}"#,
+                "b",
+                true,
+                r#"{"stream_options":{"include_usage":true},"model":"b","stream":true}"#,
+            ),
+            (
+                Chat,
+                r#"{"model":"a","stream":true,"stream_options":{"include_usage":false,"x":1}}"#,
+                "b",
+                true,
+                r#"{"model":"b","stream":true,"stream_options":{"include_usage":true,"x":1}}"#,
+            ),
+            (Responses, r#"{"model":"a","stream":true}"#, "b", true, r#"{"model":"b","stream":true}"#),
+            (Moderations, r#" {"input":"x"}"#, "b", false, r#" {"model":"b","input":"x"}"#),
+            (Moderations, "{ }", "b", false, r#"{"model":"b" }"#),
+            (
+                Transcriptions,
+                FORM,
+                "whisper",
+                true,
+                "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--b--\r\n",
+            ),
+        ] {
+            let asked = asked(endpoint, body.as_bytes());
+            let out = asked.body_for(&Bytes::from(body), model, with_usage);
+            assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_change_is_not_copied() {
+        let body =
+            Bytes::from_static(br#"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#);
+        let out = asked(Endpoint::Chat, &body).body_for(&body, "a", true);
+        assert_eq!(out.as_ptr(), body.as_ptr());
+    }
+}

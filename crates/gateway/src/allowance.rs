@@ -1,0 +1,203 @@
+//! The money that a virtual key may spend in a window of time, leased from the keeper of allowances in slices.
+//!
+//! A call reserves what it may cost at most before anything is sent, and pays what it did cost at its end. Reserving
+//! costs no wait as long as the slice lasts: the next one is fetched in the background when half of it is gone. Law: what
+//! is reserved was taken from the keeper before, so gateways never spend more together than the limit, whatever
+//! happens to them; a gateway that dies leaves at most its slice unspent. What a call costs beyond its reservation, or
+//! without one because the keeper was gone and the key is open then, is owed, and written down when the keeper is
+//! there.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use mainstay_base::{Clock, Micros, Usd, snapshot::KeyBudget};
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::ports::{Allowance, Gone};
+
+mod books;
+mod local;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use books::Refused;
+use books::{ASK_AGAIN_AFTER, Books, Fill, Step};
+pub(crate) use local::Local;
+
+/// How long a call waits for the keeper when the slice is used up.
+pub(crate) const STORE_WAIT: Duration = Duration::from_secs(2);
+/// How long an answer of the keeper's is still taken; a grant that comes later stays taken and unspent.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// One key's money in this process.
+pub(crate) struct Purse {
+    key: String,
+    keeper: Arc<dyn Allowance>,
+    clock: Clock,
+    books: Mutex<Books>,
+    /// Changes whenever the keeper has answered.
+    filled: watch::Sender<()>,
+}
+
+impl Purse {
+    pub(crate) fn new(key: &str, keeper: Arc<dyn Allowance>, clock: Clock) -> Purse {
+        let (books, filled) = (Mutex::default(), watch::Sender::new(()));
+        Purse { key: key.to_owned(), keeper, clock, books, filled }
+    }
+
+    /// Puts aside what a call may cost at most.
+    pub(crate) async fn reserve(
+        self: &Arc<Purse>,
+        budget: &KeyBudget,
+        worst: Usd,
+    ) -> Result<Reservation, Refused> {
+        let wait_until = Instant::now() + STORE_WAIT;
+        loop {
+            // Before the look, so that an answer between look and wait is not missed.
+            let mut filled = self.filled.subscribe();
+            match self.step(budget, worst) {
+                Step::Reserved { window, leased } => {
+                    let (purse, budget) = (self.clone(), *budget);
+                    let leased = AtomicI64::new(leased.0);
+                    return Ok(Reservation { purse, budget, window, leased, spent: AtomicI64::new(0) });
+                }
+                Step::Refused(why) => return Err(why),
+                Step::Wait => {}
+            }
+            if timeout_at(wait_until, filled.changed()).await.is_err() {
+                // From here on nobody waits until the keeper has answered.
+                self.books.lock().gone(self.clock.now());
+            }
+        }
+    }
+
+    fn step(self: &Arc<Purse>, budget: &KeyBudget, worst: Usd) -> Step {
+        let (step, to_do) = {
+            let mut books = self.books.lock();
+            let step = books.reserve(self.clock.now(), budget, worst);
+            (step, books.to_do())
+        };
+        self.perform(to_do);
+        step
+    }
+
+    fn perform(self: &Arc<Purse>, to_do: books::ToDo) {
+        for (window, unused) in to_do.give_back {
+            self.keeper.give_back(&self.key, window, unused);
+        }
+        if let Some(fill) = to_do.fill {
+            tokio::spawn(self.clone().fill(fill));
+        }
+        if to_do.wake_later {
+            tokio::spawn(wake(Arc::downgrade(self)));
+        }
+    }
+
+    /// Asks the keeper: writes down what is owed, then takes the next slice.
+    async fn fill(self: Arc<Purse>, fill: Fill) {
+        let mut paid = 0;
+        let mut granted = Ok(Usd::ZERO);
+        for (window, owed) in &fill.owed {
+            let booked = self.keeper.book(&self.key, *window, *owed);
+            if !matches!(timeout(STORE_PATIENCE, booked).await, Ok(Ok(()))) {
+                granted = Err(Gone);
+                break;
+            }
+            paid += 1;
+        }
+        if granted.is_ok() && fill.wanted > Usd::ZERO {
+            let taken = self.keeper.take(&self.key, fill.window, fill.limit, fill.wanted);
+            granted = timeout(STORE_PATIENCE, taken).await.unwrap_or(Err(Gone));
+        }
+        let to_do = {
+            let mut books = self.books.lock();
+            books.filled(self.clock.now(), fill, paid, granted);
+            books.to_do()
+        };
+        self.filled.send_replace(());
+        self.perform(to_do);
+    }
+}
+
+/// Looks again at what is owed, unless the key is gone by then.
+async fn wake(purse: Weak<Purse>) {
+    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+    let Some(purse) = purse.upgrade() else { return };
+    let to_do = {
+        let mut books = purse.books.lock();
+        books.wake(purse.clock.now());
+        books.to_do()
+    };
+    purse.perform(to_do);
+}
+
+impl Drop for Purse {
+    /// What was leased and not spent goes back. What is owed while the keeper is gone dies with the process.
+    fn drop(&mut self) {
+        if let Some((window, unused)) = self.books.get_mut().close() {
+            self.keeper.give_back(&self.key, window, unused);
+        }
+    }
+}
+
+/// What one call may spend. Dropped, it charges what was spent so far and gives the rest back.
+pub(crate) struct Reservation {
+    purse: Arc<Purse>,
+    budget: KeyBudget,
+    window: Micros,
+    /// Zero when the keeper was gone and the key is open then.
+    leased: AtomicI64,
+    spent: AtomicI64,
+}
+
+impl Reservation {
+    /// Adds to what the call has spent.
+    pub(crate) fn note(&self, spent: Usd) {
+        self.spent.fetch_add(spent.0.max(0), Ordering::Relaxed);
+    }
+
+    /// What the whole call cost, in place of what was noted.
+    pub(crate) fn settle(self, spent: Usd) {
+        self.spent.store(spent.0.max(0), Ordering::Relaxed);
+    }
+
+    /// Whether the call may cost `worst` in all; reserves the difference if it is there, and waits for nobody.
+    pub(crate) fn covers(&self, worst: Usd) -> bool {
+        let (is_covered, to_do) = {
+            let mut books = self.purse.books.lock();
+            let leased = Usd(self.leased.load(Ordering::Relaxed));
+            let now = self.purse.clock.now();
+            let more = books.widen(now, &self.budget, self.window, leased, worst);
+            if let Some(more) = more {
+                self.leased.fetch_add(more.0, Ordering::Relaxed);
+            }
+            (more.is_some(), books.to_do())
+        };
+        self.purse.perform(to_do);
+        is_covered
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let (leased, spent) = (Usd(*self.leased.get_mut()), Usd(*self.spent.get_mut()));
+        let to_do = {
+            let mut books = self.purse.books.lock();
+            books.settle(self.purse.clock.now(), self.window, leased, spent);
+            books.to_do()
+        };
+        // Outside of a runtime (a process that ends) nothing can be asked any more.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.purse.perform(to_do);
+        }
+    }
+}
