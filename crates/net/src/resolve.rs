@@ -179,8 +179,6 @@ impl Asking {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end")]
-
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
