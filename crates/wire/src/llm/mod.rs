@@ -14,6 +14,7 @@ mod fields;
 pub mod gemini;
 pub mod limits;
 pub mod openai;
+mod parts;
 mod percent;
 pub mod rerank;
 

@@ -1,20 +1,21 @@
 //! Anthropic's Messages, as a provider's dialect.
+//!
+//! What this dialect has no place for and what changes no answer (seeds, penalties) is left out; what would change it
+//! (several choices, log probabilities, audio) is refused. What a generation of Claude refuses is in [`model`].
 
-use super::{Answer, Delta, Facts, Outgoing, Request, Unreadable, Unwritable};
+mod answer;
+mod blocks;
+mod model;
+mod reader;
+mod request;
+mod schema;
+mod thinking;
 
-pub fn write_request(_request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
-    Err(Unwritable { dialect: "anthropic", what: "the request".to_owned() })
-}
+pub use answer::read_answer;
+pub use reader::StreamReader;
+pub use request::write_request;
 
-pub fn read_answer(_body: &[u8]) -> Result<Answer, Unreadable> {
-    Err(Unreadable { what: "the body".to_owned() })
-}
+const DIALECT: &str = "Anthropic's Messages";
 
-#[derive(Debug, Default)]
-pub struct StreamReader {}
-
-impl StreamReader {
-    pub fn read(&mut self, _event: Option<&str>, _data: &[u8]) -> Vec<Delta> {
-        Vec::new()
-    }
-}
+/// A model that cannot be held to a schema is made to call this tool, whose arguments are then the answer.
+const ANSWER_TOOL: &str = "answer_in_this_form";
