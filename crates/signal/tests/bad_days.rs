@@ -2,6 +2,12 @@
 //!
 //! `cargo test -p mainstay-signal --test bad_days -- --nocapture` prints them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a day without figures should fail, and the figures be seen"
+)]
+
 mod common;
 
 use std::time::Duration;

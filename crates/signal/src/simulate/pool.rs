@@ -1,24 +1,30 @@
 //! How an attempt would have gone, told from records.
 //!
-//! The call's own recorded attempt at the target, if it has one (its n-th there, for the n-th try); else one drawn from
-//! the attempts recorded at that target near in time: within 30 s, or, while these are fewer than 8, four times as far,
-//! and so on. A caller's error would be one at every target. Attempts that say nothing of the target (a lost hedge, a
-//! caller that left, a caller's error) are not drawn.
+//! The call's own recorded attempt at the target, if it has one (its n-th there, for the n-th try). Else one is drawn: a
+//! moment within 10 s of the attempt's, by chance, and the attempt recorded at that target nearest to that moment. So the
+//! few probes of a target that was out count for the time that they stand for, and not less than the many calls just
+//! before; where records are thin, the nearest may be far.
+//!
+//! An attempt that was cancelled (a lost hedge, a caller that left) tells that nothing came until then. When it is drawn,
+//! another is drawn in its place of which content came later (the redistribution to the right of Efron 1967); if none is
+//! found in a few draws, none came. A caller's error would be one at every target; others of the caller's doing are not
+//! drawn.
 
 use std::time::Duration;
 
 use mainstay_base::{Class, Micros};
 
 use super::{
+    chance::Chance,
     engine::{Asked, World},
     recording::{Outcome, Recording},
 };
 
-const NEAR: Duration = Duration::from_secs(30);
-const ENOUGH: usize = 8;
-const WIDER: u32 = 4;
-/// 30 s × 4⁸ is three weeks.
-const MAX_WIDER: u32 = 8;
+const NEAR: Duration = Duration::from_secs(10);
+/// Draws for an outcome that came later than what is known not to have come.
+const MAX_DRAWS: usize = 8;
+/// Longer than any limit.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) struct Pool<'a> {
     recording: &'a Recording,
@@ -32,7 +38,7 @@ impl<'a> Pool<'a> {
     pub(super) fn new(recording: &'a Recording) -> Pool<'a> {
         let mut samples = vec![Vec::new(); recording.target_count()];
         let attempts = recording.calls.iter().flat_map(|call| &call.attempts);
-        for attempt in attempts.filter(|attempt| attempt.outcome.is_the_targets()) {
+        for attempt in attempts.filter(|attempt| attempt.outcome.is_a_sample()) {
             samples[attempt.target].push((attempt.at, attempt.outcome));
         }
         for of_target in &mut samples {
@@ -46,16 +52,23 @@ impl<'a> Pool<'a> {
         let wrong = attempts.iter().find(|attempt| attempt.outcome.class == Some(Class::CallerError));
         let mut here = attempts.iter().filter(|attempt| attempt.target == asked.target);
         let nth = usize::try_from(asked.nth).unwrap_or(usize::MAX);
-        let nobodys = |outcome: &Outcome| matches!(outcome.class, Some(Class::HedgeLost | Class::CallerGone));
-        let own = wrong.or_else(|| here.nth(nth)).map(|attempt| attempt.outcome);
-        own.filter(|outcome| !nobodys(outcome))
+        wrong.or_else(|| here.nth(nth)).map(|attempt| attempt.outcome)
     }
 
-    fn draw(&self, asked: &Asked) -> Option<Outcome> {
+    /// One of the target's outcomes, of which nothing came before `later_than`.
+    fn draw(&self, asked: &Asked, mut later_than: Duration) -> Outcome {
         let samples = &self.samples[asked.target];
-        let near = near(samples, asked.at);
-        let index = (asked.chance * near.len() as f64) as usize;
-        near.get(index).or(near.last()).map(|(_, outcome)| *outcome)
+        let mut chance = Chance::new(asked.chance.to_bits());
+        for _ in 0..MAX_DRAWS {
+            let moment = asked.at - NEAR + (NEAR * 2).mul_f64(chance.draw());
+            let Some(drawn) = nearest(samples, moment, chance.draw()) else { break };
+            if drawn.is_cancelled() {
+                later_than = later_than.max(drawn.took);
+            } else if drawn.first_token.unwrap_or(drawn.took) >= later_than {
+                return drawn;
+            }
+        }
+        Outcome { first_token: Some(NEVER), ..Outcome::good(None, NEVER) }
     }
 }
 
@@ -66,25 +79,26 @@ impl World for Pool<'_> {
     }
 
     fn outcome(&mut self, asked: &Asked) -> Outcome {
-        if let Some(own) = self.own(asked) {
+        let own = self.own(asked);
+        if let Some(own) = own.filter(|own| !own.is_cancelled()) {
             self.own += 1;
             return own;
         }
         self.drawn += 1;
-        // A target without samples is not asked: `target` does not know it.
-        self.draw(asked).unwrap_or(Outcome::bad(Class::NotAnAnswer, Duration::ZERO))
+        self.draw(asked, own.map_or(Duration::ZERO, |own| own.took))
     }
 }
 
-fn near(samples: &[(Micros, Outcome)], at: Micros) -> &[(Micros, Outcome)] {
-    let mut reach = NEAR;
-    for _ in 0..MAX_WIDER {
-        let from = samples.partition_point(|(sample, _)| *sample < at - reach);
-        let to = samples.partition_point(|(sample, _)| *sample <= at + reach);
-        if to - from >= ENOUGH.min(samples.len()) {
-            return &samples[from..to];
-        }
-        reach = reach.saturating_mul(WIDER);
-    }
-    samples
+/// The outcome recorded nearest to a moment; by chance among those of one time.
+fn nearest(samples: &[(Micros, Outcome)], moment: Micros, chance: f64) -> Option<Outcome> {
+    let after = samples.partition_point(|(at, _)| *at < moment);
+    let before = after.checked_sub(1);
+    let distance = |index: usize| samples.get(index).map(|(at, _)| at.0.abs_diff(moment.0));
+    let is_before =
+        before.is_some_and(|before| distance(after).is_none_or(|right| distance(before) < Some(right)));
+    let (at, _) = samples.get(if is_before { before? } else { after })?;
+    let from = samples.partition_point(|(sample, _)| sample < at);
+    let to = samples.partition_point(|(sample, _)| sample <= at);
+    let index = from + ((to - from) as f64 * chance) as usize;
+    samples.get(index.min(to - 1)).map(|(_, outcome)| *outcome)
 }

@@ -101,9 +101,16 @@ impl Outcome {
         Outcome { class: Some(class), first_token: None, took, cost: Usd::ZERO }
     }
 
-    /// Whether it tells how the target does, and not how one call was or that it was not waited for.
-    pub(super) fn is_the_targets(&self) -> bool {
-        self.class.is_none_or(|class| !matches!(class.fault(), Fault::Caller | Fault::Nobody))
+    /// Whether it tells how the target does, and not how one call was.
+    pub(super) fn is_a_sample(&self) -> bool {
+        self.is_cancelled()
+            || self.class.is_none_or(|class| !matches!(class.fault(), Fault::Caller | Fault::Nobody))
+    }
+
+    /// It was cancelled before anything came, and tells only that nothing did.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let cancelled = matches!(self.class, Some(Class::HedgeLost | Class::CallerGone));
+        cancelled && self.first_token.is_none()
     }
 }
 

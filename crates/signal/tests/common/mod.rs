@@ -96,12 +96,15 @@ pub(crate) fn call(at: Micros) -> Call {
     Call { at, streams: true, needs, ..Call::default() }
 }
 
+/// The target of an attempt, when it began, and how it went.
+type Told = (usize, Micros, Outcome);
+
 /// What was seen of each attempt and each call.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) attempts: Vec<SeenAttempt>,
     pub(crate) ends: Vec<(usize, Ended)>,
-    pub(crate) outcomes: Vec<(usize, Vec<(usize, Micros, Outcome)>)>,
+    pub(crate) outcomes: Vec<(usize, Vec<Told>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +121,7 @@ impl Trace for Seen {
         self.attempts.push(SeenAttempt { call, target, role, is_probe, at });
     }
 
-    fn ended(&mut self, call: usize, ended: &Ended, attempts: &[(usize, Micros, Outcome)]) {
+    fn ended(&mut self, call: usize, ended: &Ended, attempts: &[Told]) {
         self.ends.push((call, *ended));
         self.outcomes.push((call, attempts.to_vec()));
     }
