@@ -10,6 +10,7 @@ mod media;
 mod request;
 pub mod sign;
 mod stream;
+mod thinking;
 
 pub use answer::read_answer;
 pub use request::write_request;

@@ -4,41 +4,31 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        Facts, Message, Outgoing, Part, Reasoning, Request, ResponseFormat, Role, Tool, ToolChoice,
-        Unwritable, percent,
+        Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable, percent,
     },
     NAME, media,
+    thinking::{Thinking, is_anthropic},
 };
-
-/// What a request without a maximum gets when thoughts need one above their budget.
-const ANSWER_BESIDE_THOUGHTS: u64 = 4096;
-/// Anthropic's least budget for thoughts.
-const MIN_BUDGET: u64 = 1024;
 
 pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
     refuse_what_has_no_words(request)?;
-    let thinking = Thinking::of(request);
+    let thinking = Thinking::of(request, facts);
     let mut body = Map::new();
     body.insert("messages".to_owned(), messages(request)?);
     let system = system(request);
     if !system.is_empty() {
         body.insert("system".to_owned(), system.into());
     }
-    let config = inference_config(request, facts, &thinking);
+    let config = inference_config(request, &thinking);
     if !config.is_empty() {
         body.insert("inferenceConfig".to_owned(), Value::Object(config));
     }
     if let Some(tools) = tool_config(request)? {
         body.insert("toolConfig".to_owned(), tools);
     }
-    if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format {
-        // The schema goes as text, unlike everywhere else.
-        let mut schema = json!({"name": name, "schema": schema.to_string()});
-        if let Some(description) = description {
-            schema["description"] = description.as_str().into();
-        }
-        let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
-        body.insert("outputConfig".to_owned(), json!({"textFormat": format}));
+    let output = output_config(request, &thinking);
+    if !output.is_empty() {
+        body.insert("outputConfig".to_owned(), Value::Object(output));
     }
     let additional = additional_fields(request, &thinking);
     if !additional.is_empty() {
@@ -157,13 +147,13 @@ fn call_id(id: &str) -> String {
     id[id.len().saturating_sub(64)..].to_owned()
 }
 
-fn inference_config(request: &Request, facts: &Facts<'_>, thinking: &Thinking) -> Map<String, Value> {
+fn inference_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(most) = thinking.max_tokens(request.max_tokens, facts.max_output_tokens) {
+    if let Some(most) = request.max_tokens {
         config.insert("maxTokens".to_owned(), most.into());
     }
     // Thinking models of Anthropic's refuse to be told how to draw.
-    if !thinking.is_anthropic_budget() {
+    if !thinking.is_anthropic() {
         // Anthropic's scale ends at 1, OpenAI's at 2.
         let scale = if is_anthropic(&request.model) { 1.0 } else { 2.0 };
         if let Some(temperature) = request.temperature {
@@ -179,92 +169,40 @@ fn inference_config(request: &Request, facts: &Facts<'_>, thinking: &Thinking) -
     config
 }
 
+fn output_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
+    let mut config = Map::new();
+    if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format {
+        // The schema goes as text, unlike everywhere else.
+        let mut schema = json!({"name": name, "schema": schema.to_string()});
+        if let Some(description) = description {
+            schema["description"] = description.as_str().into();
+        }
+        let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
+        config.insert("textFormat".to_owned(), format);
+    }
+    if let Thinking::ClaudeEffort(effort) = thinking {
+        config.insert("effort".to_owned(), (*effort).into());
+    }
+    config
+}
+
 /// What Converse has no common word for, in the words of the model's maker.
 fn additional_fields(request: &Request, thinking: &Thinking) -> Map<String, Value> {
     let mut fields = Map::new();
-    if let Some(top_k) = request.top_k.filter(|_| is_anthropic(&request.model)) {
-        if !thinking.is_anthropic_budget() {
-            fields.insert("top_k".to_owned(), top_k.into());
-        }
+    if let Some(top_k) = request.top_k.filter(|_| is_anthropic(&request.model) && !thinking.is_anthropic()) {
+        fields.insert("top_k".to_owned(), top_k.into());
     }
-    match thinking {
-        Thinking::None => {}
-        Thinking::AnthropicBudget(budget) => {
-            fields.insert("thinking".to_owned(), json!({"type": "enabled", "budget_tokens": budget}));
-        }
-        Thinking::OpenAiEffort(effort) => {
-            fields.insert("reasoning_effort".to_owned(), effort.as_str().into());
-        }
+    let (name, value) = match thinking {
+        Thinking::None => return fields,
+        Thinking::ClaudeBudget(budget) => ("thinking", json!({"type": "enabled", "budget_tokens": budget})),
+        Thinking::ClaudeEffort(_) => ("thinking", json!({"type": "adaptive"})),
+        Thinking::OpenAiEffort(effort) => ("reasoning_effort", json!(effort)),
         Thinking::NovaEffort(effort) => {
-            let config = json!({"type": "enabled", "maxReasoningEffort": effort});
-            fields.insert("reasoningConfig".to_owned(), config);
+            ("reasoningConfig", json!({"type": "enabled", "maxReasoningEffort": effort}))
         }
-    }
+    };
+    fields.insert(name.to_owned(), value);
     fields
-}
-
-/// How a model is told to think. One that cannot be told, or not to, answers as it does by itself.
-enum Thinking {
-    None,
-    AnthropicBudget(u64),
-    OpenAiEffort(String),
-    NovaEffort(&'static str),
-}
-
-impl Thinking {
-    fn of(request: &Request) -> Thinking {
-        let Some(reasoning) = &request.reasoning else { return Thinking::None };
-        let budget = match reasoning {
-            Reasoning::BudgetTokens(budget) => *budget,
-            Reasoning::Effort(effort) => match effort.as_str() {
-                "none" => 0,
-                "minimal" | "low" => 1024,
-                "medium" => 4096,
-                _ => 16384,
-            },
-        };
-        let model = request.model.as_str();
-        if is_anthropic(model) && budget > 0 {
-            Thinking::AnthropicBudget(budget.max(MIN_BUDGET))
-        } else if model.contains("openai.") {
-            match reasoning {
-                Reasoning::Effort(effort) => Thinking::OpenAiEffort(effort.clone()),
-                Reasoning::BudgetTokens(_) => Thinking::OpenAiEffort(level(budget).to_owned()),
-            }
-        } else if model.contains("amazon.nova-2") && budget > 0 {
-            Thinking::NovaEffort(level(budget))
-        } else {
-            Thinking::None
-        }
-    }
-
-    fn is_anthropic_budget(&self) -> bool {
-        matches!(self, Thinking::AnthropicBudget(_))
-    }
-
-    /// Thoughts count into the maximum, so a budget needs one above it.
-    fn max_tokens(&self, asked: Option<u64>, most: Option<u64>) -> Option<u64> {
-        match self {
-            Thinking::AnthropicBudget(budget) => {
-                let wanted = budget.saturating_add(asked.unwrap_or(ANSWER_BESIDE_THOUGHTS));
-                Some(most.map_or(wanted, |most| wanted.min(most.max(budget + 1))))
-            }
-            _ => asked,
-        }
-    }
-}
-
-fn level(budget: u64) -> &'static str {
-    match budget {
-        0..2048 => "low",
-        2048..8192 => "medium",
-        _ => "high",
-    }
-}
-
-/// `anthropic.claude-…`, also behind a region (`eu.anthropic.…`) or in an ARN.
-fn is_anthropic(model: &str) -> bool {
-    model.contains("anthropic.")
 }
 
 fn tool_config(request: &Request) -> Result<Option<Value>, Unwritable> {

@@ -29,9 +29,9 @@ pub fn write_request(request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, 
     if !request.tools.is_empty() {
         let declarations: Vec<Value> = request.tools.iter().map(declaration).collect();
         body.insert("tools".to_owned(), json!([{"functionDeclarations": declarations}]));
-    }
-    if let Some(choice) = &request.tool_choice {
-        body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": calling(choice)}));
+        if let Some(choice) = &request.tool_choice {
+            body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": calling(choice)}));
+        }
     }
     let config = generation_config(request);
     if !config.is_empty() {
@@ -72,14 +72,18 @@ fn parted(messages: &[Message]) -> (Vec<Value>, Vec<Message>) {
     (texts.collect(), rest.into_iter().cloned().collect())
 }
 
-/// Neighbours of one role become one content: the results of parallel calls must stand together.
+/// Calls by their id: which in the conversation, and of what.
+type Called<'a> = HashMap<&'a str, (usize, &'a str)>;
+
+/// Neighbours of one role become one content: the results of parallel calls must stand together, and in the order of
+/// the calls, because there is no id that joins them.
 fn contents(messages: &[Message], signed: bool) -> Result<Value, Unwritable> {
-    let mut called: HashMap<&str, &str> = HashMap::new();
-    let mut contents: Vec<(Role, Vec<Value>)> = Vec::new();
+    let mut called = Called::new();
+    let mut contents: Vec<(Role, Vec<(usize, Value)>)> = Vec::new();
     for message in messages {
         for part in &message.parts {
             if let Part::ToolCall(call) = part {
-                called.insert(&call.id, &call.name);
+                called.insert(&call.id, (called.len(), &call.name));
             }
         }
         let parts = parts_of(message, &called, signed)?;
@@ -90,13 +94,16 @@ fn contents(messages: &[Message], signed: bool) -> Result<Value, Unwritable> {
     }
     let contents = contents.into_iter().filter(|(_, parts)| !parts.is_empty());
     Ok(contents
-        .map(|(role, parts)| {
+        .map(|(role, mut parts)| {
+            parts.sort_by_key(|(place, _)| *place);
+            let parts: Vec<Value> = parts.into_iter().map(|(_, part)| part).collect();
             json!({"role": if role == Role::Assistant { "model" } else { "user" }, "parts": parts})
         })
         .collect())
 }
 
-fn parts_of(message: &Message, called: &HashMap<&str, &str>, signed: bool) -> Result<Vec<Value>, Unwritable> {
+/// Each with its place among the results; nothing else has one.
+fn parts_of(message: &Message, called: &Called<'_>, signed: bool) -> Result<Vec<(usize, Value)>, Unwritable> {
     let mut parts = Vec::new();
     let mut signature: Option<&str> = None;
     // Of parallel calls only the first is signed.
@@ -117,12 +124,16 @@ fn parts_of(message: &Message, called: &HashMap<&str, &str>, signed: bool) -> Re
             written["thoughtSignature"] = signature.into();
         }
         wants_signature &= !is_call;
-        parts.push(written);
+        let place = match part {
+            Part::ToolResult { id, .. } => called.get(id.as_str()).map_or(0, |(place, _)| *place),
+            _ => 0,
+        };
+        parts.push((place, written));
     }
     Ok(parts)
 }
 
-fn written(part: &Part, called: &HashMap<&str, &str>) -> Result<Value, Unwritable> {
+fn written(part: &Part, called: &Called<'_>) -> Result<Value, Unwritable> {
     Ok(match part {
         Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => json!({"text": text}),
         Part::Image { media, .. } => data(media, "image"),
@@ -139,7 +150,7 @@ fn written(part: &Part, called: &HashMap<&str, &str>) -> Result<Value, Unwritabl
             json!({"functionCall": {"name": call.name, "args": arguments}})
         }
         Part::ToolResult { id, parts, is_error } => {
-            let name = called
+            let (_, name) = called
                 .get(id.as_str())
                 .ok_or_else(|| no_words("the result of a call that the conversation does not have"))?;
             function_response(name, parts, *is_error)

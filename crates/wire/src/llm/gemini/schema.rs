@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// The keywords that `responseJsonSchema` and `parametersJsonSchema` know.
-const KNOWN: [&str; 20] = [
+/// The keywords that `responseJsonSchema` and `parametersJsonSchema` know, and whose values are no schemas.
+const PLAIN: [&str; 14] = [
     "$id",
     "$ref",
     "$anchor",
@@ -12,19 +12,16 @@ const KNOWN: [&str; 20] = [
     "title",
     "description",
     "enum",
-    "items",
-    "prefixItems",
     "minItems",
     "maxItems",
     "minimum",
     "maximum",
-    "anyOf",
-    "oneOf",
-    "properties",
-    "additionalProperties",
     "required",
     "propertyOrdering",
 ];
+
+/// Those whose values are a schema, or a list of schemas.
+const OF_SCHEMAS: [&str; 5] = ["items", "prefixItems", "anyOf", "oneOf", "additionalProperties"];
 
 /// Schemas deeper than this are cut off there: what is below is taken as anything.
 const MAX_DEPTH: usize = 64;
@@ -51,7 +48,10 @@ fn adapt(schema: &Value, depth: usize) -> Value {
                 adapted.entry("enum").or_insert_with(|| Value::Array(vec![value.clone()]));
             }
             "allOf" => adapted.extend(lone_member(value, depth)),
-            known if KNOWN.contains(&known) => {
+            plain if PLAIN.contains(&plain) => {
+                adapted.insert(keyword.clone(), value.clone());
+            }
+            other if OF_SCHEMAS.contains(&other) => {
                 adapted.insert(keyword.clone(), below(value, depth));
             }
             _ => {}
@@ -66,7 +66,7 @@ fn each(value: &Value, depth: usize) -> Value {
     Value::Object(schemas.iter().map(|(name, schema)| (name.clone(), adapt(schema, depth - 1))).collect())
 }
 
-/// A schema, a list of them, or a plain value.
+/// A schema, or a list of them.
 fn below(value: &Value, depth: usize) -> Value {
     match value {
         Value::Array(items) => items.iter().map(|item| adapt(item, depth - 1)).collect(),
@@ -98,6 +98,7 @@ mod tests {
             "type": "object",
             "properties": {
                 "kind": {"const": "refund"},
+                "place": {"enum": [{"pattern": "any value"}, null]},
                 "pattern": {"type": "string", "pattern": "^a"},
                 "owner": {"allOf": [{"$ref": "#/$defs/Owner"}], "default": null},
                 "sum": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]},
@@ -113,6 +114,7 @@ mod tests {
                 "type": "object",
                 "properties": {
                     "kind": {"enum": ["refund"]},
+                    "place": {"enum": [{"pattern": "any value"}, null]},
                     "pattern": {"type": "string"},
                     "owner": {"$ref": "#/$defs/Owner"},
                     "sum": {"anyOf": [{"type": "number"}, {"type": "null"}]},

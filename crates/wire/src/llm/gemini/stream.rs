@@ -15,7 +15,8 @@ use super::{
 /// More choices than any model gives.
 const MAX_CHOICES: u64 = 128;
 
-/// Reads the events in their order. Gemini marks no end: [`Delta::End`] is said when every choice has finished.
+/// Reads the events in their order. Usage comes with each of them and grows: the newest is the whole of it. Gemini marks no
+/// end: [`Delta::End`] is said when every choice has finished.
 #[derive(Debug, Default)]
 pub struct StreamReader {
     started: bool,
@@ -49,14 +50,13 @@ impl StreamReader {
             let model = response.model_version.clone().unwrap_or_default();
             deltas.push(Delta::Start { id: self.id.clone(), model });
         }
-        if let Some(reason) = response.block_reason() {
-            deltas.push(Delta::Error(refused(reason, &response)));
-        }
+        let refused = response.block_reason().map(|reason| refused(reason, &response));
         let usage = response.usage.as_ref().map(super::answer::UsageMetadata::counted);
         for (place, candidate) in response.candidates.unwrap_or_default().into_iter().enumerate() {
             self.candidate(candidate, place as u64, &mut deltas);
         }
         deltas.extend(usage.map(Delta::Usage));
+        deltas.extend(refused.map(Delta::Error));
         if !self.ended && !self.choices.is_empty() && self.choices.values().all(|choice| choice.is_finished) {
             self.ended = true;
             deltas.push(Delta::End);
