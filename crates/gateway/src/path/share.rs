@@ -20,6 +20,8 @@ use super::{
 
 mod follow;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use follow::Follower;
 pub(crate) use shared::Leader;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame};
 use mainstay_base::{
     Kind,
@@ -15,9 +15,13 @@ use mainstay_base::{
 use mainstay_net::{Body, BodyError};
 
 use super::shared::{Next, Reader, is_event_stream};
-use crate::path::{headers::X_REQUEST_ID, policy::Permit, stream, telemetry::Open, watch::kind_of_status};
-
-const MAINSTAY_SHARED: HeaderName = HeaderName::from_static("mainstay-shared");
+use crate::path::{
+    headers::{MAINSTAY_SHARED, X_REQUEST_ID},
+    policy::Permit,
+    stream,
+    telemetry::Open,
+    watch::kind_of_status,
+};
 
 pub(crate) struct Follower {
     reader: Reader,

@@ -52,7 +52,8 @@ impl Same {
         let passing = Passing {
             dialect: dialect.clone(),
             form,
-            include_usage,
+            // A stream that goes on knows its own part only; the relay shows the sum.
+            include_usage: include_usage && !continues,
             keeps_said,
             leaves_out_opening: continues,
         };
