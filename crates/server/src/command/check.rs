@@ -19,31 +19,40 @@ pub(super) fn run(check: &Check) -> Result<Exit, Failure> {
     match config::load(path, follow) {
         Ok(config) => {
             match check.json {
-                true => output::json(&json!({"ok": true, "problems": []})),
-                false => output::line(format!("{} is good: {}", path.display(), summary(&config))),
+                true => output::json(
+                    &json!({"ok": true, "problems": [], "warnings": listed(&config.warnings), "revision": config.revision}),
+                ),
+                false => {
+                    output::line(format!("{} is good: {}", path.display(), summary(&config)));
+                    for Problem { path, message } in &config.warnings {
+                        output::line(format!("warning: {path} {message}"));
+                    }
+                }
             }
             Ok(Exit::Good)
         }
         Err(LoadError::Problems(problems)) if check.json => {
-            let problems: Vec<_> = problems
-                .iter()
-                .map(|Problem { path, message }| json!({"path": path, "message": message}))
-                .collect();
-            output::json(&json!({"ok": false, "problems": problems}));
+            output::json(&json!({"ok": false, "problems": listed(&problems)}));
             Ok(Exit::Usage)
         }
         Err(error) => Err(failure(&path.display().to_string(), &error)),
     }
 }
 
+fn listed(problems: &[Problem]) -> serde_json::Value {
+    problems.iter().map(|Problem { path, message }| json!({"path": path, "message": message})).collect()
+}
+
 fn summary(config: &Config) -> String {
     let engine = if config.engine.enabled { "embedded engine on" } else { "embedded engine off" };
     format!(
-        "{} upstreams, {} apps, {engine}, {} providers, {} workers",
+        "{} upstreams, {} apps, {engine}, {} providers, {} models, {} workers; revision {}",
         config.upstreams.len(),
         config.apps.len(),
         config.providers.len(),
-        config.workers.count
+        config.model.routes.len(),
+        config.workers.count,
+        config.revision
     )
 }
 

@@ -11,6 +11,8 @@ mod read;
 mod reader;
 mod revision;
 mod secrets;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,

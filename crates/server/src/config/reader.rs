@@ -36,6 +36,7 @@ impl Findings {
         self.problems.borrow().is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()
     }

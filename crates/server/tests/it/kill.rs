@@ -235,12 +235,12 @@ impl Told {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test command says where its PostgreSQL is")]
-fn postgres_server() -> Option<String> {
+pub(crate) fn postgres_server() -> Option<String> {
     std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// The synchronous client brings a runtime of its own, so it needs a thread of its own.
-fn on_server(server: &str, sql: String) {
+pub(crate) fn on_server(server: &str, sql: String) {
     let server = server.to_owned();
     let ran = thread::spawn(move || {
         let mut client = postgres::Client::connect(&server, postgres::NoTls).unwrap();
