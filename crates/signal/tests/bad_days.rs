@@ -13,6 +13,7 @@ mod common;
 use std::time::Duration;
 
 use mainstay_base::{
+    Micros,
     record::AttemptRole,
     snapshot::{Breaker, CallPolicy, Hedge, ModelRoutes},
 };
@@ -50,7 +51,7 @@ struct Day {
 
 fn day(illness: Illness, a_second: f64, policy: &ModelRoutes, seed: u64) -> Day {
     let (from, to) = (START + seconds(ILL_FROM), START + seconds(ILL_TO));
-    let mut world = Two { illness, from, to };
+    let mut world = Two { illness, both: false, from, to };
     let recording = steady(a_second, seconds(LASTS), seed);
     let mut seen = Seen::default();
     let side = run(&recording, policy, &mut world, seed, &mut seen);
@@ -179,6 +180,31 @@ fn hedges_of_a_stalled_target_do_not_hide_it_and_shorten_the_wait() {
         check_busy(&hedged).unwrap();
         let plain = day(Illness::Stalls, 100.0, &two(), seed);
         assert!(hedged.p99_ms <= plain.p99_ms, "{hedged:?} {plain:?}");
+    }
+}
+
+/// Nobody can answer then; what must hold is that the gateway does not make it worse.
+#[test]
+fn when_both_providers_fail_they_are_not_stormed_and_their_return_is_found() {
+    for (a_second, seed) in
+        [10.0, 100.0].into_iter().flat_map(|a_second| SEEDS.map(move |seed| (a_second, seed)))
+    {
+        let (from, to) = (START + seconds(ILL_FROM), START + seconds(ILL_TO));
+        let mut world = Two { illness: Illness::Fails(1.0), both: true, from, to };
+        let recording = steady(a_second, seconds(LASTS), seed);
+        let mut seen = Seen::default();
+        run(&recording, &two(), &mut world, seed, &mut seen);
+        let ill = |at: Micros| at >= from && at < to;
+        let calls = recording.calls().iter().filter(|call| ill(call.at)).count() as f64;
+        let attempts = seen.attempts.iter().filter(|attempt| ill(attempt.at)).count() as f64;
+        println!("both fail, {a_second} a second: {:.3} attempts a call", attempts / calls);
+        // A tenth of the calls earn a retry; ten are saved up, and some calls reach both before the breakers open.
+        assert!(attempts <= 1.1 * calls + 10.0 + 40.0, "{attempts} attempts of {calls} calls");
+        let late = seen
+            .ends
+            .iter()
+            .filter(|(call, ended)| recording.calls()[*call].at >= to + seconds(1.0) && !is_well(ended.how));
+        assert_eq!(late.count(), 0);
     }
 }
 

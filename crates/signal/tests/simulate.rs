@@ -169,7 +169,7 @@ fn records_of_the_model_path_are_read_and_others_left_out() {
 
 /// A day with illnesses, recorded by the real state machines.
 fn bad_day(illness: Illness, a_second: f64, seed: u64, policy: &ModelRoutes) -> Recording {
-    let mut world = Two { illness, from: START + seconds(60.0), to: START + seconds(120.0) };
+    let mut world = Two { illness, both: false, from: START + seconds(60.0), to: START + seconds(120.0) };
     record(&steady(a_second, seconds(180.0), seed), policy, &mut world, &["a", "b"], seed).0
 }
 

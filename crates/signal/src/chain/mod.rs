@@ -100,8 +100,28 @@ pub fn order(
     mut chance: impl FnMut() -> f64,
 ) -> Plan {
     let mut plan = Plan::default();
-    let mut placed: Vec<Placed> = Vec::with_capacity(model.targets.len());
-    let mut probe_first: Option<(Micros, usize)> = None;
+    let mut placed = place(model, ask, seen, &mut chance, &mut plan);
+    placed.sort_by(|left, right| {
+        (left.rank, left.priority).cmp(&(right.rank, right.priority)).then(left.score.total_cmp(&right.score))
+    });
+    strategy::choose_of_two(model.strategy, &mut placed, &mut chance);
+    fail_over(model, failovers, &mut placed, &mut plan.moved);
+    plan.candidates = placed.into_iter().map(|placed| placed.index).collect();
+    if plan.candidates.is_empty() {
+        plan.take_last_resort();
+    }
+    plan
+}
+
+/// Who can be asked, in the order written; the plan gets who cannot, and why somebody stands back.
+fn place(
+    model: &LogicalModel,
+    ask: &Ask<'_>,
+    seen: impl Fn(usize) -> Seen,
+    chance: &mut impl FnMut() -> f64,
+    plan: &mut Plan,
+) -> Vec<Placed> {
+    let mut placed = Vec::with_capacity(model.targets.len());
     let mut kept_model = None;
     for (index, target) in model.targets.iter().enumerate() {
         if let Some(why) = fit::misfit(target, ask, kept_model) {
@@ -112,27 +132,29 @@ pub fn order(
         let seen = seen(index);
         if let Some(until) = seen.breaker_open_until {
             plan.passed_over.push((index, Why::BreakerOpen { until }));
-            probe_first = probe_first.into_iter().chain([(until, index)]).min();
             continue;
         }
         let (rank, why) = rank(&seen);
         plan.moved.extend(why.map(|why| (index, why)));
-        let score = strategy::score(model.strategy, target, &seen, &mut chance);
+        let score = strategy::score(model.strategy, target, &seen, chance);
         placed.push(Placed { index, rank, priority: target.priority, score });
     }
-    placed.sort_by(|left, right| {
-        (left.rank, left.priority).cmp(&(right.rank, right.priority)).then(left.score.total_cmp(&right.score))
-    });
-    strategy::choose_of_two(model.strategy, &mut placed, &mut chance);
-    fail_over(model, failovers, &mut placed, &mut plan.moved);
-    plan.candidates = placed.into_iter().map(|placed| placed.index).collect();
-    if let (true, Some((_, index))) = (plan.candidates.is_empty(), probe_first) {
-        plan.passed_over.retain(|(passed, _)| *passed != index);
-        plan.moved.push((index, Why::LastResort));
-        plan.candidates.push(index);
-        plan.is_last_resort = true;
+    placed
+}
+
+impl Plan {
+    /// Of those with an open breaker, the one whose probe is due first.
+    fn take_last_resort(&mut self) {
+        let open = self.passed_over.iter().enumerate().filter_map(|(at, (_, why))| match why {
+            Why::BreakerOpen { until } => Some((*until, at)),
+            _ => None,
+        });
+        let Some((_, at)) = open.min() else { return };
+        let (index, _) = self.passed_over.remove(at);
+        self.moved.push((index, Why::LastResort));
+        self.candidates.push(index);
+        self.is_last_resort = true;
     }
-    plan
 }
 
 fn rank(seen: &Seen) -> (Rank, Option<Why>) {

@@ -177,7 +177,8 @@ impl Recording {
     }
 
     /// Adds a record of the model path. One without model or attempts (refused before it was routed, or shared with
-    /// another call) tells nothing and is left out: `false`.
+    /// another call) tells nothing and is left out: `false`. A record does not say what a call demanded (tools, images,
+    /// region, class of data), so every target counts as able to serve it; its tokens and its key are known.
     pub fn add(&mut self, record: &Record) -> bool {
         let Some(model) = record.model.as_deref().filter(|_| !record.attempts.is_empty()) else {
             return false;

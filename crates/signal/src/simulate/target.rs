@@ -171,6 +171,11 @@ impl Target {
         self.breaker.settle(share.admission, End::Bad(class), now);
     }
 
+    /// A provider without keys said "too many".
+    pub(super) fn refused(&mut self, rest: Duration, now: Micros) {
+        self.minute.refused(rest, now);
+    }
+
     pub(super) fn give_back(&mut self, share: &Share, tokens: u64, now: Micros) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.minute.settle(share.taken, tokens, now);

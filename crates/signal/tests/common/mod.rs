@@ -49,9 +49,10 @@ pub(crate) enum Illness {
     Stalls,
 }
 
-/// Two providers, `a` and `b`; `a` is ill for a while.
+/// Two providers, `a` and `b`; `a` is ill for a while, or both are.
 pub(crate) struct Two {
     pub(crate) illness: Illness,
+    pub(crate) both: bool,
     pub(crate) from: Micros,
     pub(crate) to: Micros,
 }
@@ -65,7 +66,7 @@ impl World for Two {
         let mut chance = Chance::new(asked.chance.to_bits());
         let first_token = seconds(0.2 + 0.3 * chance.draw());
         let good = Outcome::good(Some(first_token), first_token + seconds(2.0 * chance.draw()));
-        if asked.target != PRIMARY || asked.at < self.from || asked.at >= self.to {
+        if (asked.target != PRIMARY && !self.both) || asked.at < self.from || asked.at >= self.to {
             return good;
         }
         match self.illness {

@@ -76,8 +76,15 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
     }
 
     fn rest_key(&mut self, flight: &Flight, class: Class) {
-        let Some((key, rest)) = flight.share.key.zip(keys::rest(class, None)) else { return };
-        let until = &mut self.rests[self.targets[flight.target].provider][key];
+        let Some(rest) = keys::rest(class, None) else { return };
+        let target = &mut self.targets[flight.target];
+        let Some(key) = flight.share.key else {
+            // Without keys nothing can rest but the target; a refused or used up account is none of a minute's.
+            return if class == Class::RateLimited {
+                target.refused(rest, self.now)
+            };
+        };
+        let until = &mut self.rests[target.provider][key];
         *until = (*until).max(Some(self.now + rest));
     }
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{bucket::scaled, *};
 
 const START: Micros = Micros(1_000_000_000);
 
@@ -170,4 +170,14 @@ fn new_limits_keep_what_was_taken() {
     assert_eq!(minute.left(START).requests, Some(2));
     minute.reconfigure(None, None);
     assert!(minute.take(START, 0).is_ok());
+}
+
+#[test]
+fn a_refusal_lasts_as_long_as_was_said_and_a_shorter_one_does_not_end_it() {
+    let mut minute = Minute::new(None, None);
+    minute.refused(Duration::from_secs(5), START);
+    minute.refused(Duration::from_secs(1), START);
+    assert_eq!(minute.take(later(1_000), 0), Err(Duration::from_secs(4)));
+    assert_eq!(minute.wait(later(1_000), 0), Duration::from_secs(4));
+    assert!(minute.take(later(5_000), 0).is_ok());
 }
