@@ -90,6 +90,9 @@ fn is_event_stream(response: &Response<Body>) -> bool {
 impl telemetry::Told for Answer {
     fn told(&self, record: &mut Record) -> Cow<'static, str> {
         record.upstream = Some(self.from.clone().into_owned());
+        if self.account.is_some() {
+            return Cow::Borrowed("a target answered; the attempts tell which, and at what cost");
+        }
         Cow::Owned(format!("{} answered {}", self.from, self.response.status().as_u16()))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use mainstay_base::{
     Class, Micros,
     snapshot::{self, TargetLimits},
-    standing::TargetStanding,
+    standing::{BreakerState, TargetStanding},
 };
 use mainstay_signal::{
     breaker::{Admission, Breaker, End},
@@ -242,7 +242,9 @@ impl Target {
         Seen {
             drained: false,
             breaker_open_until: state.breaker.refused_until(now),
-            ejected: state.ejected_until.is_some_and(|until| until > now),
+            // While the breaker judges it, its probes must reach it, so that its return is found.
+            ejected: state.breaker.state() == BreakerState::Closed
+                && state.ejected_until.is_some_and(|until| until > now),
             busy: self.is_busy(),
             rate_wait: (!wait.is_zero()).then_some(wait),
             keys_rest_until: None,

@@ -11,18 +11,18 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
     response::Parts,
 };
-use mainstay_base::{Snapshot, record::Path, snapshot::OnCut};
+use mainstay_base::{record::Path, snapshot::OnCut};
 use mainstay_net::Body;
 use mainstay_wire::llm::Usage;
 use serde_json::json;
 
 use super::Answer;
 use crate::path::{
-    bootstrap::Context,
+    bootstrap::{Caller, Context},
     failure::{Failure, Reason},
     headers::Account,
     normalize::{Ask, Asked, CallBody, CallHead, Endpoint, ModelCall},
-    policy::Permit,
+    policy::{self, Permit},
     stream::{Committed, ContinueWith, Streaming, Terms},
     telemetry::Open,
 };
@@ -30,6 +30,7 @@ use crate::path::{
 mod attempt;
 mod course;
 mod order;
+mod passing;
 pub(crate) mod plan;
 mod whole;
 mod write;
@@ -51,8 +52,8 @@ pub(super) async fn dispatch(
     let ModelCall { head, body, ask } = call;
     match ask {
         Ask::Model(asked) => ask_in_order(context, head, body, asked, permit, record).await,
-        Ask::List => Ok(Answer::new(context, Path::Model, GATEWAY, list(&context.snapshot))),
-        Ask::Describe { name } if context.snapshot.model.models.contains_key(&name) => {
+        Ask::List => Ok(Answer::new(context, Path::Model, GATEWAY, list(context))),
+        Ask::Describe { name } if is_shown(context, &name) => {
             Ok(Answer::new(context, Path::Model, GATEWAY, answer(&description(&name))))
         }
         Ask::Describe { name } => Err(unknown(name)),
@@ -110,7 +111,7 @@ fn answered(context: &Context, order: Order, won: Won, record: &mut Open) -> Ans
                 flight,
                 attempted,
                 price: target.price,
-                target: format!("{from}/{}", target.model),
+                target: order.chain.places[index].shown.clone(),
             };
             let terms = Terms {
                 form: attempt::form(order.asked.endpoint),
@@ -173,9 +174,8 @@ fn committed(order: &Order, won: Won) -> Result<Committed, Failure> {
         return Err(Failure::new(Reason::BrokenOff, "a stream was to be continued, and a document came"));
     };
     let Streamed { head: _, reading, proved, flight } = *streamed;
-    let target = order.target(index);
-    let name = format!("{}/{}", target.provider.name, target.model);
-    Ok(Committed { reading, proved, flight, attempted, price: target.price, target: name })
+    let shown = order.chain.places[index].shown.clone();
+    Ok(Committed { reading, proved, flight, attempted, price: order.target(index).price, target: shown })
 }
 
 /// What a provider says of itself in an answer's head (cookies, its account, its limits) is not the caller's.
@@ -207,8 +207,18 @@ fn unknown(model: String) -> Failure {
     Failure::new(Reason::ModelUnknown { model }, Cow::Owned(internal))
 }
 
-fn list(snapshot: &Snapshot) -> Response<Body> {
-    let mut names: Vec<&String> = snapshot.model.models.keys().collect();
+/// A caller sees the models that its key may ask for.
+fn is_shown(context: &Context, name: &str) -> bool {
+    let may_ask = match &context.caller {
+        Caller::Model(key) => policy::may_ask(key, name),
+        Caller::App { .. } | Caller::Unknown(_) => false,
+    };
+    may_ask && context.snapshot.model.models.contains_key(name)
+}
+
+fn list(context: &Context) -> Response<Body> {
+    let mut names: Vec<&String> =
+        context.snapshot.model.models.keys().filter(|name| is_shown(context, name)).collect();
     names.sort_unstable();
     let models: Vec<_> = names.into_iter().map(|name| description(name)).collect();
     answer(&json!({ "object": "list", "data": models }))

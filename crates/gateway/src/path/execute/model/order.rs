@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use mainstay_base::{
     Snapshot, TraceParent, Usd,
-    snapshot::{CallPolicy, ModelTarget},
+    snapshot::{CallPolicy, ModelKey, ModelTarget},
 };
 use tokio::time::Instant;
 
@@ -25,8 +25,8 @@ pub(super) struct Order {
     pub(super) request_id: String,
     pub(super) trace: TraceParent,
     pub(super) continues_trace: bool,
-    /// The virtual key's name.
-    pub(super) key: String,
+    /// The virtual key.
+    pub(super) key: Option<Arc<ModelKey>>,
     pub(super) head: CallHead,
     /// Keeps the memory of `bytes` counted.
     _body: CallBody,
@@ -58,8 +58,8 @@ impl Order {
     ) -> Order {
         let bounds = Bounds::new(&chain.model.policy, &asked, waited);
         let key = match &context.caller {
-            Caller::Model(key) => key.name.clone(),
-            Caller::App { .. } | Caller::Unknown(_) => String::new(),
+            Caller::Model(key) => Some(key.clone()),
+            Caller::App { .. } | Caller::Unknown(_) => None,
         };
         Order {
             gateway: context.gateway.clone(),

@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn plan(order: &Order) -> Plan {
     let asked = &order.asked;
     let ask = Ask {
-        key: &order.key,
+        key: order.key.as_ref().map_or("", |key| &key.name),
         region: asked.region.as_deref(),
         data_class: asked.data_class.as_deref(),
         input_tokens: asked.input_tokens,

@@ -1,14 +1,9 @@
 //! Whole answers: read within a bound and vetted before a byte goes out. What is larger, or no JSON, is passed on once
 //! its head and its first bytes are sane.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use bytes::{Bytes, BytesMut};
 use http::{Response, header::CONTENT_TYPE, response::Parts};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use mainstay_base::{
     Class,
@@ -23,6 +18,7 @@ use mainstay_wire::{
 use super::{
     attempt::{Answered, Missed},
     order::Order,
+    passing::Passing,
 };
 use crate::{
     path::{normalize::Endpoint, stream::Broken},
@@ -271,56 +267,5 @@ fn readable(dialect: &Dialect, body: &[u8]) -> std::result::Result<(), Missed> {
             Err(Missed::new(Class::TruncatedJson, "the answer's JSON ends too early"))
         }
         Err(_) => Err(Missed::new(Class::NotAnAnswer, "the answer is not JSON")),
-    }
-}
-
-/// A body on its way that was committed to, with the flight that ends with it.
-struct Passing {
-    start: Option<Bytes>,
-    rest: Body,
-    flight: Option<Flight>,
-}
-
-impl Passing {
-    fn end(&mut self, end: std::result::Result<Used, Class>) {
-        if let Some(flight) = self.flight.take() {
-            flight.end(end);
-        }
-    }
-}
-
-impl HttpBody for Passing {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
-        if let Some(start) = self.start.take() {
-            return Poll::Ready(Some(Ok(Frame::data(start))));
-        }
-        let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
-        match &frame {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => self.end(Err(Broken::by(error).class)),
-            None => self.end(Ok(Used::default())),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.start.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let start = self.start.as_ref().map_or(0, |start| start.len() as u64);
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(start));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(start));
-        }
-        hint
     }
 }

@@ -13,12 +13,7 @@ use mainstay_base::{
     snapshot::{CacheSystem, Dialect, ModelTarget, Provider, ProviderSecret},
 };
 use mainstay_net::Body;
-use mainstay_wire::{
-    llm::{Facts, Outgoing, anthropic, azure, bedrock, embeddings, gemini, openai, rerank},
-    openai::{Edit, edited},
-};
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use mainstay_wire::llm::{Facts, Outgoing, anthropic, azure, bedrock, embeddings, gemini, openai, rerank};
 
 use super::order::Order;
 use crate::path::{
@@ -26,6 +21,10 @@ use crate::path::{
     headers::{self, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
     normalize::Endpoint,
 };
+
+mod body;
+
+use body::{same, shortened, too_long};
 
 /// The request cannot be made for this target.
 #[derive(Debug)]
@@ -95,83 +94,6 @@ fn draft(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Draf
     }
 }
 
-/// The caller's own bytes, with what this target needs otherwise.
-fn same(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Bytes, Unwritten> {
-    let asked = &order.asked;
-    let wants_usage = asked.streams && matches!(asked.endpoint, Endpoint::Chat | Endpoint::Completions);
-    if let Some(said) = said {
-        let goes_on = goes_on(&order.bytes, said)?;
-        let edits =
-            [Edit::Set { field: "messages", json: &goes_on }, Edit::Model(&target.model), Edit::IncludeUsage];
-        let body = edited(&order.bytes, &edits).map_or_else(|| order.bytes.clone(), Bytes::from);
-        return Ok(adapted(order, target, body));
-    }
-    let body = asked.body_for(&order.bytes, &target.model, wants_usage);
-    Ok(adapted(order, target, body))
-}
-
-/// Without the fields that the provider refuses, and with its own name and bound for the length of the answer.
-fn adapted(order: &Order, target: &ModelTarget, body: Bytes) -> Bytes {
-    let adapt = &target.adapt;
-    if !order.asked.endpoint.is_json() {
-        return body;
-    }
-    let mut edits: Vec<Edit<'_>> = adapt.drop_fields.iter().map(|field| Edit::Without(field)).collect();
-    let wanted = adapt.max_tokens_field.as_deref().filter(|_| order.asked.endpoint == Endpoint::Chat);
-    if let Some(to) = wanted {
-        let from = if to == "max_tokens" { "max_completion_tokens" } else { "max_tokens" };
-        edits.push(Edit::Renamed { from, to });
-    }
-    let bound = too_long(order, target).map(|most| most.to_string());
-    if let Some(most) = &bound {
-        let field = wanted.unwrap_or_else(|| length_field(order.asked.endpoint, &body));
-        edits.push(Edit::Set { field, json: most });
-    }
-    if edits.is_empty() {
-        return body;
-    }
-    edited(&body, &edits).map_or(body, Bytes::from)
-}
-
-/// The target's bound, if the caller asked for more.
-fn too_long(order: &Order, target: &ModelTarget) -> Option<u64> {
-    let most = target.offer.max_output_tokens?;
-    order.asked.max_output_tokens.filter(|asked| *asked > most).map(|_| most)
-}
-
-/// What the caller called the length of the answer.
-fn length_field(endpoint: Endpoint, body: &[u8]) -> &'static str {
-    #[derive(Deserialize)]
-    struct Lengths<'a> {
-        #[serde(borrow)]
-        max_completion_tokens: Option<&'a RawValue>,
-    }
-    match endpoint {
-        Endpoint::Responses => "max_output_tokens",
-        Endpoint::Chat
-            if serde_json::from_slice::<Lengths<'_>>(body)
-                .is_ok_and(|lengths| lengths.max_completion_tokens.is_some()) =>
-        {
-            "max_completion_tokens"
-        }
-        _ => "max_tokens",
-    }
-}
-
-/// The messages, and after them what was answered so far.
-fn goes_on(body: &[u8], said: &str) -> Result<String, Unwritten> {
-    #[derive(Deserialize)]
-    struct Messages<'a> {
-        #[serde(borrow)]
-        messages: &'a RawValue,
-    }
-    let Messages { messages } =
-        serde_json::from_slice(body).map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
-    let rest = messages.get().trim_end().strip_suffix(']').unwrap_or_default();
-    let comma = if rest.trim_end().ends_with('[') { "" } else { "," };
-    Ok(format!("{rest}{comma}{}]", json!({ "role": "assistant", "content": said })))
-}
-
 fn converted(
     order: &Order,
     target: &ModelTarget,
@@ -224,18 +146,6 @@ fn converted(
 fn no_words(target: &ModelTarget, endpoint: Endpoint) -> Unwritten {
     let why = format!("{} has no words for {}", target.provider.dialect.as_str(), endpoint.path());
     Unwritten::new(Class::NotConvertible, why)
-}
-
-/// The caller's body without the fields that this provider refuses.
-fn shortened(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Bytes, Unwritten> {
-    let mut edits: Vec<Edit<'_>> =
-        target.adapt.drop_fields.iter().map(|field| Edit::Without(field)).collect();
-    let goes_on = said.map(|said| goes_on(&order.bytes, said)).transpose()?;
-    edits.extend(goes_on.as_deref().map(|json| Edit::Set { field: "messages", json }));
-    if edits.is_empty() {
-        return Ok(order.bytes.clone());
-    }
-    Ok(edited(&order.bytes, &edits).map_or_else(|| order.bytes.clone(), Bytes::from))
 }
 
 /// Of the caller's headers, those that go on: one look at each, one map.
