@@ -11,7 +11,7 @@
 //! traffic), and fallbacks to another target. A fallback to a target whose breaker is closed is never refused: it does not
 //! load the target that fails, and refusing it would make a provider's bad day the caller's. It is booked as debt of the
 //! budget, so that retries and hedges pause meanwhile, and bounded by the [`breaker`], which takes out a target that fails
-//! half of its calls after 13 calls in the mean (nine times of ten within 20, at 25 calls a second always within 2 s), one
+//! half of its calls after 13 calls in the mean (nine times of ten within 20, 99 of 100 times within 40), one
 //! that fails all of them after 5, and one that stalls after 12 calls and twice its usual time.
 //!
 //! While a target is out, only its probes fail: one in four seconds or so, which is what finding its recovery within 5 s

@@ -225,6 +225,25 @@ fn a_target_that_fails_every_other_call_opens_it_at_most_six_times_a_minute() {
     assert!(flaps.iter().any(|opens| *opens > 6));
 }
 
+/// Calls until it opens, when every other call fails by chance.
+fn calls_to_open(seed: u64) -> u32 {
+    let (mut breaker, mut chance) = (breaker(), Chance::new(seed));
+    let opens = (1..1000).find(|_| {
+        call(&mut breaker, if chance.draw() < 0.5 { BAD } else { GOOD }, START);
+        breaker.state() == BreakerState::Open
+    });
+    opens.unwrap_or(1000)
+}
+
+#[test]
+fn a_target_that_fails_every_other_call_is_out_after_thirteen_calls_in_the_mean() {
+    let calls: Vec<u32> = (0..4000).map(calls_to_open).collect();
+    let mean = f64::from(calls.iter().sum::<u32>()) / 4000.0;
+    let within = |most: u32| calls.iter().filter(|calls| **calls <= most).count() as f64 / 4000.0;
+    println!("mean {mean:.1}, within 20: {:.3}, 40: {:.4}, 80: {:.4}", within(20), within(40), within(80));
+    assert!(mean < 14.0 && within(20) > 0.88 && within(40) > 0.99 && within(80) > 0.9999);
+}
+
 #[derive(Clone, Debug)]
 enum Deed {
     Ask,
