@@ -167,7 +167,7 @@ pub(crate) struct Notice {
     pub(crate) words: &'static str,
 }
 
-const NOTICES: [Notice; 11] = [
+const NOTICES: [Notice; 14] = [
     Notice { code: "run-stopped", words: "The run was stopped." },
     Notice {
         code: "run-stop-asked",
@@ -184,6 +184,12 @@ const NOTICES: [Notice; 11] = [
     Notice { code: "frozen", words: "Runbooks are frozen: none starts by itself until they are thawed." },
     Notice { code: "thawed", words: "Runbooks may act again." },
     Notice { code: "override-removed", words: "The provider is back in rotation." },
+    Notice {
+        code: "provider-drained",
+        words: "The provider is out of rotation until somebody puts it back.",
+    },
+    Notice { code: "provider-failed-over", words: "Its calls go to the other provider first." },
+    Notice { code: "provider-failover-undone", words: "Its calls go by their chains again." },
     Notice { code: "nothing", words: "There was nothing to do." },
 ];
 

@@ -26,7 +26,10 @@ use std::sync::Arc;
 
 use axum::Router;
 
-pub use ports::{Apps, Control, ImportError, ImportFile, ImportProblem, Imported, Ports};
+pub use ports::{
+    Apps, Control, Explained, ImportError, ImportFile, ImportProblem, Imported, Ports, RouteAsk,
+    RouteRefused, Routes, Simulation, Step,
+};
 
 pub(crate) use failure::Failure;
 

@@ -53,10 +53,12 @@ pub(crate) struct Link {
     pub(crate) waiting: i64,
 }
 
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("overview", "Overview"),
     ("alerts", "Alerts"),
     ("runbooks", "Runbooks"),
+    ("providers", "Providers"),
+    ("models", "Models"),
     ("runs", "Runs"),
     ("dead", "Dead letters"),
     ("requests", "Requests"),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use mainstay_base::{AppMode, Clock, Secret};
+use mainstay_base::{AppMode, Clock, Micros, Secret, Snapshot};
 use mainstay_control::{
-    Acknowledged, ControlError, Facade, Freeze, Overrides, Report, RunRefused, RunRequest,
+    Acknowledged, Change, ControlError, Facade, Freeze, Operation, Overrides, Peers, Procedure,
+    ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
 };
 use mainstay_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ pub struct Ports {
     pub store: Store,
     pub control: Arc<dyn Control>,
     pub apps: Arc<dyn Apps>,
+    pub routes: Arc<dyn Routes>,
     /// Admin tokens by name; the name is what the timeline keeps as the actor. An empty token lets nobody in.
     pub tokens: Vec<(String, Secret)>,
     pub clock: Clock,
@@ -39,8 +41,15 @@ pub trait Control: Send + Sync {
     /// Gives the id of the execution.
     fn run(&self, request: RunRequest) -> BoxFuture<'_, Result<String, RunRefused>>;
     fn set_freeze(&self, frozen: bool, actor: String, why: String) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// False when the provider was in rotation.
-    fn restore_provider(&self, name: String, actor: String) -> BoxFuture<'_, Result<bool, ControlError>>;
+    fn peers(&self) -> Arc<Peers>;
+    fn perform(&self, what: Operation, change: Change) -> BoxFuture<'_, Result<Procedure, ProcedureRefused>>;
+    /// A real call of a provider's model.
+    fn test(
+        &self,
+        provider: String,
+        model: Option<String>,
+        actor: String,
+    ) -> BoxFuture<'_, Result<TestReport, ProcedureRefused>>;
 }
 
 impl Control for Facade {
@@ -74,9 +83,107 @@ impl Control for Facade {
         })
     }
 
-    fn restore_provider(&self, name: String, actor: String) -> BoxFuture<'_, Result<bool, ControlError>> {
-        Box::pin(async move { Facade::restore_provider(self, &name, &actor, "by hand").await })
+    fn peers(&self) -> Arc<Peers> {
+        Facade::peers(self)
     }
+
+    fn perform(&self, what: Operation, change: Change) -> BoxFuture<'_, Result<Procedure, ProcedureRefused>> {
+        Box::pin(Facade::perform(self, what, change))
+    }
+
+    fn test(
+        &self,
+        provider: String,
+        model: Option<String>,
+        actor: String,
+    ) -> BoxFuture<'_, Result<TestReport, ProcedureRefused>> {
+        Box::pin(async move { Facade::test(self, &provider, model.as_deref(), &actor).await })
+    }
+}
+
+/// How calls of models are routed.
+pub trait Routes: Send + Sync {
+    /// What this process routes by, or would.
+    fn snapshot(&self) -> Arc<Snapshot>;
+    /// Where a call would go now, and why. Nothing is sent.
+    fn explain(&self, ask: RouteAsk) -> BoxFuture<'static, Result<Explained, RouteRefused>>;
+    /// What recorded calls would have come to under another policy, as JSON.
+    fn simulate(&self, what: Simulation) -> BoxFuture<'static, Result<serde_json::Value, RouteRefused>>;
+}
+
+/// A call that nobody has made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteAsk {
+    /// The name that is asked for.
+    pub model: String,
+    /// The virtual key's name.
+    pub key: Option<String>,
+    pub region: Option<String>,
+    pub data_class: Option<String>,
+    pub input_tokens: u64,
+    pub max_output_tokens: Option<u64>,
+    pub tools: bool,
+    pub vision: bool,
+    pub structured_output: bool,
+    /// Embeddings, which stay with one model.
+    pub embeddings: bool,
+}
+
+/// Where it would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    pub model: String,
+    pub generation: u64,
+    pub strategy: String,
+    /// Who is asked, in order.
+    pub candidates: Vec<Step>,
+    /// Who is not, and why.
+    pub passed_over: Vec<Step>,
+    /// Every breaker is open; the one whose probe is due first is asked all the same.
+    pub is_last_resort: bool,
+    /// When what is known of the targets was told; `None`: no gateway says anything, so all count as well.
+    pub standing_at: Option<Micros>,
+    /// What is not as in a real call.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub provider: String,
+    pub model: String,
+    /// Why it stands where it does; `None`: by its place in the chain.
+    pub why: Option<String>,
+}
+
+/// A changed policy and the past that it is tried on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulation {
+    /// The changed configuration file, whole, as TOML.
+    pub policy: String,
+    /// How far back, in seconds.
+    pub since_s: u64,
+    /// Only calls of this model.
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RouteRefused {
+    #[error("there is no model `{name}`; there are: {known}")]
+    NoModel { name: String, known: String },
+    #[error("there is no virtual key named `{name}`; there are: {known}")]
+    NoKey { name: String, known: String },
+    #[error("the key {key} may not ask for model {model}; it may ask for: {may}")]
+    Forbidden { key: String, model: String, may: String },
+    #[error("the policy cannot be used: {}", .0.join("; "))]
+    BadPolicy(Vec<String>),
+    #[error("{0}")]
+    Nothing(String),
+    #[error("what was recorded cannot be read")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What the embedded Dify does with apps.

@@ -14,7 +14,10 @@ use crate::{
     action::{self, Action},
     assets, auth, headers, live, login,
     page::{self, Page},
-    pages::{alerts, apps, dead, incident, overview, requests, runbooks, runs, timeline},
+    pages::{
+        alerts, apps, dead, incident, models, overview, procedures, providers, requests, runbooks, runs,
+        timeline,
+    },
 };
 
 /// Who may use a route.
@@ -62,6 +65,11 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<requests::Walk>("/requests/{id}"));
     routes.extend(page::<apps::Apps>("/apps"));
     routes.extend(page::<apps::AppPage>("/apps/{id}"));
+    routes.extend(page::<providers::Providers>("/providers"));
+    routes.extend(page::<providers::ProviderPage>("/providers/{name}"));
+    routes.extend(page::<models::Models>("/models"));
+    routes.extend(page::<models::ModelPage>("/models/{name}"));
+    routes.extend(page::<models::RoutePage>("/models/{name}/route"));
     routes.extend(page::<runbooks::Runbooks>("/runbooks"));
     routes.extend(page::<runbooks::ExecutionPage>("/executions/{id}"));
     routes.extend(page::<timeline::Timeline>("/timeline"));
@@ -77,7 +85,12 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<apps::Import>("/apps"));
     routes.extend(action::<runbooks::Run>("/runbooks/{name}/run"));
     routes.extend(action::<runbooks::SetFreeze>("/freeze"));
-    routes.extend(action::<runbooks::Restore>("/providers/{name}/restore"));
+    routes.extend(action::<procedures::Drain>("/providers/{name}/drain"));
+    routes.extend(action::<procedures::Restore>("/providers/{name}/restore"));
+    routes.extend(action::<procedures::Failover>("/providers/{name}/failover"));
+    routes.extend(action::<procedures::UndoFailover>("/providers/{name}/failover/undo"));
+    routes.extend(action::<procedures::Test>("/providers/{name}/test"));
+    routes.extend(action::<procedures::Simulate>("/route/simulate"));
     routes
 }
 

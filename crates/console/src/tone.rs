@@ -26,12 +26,13 @@ impl Tone {
 /// The tone of a state's word. A word that is not known is shown plainly, never as good.
 pub(crate) fn of(word: &str) -> Tone {
     match word {
-        "ok" | "succeeded" | "delivered" | "resolved" | "passed" | "verified" | "healthy" | "live" => {
-            Tone::Ok
-        }
+        "ok" | "succeeded" | "delivered" | "resolved" | "passed" | "verified" | "healthy" | "live"
+        | "closed" | "in use" => Tone::Ok,
         "degraded" | "warning" | "partial-succeeded" | "exception" | "acknowledged" | "paged" | "retry"
-        | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" => Tone::Warn,
-        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" => Tone::Bad,
+        | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "half_open" | "resting" => {
+            Tone::Warn
+        }
+        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" => Tone::Bad,
         "running" | "leased" | "requested" | "acting" | "verifying" | "holding" | "undoing" | "watching" => {
             Tone::Busy
         }

@@ -32,4 +32,4 @@ pub use ports::{
     SlotState, Supervisor, UpstreamPeer,
 };
 pub use probe::{Asks, Tested};
-pub use procedure::{Change, ModelEffect, Procedure, ProcedureRefused, TestReport};
+pub use procedure::{Change, ModelEffect, Operation, Procedure, ProcedureRefused, TestReport};

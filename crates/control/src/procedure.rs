@@ -33,6 +33,15 @@ pub struct Change {
     pub force: bool,
 }
 
+/// One procedure and whom it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Drain { provider: String },
+    Restore { provider: String },
+    Failover { from: String, to: String },
+    UndoFailover { from: String },
+}
+
 /// What was done, or would be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Procedure {
@@ -122,6 +131,15 @@ impl ProcedureRefused {
 }
 
 impl Facade {
+    pub async fn perform(&self, what: Operation, change: Change) -> Result<Procedure, ProcedureRefused> {
+        match what {
+            Operation::Drain { provider } => self.drain(&provider, change).await,
+            Operation::Restore { provider } => self.restore(&provider, change).await,
+            Operation::Failover { from, to } => self.failover(&from, &to, change).await,
+            Operation::UndoFailover { from } => self.undo_failover(&from, change).await,
+        }
+    }
+
     /// Takes a provider out of rotation until somebody puts it back: others are preferred from the next call on, and it
     /// is tried only when nobody else is left. Calls under way end as they would.
     pub async fn drain(&self, name: &str, change: Change) -> Result<Procedure, ProcedureRefused> {

@@ -47,6 +47,15 @@ pub(crate) enum Command {
     /// Runbooks: what Mainstay does by itself, and on request.
     #[command(subcommand)]
     Runbook(Runbook),
+    /// Model providers: how they are, and taking them out of rotation and back.
+    #[command(subcommand)]
+    Provider(Provider),
+    /// Models that callers ask for, and where their calls go.
+    #[command(subcommand)]
+    Model(Model),
+    /// Try a changed policy on the past.
+    #[command(subcommand)]
+    Route(Route),
 }
 
 #[derive(Debug, Args)]
@@ -288,9 +297,151 @@ pub(crate) enum Runbook {
     },
 }
 
+/// Why, and how seriously.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Change {
+    /// Why, for the timeline.
+    #[arg(long, default_value = "asked for on the command line")]
+    pub(crate) why: String,
+    /// Only say what it would do.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do it even if a model is left without anybody.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Provider {
+    /// Every provider: health, rotation, traffic; exits with 1 when one is in trouble.
+    List {
+        #[command(flatten)]
+        read: Read,
+    },
+    /// One provider: keys, models, breakers, failures.
+    Show {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Make a real, short call with each of its keys; exits with 1 when one fails.
+    Test {
+        name: String,
+        /// The model to ask for. Default: the first that a route names.
+        #[arg(long)]
+        model: Option<String>,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Take it out of rotation, until it is restored: others are asked first.
+    Drain {
+        name: String,
+        #[command(flatten)]
+        change: Change,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Put it back into rotation.
+    Restore {
+        name: String,
+        #[command(flatten)]
+        change: Change,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Send its calls to another provider first, wherever a model has both.
+    Failover {
+        from: String,
+        /// Who takes over.
+        #[arg(required_unless_present = "undo", conflicts_with = "undo")]
+        to: Option<String>,
+        /// Take the failover back.
+        #[arg(long)]
+        undo: bool,
+        #[command(flatten)]
+        change: Change,
+        #[command(flatten)]
+        read: Read,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Every model that has a route.
+    List {
+        #[command(flatten)]
+        read: Read,
+    },
+    /// One model: its chain, breakers, traffic, policy.
+    Show {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Where a call would go now. Nothing is sent.
+    Route(ModelRoute),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelRoute {
+    pub(crate) name: String,
+    /// Also say who is passed over, and why each stands where it does.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// The virtual key's name.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// The region that the call demands.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// The class of its data.
+    #[arg(long)]
+    pub(crate) data_class: Option<String>,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) input_tokens: u64,
+    #[arg(long)]
+    pub(crate) max_output_tokens: Option<u64>,
+    /// The call has tools.
+    #[arg(long)]
+    pub(crate) tools: bool,
+    /// The call has images.
+    #[arg(long)]
+    pub(crate) vision: bool,
+    /// The call demands structured output.
+    #[arg(long)]
+    pub(crate) structured_output: bool,
+    /// It is a call for embeddings.
+    #[arg(long)]
+    pub(crate) embeddings: bool,
+    #[command(flatten)]
+    pub(crate) read: Read,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Route {
+    /// Replay recorded calls (their metadata) under a changed configuration file, and compare.
+    Simulate {
+        /// The changed configuration file, whole.
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// How far back, as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
+        since: Duration,
+        /// Only calls of this model.
+        #[arg(long)]
+        model: Option<String>,
+        /// The same seed gives the same result.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        read: Read,
+    },
+}
+
 /// More than a demo should make on purpose.
 const MAX_RATE: f64 = 1000.0;
 const MAX_SECONDS: u64 = 7 * 24 * 60 * 60;
+const MAX_SPAN_SECONDS: u64 = 31 * 24 * 60 * 60;
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
@@ -306,6 +457,26 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `90s`, `30m`, `24h`, `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || "not a span of time: write it as 30m, 24h or 7d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let scale = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds = number.saturating_mul(scale);
+    if (1..=MAX_SPAN_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("allowed is 1s to 31d".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -315,5 +486,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read_and_bounded() {
+        for (text, seconds) in
+            [("90s", Some(90)), ("30m", Some(1_800)), ("24h", Some(86_400)), ("31d", Some(2_678_400))]
+        {
+            assert_eq!(span(text).ok().map(|span| span.as_secs()), seconds, "{text}");
+        }
+        for text in ["", "h", "0h", "-1h", "1.5h", "32d", "99999999999999999999h", "1é", "24"] {
+            assert!(span(text).is_err(), "{text}");
+        }
     }
 }

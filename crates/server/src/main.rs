@@ -27,6 +27,7 @@ mod publisher;
 mod records;
 mod reload;
 mod remote;
+mod route_port;
 mod routes;
 mod service;
 mod signals;

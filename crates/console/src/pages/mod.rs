@@ -3,8 +3,12 @@
 pub(crate) mod alerts;
 pub(crate) mod apps;
 pub(crate) mod dead;
+pub(crate) mod fleet;
 pub(crate) mod incident;
+pub(crate) mod models;
 pub(crate) mod overview;
+pub(crate) mod procedures;
+pub(crate) mod providers;
 pub(crate) mod requests;
 pub(crate) mod runbooks;
 pub(crate) mod runs;

@@ -146,6 +146,24 @@ pub(crate) fn stage_word(outcome: &StageOutcome) -> &'static str {
     }
 }
 
+pub(crate) fn role_word(role: &record::AttemptRole) -> &'static str {
+    match role {
+        record::AttemptRole::First => "first",
+        record::AttemptRole::Retry => "retry",
+        record::AttemptRole::Fallback => "fallback",
+        record::AttemptRole::Hedge => "hedge",
+        record::AttemptRole::Continuation => "continuation",
+    }
+}
+
+/// Input and output of an attempt.
+pub(crate) fn tokens(attempt: &record::Attempt) -> String {
+    match (attempt.input_tokens, attempt.output_tokens) {
+        (None, None) => "–".to_owned(),
+        (input, output) => format!("{} + {}", input.unwrap_or(0), output.unwrap_or(0)),
+    }
+}
+
 /// The walk of one request.
 #[derive(Serialize)]
 #[serde(transparent)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use http::StatusCode;
 use mainstay_control::{
-    Component, ControlError, Freeze, Overrides, RunRefused, RunRequest,
+    Component, Freeze, Overrides, RunRefused, RunRequest,
     runbook::{BUILT_IN, Definition},
 };
 use mainstay_store::model::{Execution, ExecutionFilter};
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     App, Failure,
-    action::{Action, Done, NoInput},
+    action::{Action, Done},
     auth::Actor,
     page::{Chrome, NoQuery, Page},
 };
@@ -170,7 +170,7 @@ fn yes() -> bool {
 }
 
 /// A truth value of JSON, or of a form, where all is text.
-fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Bool(value) => Ok(value),
         Value::String(text) if text == "true" => Ok(true),
@@ -179,7 +179,7 @@ fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     }
 }
 
-fn clipped(why: &str) -> String {
+pub(super) fn clipped(why: &str) -> String {
     why.chars().take(WHY_MAX_CHARS).collect()
 }
 
@@ -227,24 +227,5 @@ impl Action for SetFreeze {
         let notice = if frozen { "frozen" } else { "thawed" };
         let to = "/runbooks".to_owned();
         Ok(Done { status: StatusCode::OK, body: json!({ "frozen": frozen }), to, notice, page: None })
-    }
-}
-
-/// Puts a provider back into rotation that a runbook took out.
-pub(crate) struct Restore;
-
-impl Action for Restore {
-    type Input = NoInput;
-
-    async fn perform(app: &App, actor: &Actor, name: &str, _: NoInput) -> Result<Done, Failure> {
-        let restored = match app.ports.control.restore_provider(name.to_owned(), actor.name.clone()).await {
-            Ok(restored) => restored,
-            Err(ControlError::NotFound(_)) => return Err(Failure::not_found("provider", name)),
-            Err(ControlError::Store(error)) => return Err(error.into()),
-        };
-        app.live.forget().await;
-        let notice = if restored { "override-removed" } else { "nothing" };
-        let body = json!({ "provider": name, "restored": restored });
-        Ok(Done { status: StatusCode::OK, body, to: "/runbooks".to_owned(), notice, page: None })
     }
 }

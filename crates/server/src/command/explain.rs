@@ -9,7 +9,7 @@ use crate::{
     remote::Remote,
 };
 
-use super::{items, print, segment};
+use super::{items, print, provider::dollars, segment};
 
 pub(super) async fn run(explain: &Explain) -> Result<Exit, Failure> {
     let remote = Remote::find(&explain.read)?;
@@ -32,6 +32,8 @@ fn human(answer: &Value) {
         ("app", "/app"),
         ("upstream", "/upstream"),
         ("model", "/model"),
+        ("key", "/key"),
+        ("shared", "/shared_with"),
         ("run", "/run_id"),
         ("trace", "/trace_id"),
         ("error", "/error"),
@@ -55,17 +57,51 @@ fn human(answer: &Value) {
     }
     table.print("no stages");
     let attempts = items(record, "attempts");
-    if attempts.len() > 1 {
+    let is_told = attempts.len() > 1 || attempts.iter().any(|attempt| !attempt["model"].is_null());
+    if is_told {
         output::line("");
-        let mut table = Table::new(&["attempt", "status", "took", "error"]);
-        for attempt in attempts {
-            table.row([
-                cell(attempt, "/upstream"),
-                cell(attempt, "/status"),
-                took(attempt["took_us"].as_u64().unwrap_or(0)),
-                cell(attempt, "/error"),
-            ]);
-        }
-        table.print("");
+        print_attempts(attempts);
     }
+}
+
+fn print_attempts(attempts: &[Value]) {
+    let mut table = Table::new(&[
+        "attempt",
+        "role",
+        "key",
+        "class",
+        "status",
+        "at",
+        "first token",
+        "took",
+        "tokens",
+        "cost",
+        "error",
+    ]);
+    for attempt in attempts {
+        let us = |key: &str| attempt[key].as_u64().map_or_else(|| "-".to_owned(), took);
+        let target = match attempt["model"].as_str() {
+            Some(model) => format!("{}/{model}", cell(attempt, "/upstream")),
+            None => cell(attempt, "/upstream"),
+        };
+        let tokens = match (attempt["input_tokens"].as_u64(), attempt["output_tokens"].as_u64()) {
+            (None, None) => "-".to_owned(),
+            (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
+        };
+        let estimated = if attempt["is_cost_estimated"] == true { " (estimated)" } else { "" };
+        table.row([
+            target,
+            cell(attempt, "/role"),
+            cell(attempt, "/key"),
+            cell(attempt, "/class"),
+            cell(attempt, "/status"),
+            us("started_us"),
+            us("first_token_us"),
+            us("took_us"),
+            tokens,
+            format!("{}{estimated}", dollars(&attempt["cost"])),
+            cell(attempt, "/error"),
+        ]);
+    }
+    table.print("");
 }

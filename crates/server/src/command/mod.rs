@@ -5,6 +5,8 @@ mod apps;
 mod check;
 mod explain;
 mod health;
+mod model;
+mod provider;
 mod reload;
 mod runbook;
 mod runs;
@@ -26,6 +28,9 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Apps(apps) => apps::run(apps).await,
         Command::Alert(alert) => alert::run(alert).await,
         Command::Runbook(runbook) => runbook::run(runbook).await,
+        Command::Provider(provider) => provider::run(provider).await,
+        Command::Model(model) => model::run(model).await,
+        Command::Route(route) => model::simulate(route).await,
         Command::Demo(demo) => Box::pin(crate::demo::run(demo)).await,
         Command::Serve(serve) => Box::pin(serve::run(serve)).await,
         Command::Worker => Box::pin(crate::worker::run()).await,

@@ -1,0 +1,193 @@
+//! `mainstay provider`: list, show, test, drain, restore, failover.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Change, Provider, Read},
+    failure::{Exit, Failure},
+    output::{self, Table, cell},
+    remote::Remote,
+};
+
+use super::{items, print, segment};
+
+pub(super) async fn run(provider: Provider) -> Result<Exit, Failure> {
+    match provider {
+        Provider::List { read } => {
+            let answer = Remote::find(&read)?.get("/api/providers").await?;
+            print(read.json, &answer, list);
+            let in_trouble = |row: &Value| matches!(row["state"].as_str(), Some("degraded" | "down"));
+            let is_bad = items(&answer, "providers").iter().any(in_trouble);
+            Ok(if is_bad { Exit::Problem } else { Exit::Good })
+        }
+        Provider::Show { name, read } => {
+            let answer = Remote::find(&read)?.get(&format!("/api/providers/{}", segment(&name))).await?;
+            Ok(print(read.json, &answer, show))
+        }
+        Provider::Test { name, model, read } => test(&name, model, &read).await,
+        Provider::Drain { name, change, read } => act(&name, "drain", None, &change, &read).await,
+        Provider::Restore { name, change, read } => act(&name, "restore", None, &change, &read).await,
+        Provider::Failover { from, to: Some(to), change, read, .. } => {
+            act(&from, "failover", Some(&to), &change, &read).await
+        }
+        Provider::Failover { from, to: None, change, read, .. } => {
+            act(&from, "failover/undo", None, &change, &read).await
+        }
+    }
+}
+
+fn list(answer: &Value) {
+    let mut table = Table::new(&[
+        "provider", "state", "rotation", "dialect", "keys", "answers", "p50/p95", "cost", "why",
+    ]);
+    for row in items(answer, "providers") {
+        let rotation = match (row["drained"].as_str(), row["fails_over_to"]["to"].as_str()) {
+            (Some(_), _) => "out".to_owned(),
+            (None, Some(to)) => format!("fails over to {to}"),
+            (None, None) => "in".to_owned(),
+        };
+        let recent = &row["recent"];
+        table.row([
+            cell(row, "/name"),
+            cell(row, "/state"),
+            rotation,
+            cell(row, "/dialect"),
+            cell(row, "/key_count"),
+            format!("{} of {}", cell(recent, "/answers"), cell(recent, "/attempts")),
+            quantiles(recent),
+            dollars(&recent["cost"]),
+            cell(row, "/reason"),
+        ]);
+    }
+    table.print("no providers");
+}
+
+fn show(answer: &Value) {
+    for (label, pointer) in [
+        ("provider", "/name"),
+        ("address", "/base_url"),
+        ("state", "/state"),
+        ("why", "/reason"),
+        ("drained", "/drained"),
+        ("failover", "/fails_over_to/to"),
+    ] {
+        let text = cell(answer, pointer);
+        if text != "-" {
+            output::line(format!("{label:<9} {}", output::clean(&text)));
+        }
+    }
+    output::line("");
+    let mut table = Table::new(&["key", "state", "why"]);
+    for key in items(answer, "keys") {
+        table.row([cell(key, "/name"), cell(key, "/state"), cell(key, "/standing/why")]);
+    }
+    table.print("no keys: it is called without credentials");
+    output::line("");
+    targets(answer);
+}
+
+/// Targets of a provider or a model, with what is known of them.
+pub(super) fn targets(answer: &Value) {
+    let mut table = Table::new(&[
+        "target",
+        "breaker",
+        "in flight",
+        "p50/p95",
+        "share",
+        "answers",
+        "failures",
+        "left",
+        "cost",
+    ]);
+    for target in items(answer, "targets") {
+        let (recent, standing) = (&target["recent"], &target["standing"]);
+        let failures = recent["failures"].as_object().map_or_else(String::new, |failures| {
+            let words = failures.iter().map(|(class, count)| format!("{count} {class}"));
+            words.collect::<Vec<_>>().join(", ")
+        });
+        let breaker = match target["drained"].as_str() {
+            Some(_) => format!("{} (drained)", cell(standing, "/breaker")),
+            None => cell(standing, "/breaker"),
+        };
+        table.row([
+            format!("{}/{}", cell(target, "/provider"), cell(target, "/model")),
+            breaker,
+            cell(standing, "/in_flight"),
+            quantiles(if standing["first_token_ms_p50"].is_null() { recent } else { standing }),
+            format!("{} %", cell(recent, "/share_percent")),
+            format!("{} of {}", cell(recent, "/answers"), cell(recent, "/attempts")),
+            if failures.is_empty() { "-".to_owned() } else { failures },
+            cell(standing, "/requests_left"),
+            dollars(&recent["cost"]),
+        ]);
+    }
+    table.print("no targets");
+}
+
+fn quantiles(of: &Value) -> String {
+    match (of["first_token_ms_p50"].as_u64(), of["first_token_ms_p95"].as_u64()) {
+        (Some(p50), Some(p95)) => format!("{p50}/{p95} ms"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Micro-dollars of the API.
+pub(super) fn dollars(cost: &Value) -> String {
+    cost.as_i64().map_or_else(|| "-".to_owned(), |cost| mainstay_base::Usd(cost).to_string())
+}
+
+async fn test(name: &str, model: Option<String>, read: &Read) -> Result<Exit, Failure> {
+    let path = format!("/api/providers/{}/test", segment(name));
+    let answer = Remote::find(read)?.post(&path, json!({ "model": model })).await?;
+    print(read.json, &answer, |answer| {
+        output::line(format!("{name} {}, cost {}", cell(answer, "/model"), dollars(&answer["cost"])));
+        let mut table = Table::new(&["key", "outcome", "status", "took", "class", "said"]);
+        for call in items(answer, "calls") {
+            let outcome = if call["ok"] == true { "answered" } else { "failed" };
+            table.row([
+                cell(call, "/key"),
+                outcome.to_owned(),
+                cell(call, "/status"),
+                format!("{} ms", cell(call, "/took_ms")),
+                cell(call, "/class"),
+                cell(call, "/said"),
+            ]);
+        }
+        table.print("nothing was called");
+    });
+    Ok(if answer["ok"] == true { Exit::Good } else { Exit::Problem })
+}
+
+async fn act(
+    name: &str,
+    what: &str,
+    to: Option<&str>,
+    change: &Change,
+    read: &Read,
+) -> Result<Exit, Failure> {
+    let Change { why, dry_run, force } = change;
+    let path = format!("/api/providers/{}/{what}", segment(name));
+    let body = json!({ "to": to, "why": why, "dry_run": dry_run, "force": force });
+    let answer = Remote::find(read)?.post(&path, body).await?;
+    Ok(print(read.json, &answer, told))
+}
+
+fn told(done: &Value) {
+    let would = if done["dry_run"] == true { "dry run: " } else { "" };
+    output::line(format!("{would}{}", output::clean(&cell(done, "/text"))));
+    for warning in items(done, "warnings").iter().filter_map(Value::as_str) {
+        output::line(format!("warning: {}", output::clean(warning)));
+    }
+    let mut table = Table::new(&["model", "answered by"]);
+    for effect in items(done, "models") {
+        let names = items(effect, "answered_by").iter().filter_map(Value::as_str);
+        let names = names.collect::<Vec<_>>().join(", ");
+        table.row([cell(effect, "/model"), if names.is_empty() { "nobody else".to_owned() } else { names }]);
+    }
+    if !table.is_empty() {
+        table.print("");
+    }
+    if done["changed"] == true {
+        output::line(format!("undo: {}", cell(done, "/undo")));
+    }
+}

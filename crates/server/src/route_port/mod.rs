@@ -1,0 +1,54 @@
+//! The console's and the command line's questions about routing, answered: where a call would go, and what recorded
+//! calls would have come to under another policy. Asked of whichever process has the console, gateway or not: how the
+//! targets stand is what the gateways tell the store.
+
+mod explain;
+mod simulate;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use mainstay_base::{Clock, Snapshot};
+use mainstay_console::{Explained, RouteAsk, RouteRefused, Routes, Simulation};
+use mainstay_store::Store;
+
+#[derive(Clone)]
+pub(crate) struct RoutePort {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+}
+
+impl Routes for RoutePort {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    fn explain(&self, ask: RouteAsk) -> BoxFuture<'static, Result<Explained, RouteRefused>> {
+        let port = self.clone();
+        Box::pin(async move {
+            let stood = port.store.standings().list(explain::STANDING_MAX_AGE).await;
+            let stood = stood.map_err(|error| RouteRefused::Unavailable(Box::new(error)))?;
+            explain::explain(&port.snapshot.load(), &ask, &stood, port.clock.now())
+        })
+    }
+
+    fn simulate(&self, what: Simulation) -> BoxFuture<'static, Result<serde_json::Value, RouteRefused>> {
+        Box::pin(simulate::simulate(self.clone(), what))
+    }
+}
+
+/// Names for a refusal: in order, and not more than a person reads.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MAX_LISTED: usize = 30;
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(MAX_LISTED);
+    names.truncate(MAX_LISTED);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
