@@ -59,6 +59,8 @@ pub struct Stats {
     pub settled: u64,
     /// Permits settled from what was streamed so far, because the exchange ended early.
     pub settled_early: u64,
+    /// Streams that are read on without a caller.
+    pub draining: usize,
     pub records_lost: u64,
 }
 
@@ -89,7 +91,8 @@ impl Gateway {
     }
 
     pub fn stats(&self) -> Stats {
-        Stats { records_lost: self.ports().records.lost(), ..self.inner.ledger.stats() }
+        let draining = self.inner.drains.under_way();
+        Stats { draining, records_lost: self.ports().records.lost(), ..self.inner.ledger.stats() }
     }
 
     /// Where a call of this model would go now, and why; nothing is sent. `None`: nobody serves the model.

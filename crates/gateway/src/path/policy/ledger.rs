@@ -79,6 +79,7 @@ impl Ledger {
             admitted: self.admitted.load(Ordering::Relaxed),
             settled: self.settled.load(Ordering::Relaxed),
             settled_early: self.settled_early.load(Ordering::Relaxed),
+            draining: 0,
             records_lost: 0,
         }
     }
