@@ -99,7 +99,7 @@ const EXPECTED: &[&str] = &[
     "receiver[0].url holds a user or password; give secrets as references",
     "receiver[0].secret refers to /nonexistent/secret: No such file or directory (os error 2)",
     "records.keep_success is 1.5, allowed is 0 to 1",
-    "records.keep_failures is not a key; known are keep_success",
+    "records.keep_failures is not a key; known are keep_success, max_stored_a_second",
     "limits.body_bytes is 1, allowed is 1024 to 1073741824",
     "colour is not a key; known are admin, app, app_path, callbacks, engine, limits, listeners, log, model, provider, \
      receiver, records, retention, store, upstream, workers",

@@ -168,15 +168,21 @@ async fn a_bad_file_is_refused_whole_and_the_last_good_one_stays() {
     home.write("mainstay.toml", "[listeners\n");
     assert_eq!(home.run(&["reload"]).code, 2, "what is no TOML is refused as well");
 
+    // A secret that cannot be read is a problem like any other; the one in memory stays.
+    home.write("mainstay.toml", &good);
+    std::fs::remove_file(home.path("provider-key")).unwrap();
+    let ran = home.run(&["reload"]);
+    assert!(ran.code == 2 && ran.err.contains("provider[0].key refers to"), "{ran:?}");
+
     let now = admin.get("/api/config").await.json();
     assert_eq!((&now["revision"], &now["generation"]), (&before["revision"], &before["generation"]));
-    assert_eq!(now["reload_failures"], 3);
-    assert!(admin.get("/metrics").await.text.contains("mainstay_config_reload_failures_total 3\n"));
+    assert_eq!(now["reload_failures"], 4);
+    assert!(admin.get("/metrics").await.text.contains("mainstay_config_reload_failures_total 4\n"));
     let caller = Caller::new(&home.address("model"), "mk-caller");
     assert_eq!(caller.post(CHAT, chat("small", false)).await.status, 200);
     assert_ne!(caller.post(CHAT, chat("other", false)).await.status, 200);
 
-    home.write("mainstay.toml", &good);
+    write_keys(&home);
     assert_eq!(home.run(&["reload"]).code, 0);
     wait_until("health is at peace", SOON, || async { (component(&admin, "config").await? == "ok").then_some(()) })
         .await;
