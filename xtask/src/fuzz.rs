@@ -6,7 +6,7 @@ use clap::Args;
 use crate::command::{cargo, root};
 
 /// Each is a binary in `fuzz/`.
-const TARGETS: [&str; 3] = ["sse", "service_api", "dsl"];
+const TARGETS: [&str; 6] = ["sse", "service_api", "dsl", "model_request", "model_stream", "model_failure"];
 /// No input is larger; each target's own limits lie below it.
 const MAX_INPUT_BYTES: u32 = 64 * 1024;
 const COVERAGE: [&str; 5] = [
@@ -19,7 +19,7 @@ const COVERAGE: [&str; 5] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// One target only: sse, service_api or dsl.
+    /// One target only, by its name in `fuzz/src/bin`.
     pub(crate) target: Option<String>,
     /// How long each target runs.
     #[arg(long, default_value_t = 60)]

@@ -4,6 +4,7 @@
 mod bench;
 mod command;
 mod fuzz;
+mod hotpath;
 mod postgres;
 mod test;
 
@@ -22,6 +23,8 @@ enum Task {
     Test(test::Options),
     /// Runs the fuzz targets for longer.
     Fuzz(fuzz::Options),
+    /// Counts the instructions of one model call and compares them with their bounds.
+    Hotpath,
     /// Measures, next to a named peer in the same run.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(options) => test::run_task(&options),
         Task::Fuzz(options) => fuzz::run_task(&options),
+        Task::Hotpath => hotpath::run_task(),
         Task::Bench(bench) => bench::run_task(&bench),
     }
 }

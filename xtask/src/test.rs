@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     command::{cargo, exists, run, venv},
-    fuzz,
+    fuzz, hotpath,
     postgres::Postgres,
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn run_task(options: &Options) -> anyhow::Result<()> {
     }
     run_checks()?;
     run_tests(None)?;
+    hotpath::run_task()?;
     fuzz::run_task(&fuzz::Options { target: None, seconds: options.fuzz_seconds })?;
     println!("\nAll checks passed.");
     Ok(())

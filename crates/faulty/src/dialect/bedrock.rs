@@ -143,7 +143,9 @@ pub(super) fn trouble(trouble: &Trouble) -> Told {
     match trouble {
         Trouble::Status(status) => told(*status, "a fault on request".to_owned()),
         Trouble::RateLimited => told(429, "Too many requests, please wait before trying again.".to_owned()),
-        Trouble::QuotaExhausted => told(400, "You have exceeded your daily token quota.".to_owned()),
+        Trouble::QuotaExhausted => {
+            told(429, "Too many tokens per day, please wait before trying again.".to_owned())
+        }
         Trouble::Overloaded => told(503, "Bedrock is unable to process your request.".to_owned()),
         Trouble::BadKey(_) => told(403, "The security token included in the request is invalid.".to_owned()),
         Trouble::ModelMissing(model) => {

@@ -155,7 +155,7 @@ impl Dialect {
         let (_, told) = self.trouble(&Trouble::Overloaded);
         match self {
             Dialect::Anthropic => named("error", &told),
-            Dialect::Bedrock => bedrock::exception("modelStreamErrorException", &told),
+            Dialect::Bedrock => bedrock::exception("serviceUnavailableException", &told),
             _ => data(&told),
         }
     }
