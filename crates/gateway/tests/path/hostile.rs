@@ -17,6 +17,7 @@ use mainstay_net::{Body, BodyError};
 use mainstay_testkit::{
     HttpServer,
     http_server::{streamed, whole},
+    model,
     raw::{RawServer, Step},
 };
 use tokio::io::AsyncWriteExt;
@@ -25,6 +26,7 @@ use crate::rig::{APP_KEY, FakeEngine, Setup, cut_after, embedded, provider, read
 
 const CHAT: &str = "/v1/chat/completions";
 const ASK: &str = "{\"model\":\"small\",\"messages\":[]}";
+const ASK_STREAM: &str = "{\"model\":\"small\",\"stream\":true}";
 
 async fn counting() -> HttpServer {
     HttpServer::start(|request: Request<Bytes>| async move {
@@ -57,7 +59,7 @@ async fn a_virtual_key_opens_the_endpoints_of_models_and_no_other() {
 
 #[tokio::test]
 async fn a_provider_that_refuses_our_key_is_not_the_callers_doing() {
-    let twin = counting().await;
+    let twin = model::start().await;
     for status in [401, 403] {
         let refusing =
             HttpServer::start(move |_| async move { whole(status, "application/json", "{}") }).await;
@@ -66,7 +68,7 @@ async fn a_provider_that_refuses_our_key_is_not_the_callers_doing() {
         assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK)).await.status, 200);
         assert_eq!(rig.only_record().await.upstream.as_deref(), Some("twin"));
         let mut rig = Setup::model(&both[..1]).start().await;
-        assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK)).await.status, status);
+        assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK)).await.status, 502);
         assert_eq!(rig.only_record().await.kind, Some(Kind::Upstream));
     }
 }
@@ -292,30 +294,38 @@ async fn a_gateways_error_is_the_answer_when_the_body_is_spent() {
 
 #[tokio::test]
 async fn line_ends_become_line_feeds_wherever_the_pieces_are_cut() {
-    let pieces: &[&str] = &["data: a\r\n\r", "\ndata: b\r", "\n\r\n", "data: [DONE]\r", "\n"];
-    let long: &[&str] =
-        &["data: 0123456789012345\r", "\ndata: 6789012345678901\r", "\n\r\ndata: [DONE]\r\n\r\n"];
-    for (pieces, expected) in [
-        (pieces, "data: a\n\ndata: b\n\ndata: [DONE]\n"),
-        (long, "data: 0123456789012345\ndata: 6789012345678901\n\ndata: [DONE]\n\n"),
-    ] {
+    let pieces: &[&str] = &[
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r",
+        "\ndata: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\r",
+        "\n\r\n",
+        "data: [DONE]\r",
+        "\n",
+    ];
+    let expected = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\
+         data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\n\ndata: [DONE]\n\n";
+    // Below the size of an event, they pass in parts.
+    for max_event_bytes in [16, 4096] {
         let one = HttpServer::start(move |_| async move {
             let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
             streamed(200, "text/event-stream", stream::iter(pieces))
         })
         .await;
         let mut setup = Setup::model(&[provider("one", &one.url())]);
-        setup.limits.max_event_bytes = 16;
+        setup.limits.max_event_bytes = max_event_bytes;
         let mut rig = setup.start().await;
-        let got = rig.got(rig.model_request(Method::POST, CHAT, ASK)).await;
-        assert_eq!(got.text(), expected);
+        let got = rig.got(rig.model_request(Method::POST, CHAT, ASK_STREAM)).await;
+        assert_eq!(got.text(), expected, "{max_event_bytes}");
         assert_eq!(rig.only_record().await.outcome, Outcome::Ok);
     }
 }
 
 #[tokio::test]
 async fn a_caller_that_leaves_after_the_last_event_had_everything() {
-    let one = then_silence(&["data: {\"choices\":[]}\n\n", "data: [DONE]\n\n"]).await;
+    let one = then_silence(&[
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
+        "data: [DONE]\n\n",
+    ])
+    .await;
     let dify =
         then_silence(&["data: {\"event\":\"workflow_finished\",\"task_id\":\"t\",\"data\":{}}\n\n"]).await;
     let chat = then_silence(&[
@@ -332,7 +342,7 @@ async fn a_caller_that_leaves_after_the_last_event_had_everything() {
         (on_chat, "workflow_finished", Outcome::CallerGone),
     ] {
         let request = match last {
-            "[DONE]" => rig.model_request(Method::POST, CHAT, ASK),
+            "[DONE]" => rig.model_request(Method::POST, CHAT, ASK_STREAM),
             _ => rig.app_request(Method::POST, "/v1/workflows/run", "{}"),
         };
         let mut body = rig.send(request).await.into_body();
@@ -348,10 +358,11 @@ async fn a_caller_that_leaves_after_the_last_event_had_everything() {
 
 #[tokio::test]
 async fn a_peer_that_hangs_up_rudely_after_the_last_event_has_said_everything() {
-    const STREAM: &[u8] = b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n";
+    const STREAM: &[u8] =
+        b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n";
     let one = cut_after(STREAM).await;
     let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
-    assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK)).await.body, STREAM);
+    assert_eq!(rig.got(rig.model_request(Method::POST, CHAT, ASK_STREAM)).await.body, STREAM);
     assert_eq!(rig.only_record().await.outcome, Outcome::Ok);
 }
 
@@ -375,7 +386,7 @@ async fn an_embedded_engine_that_falls_silent_is_given_up_as_a_dify_would_be() {
 
 #[tokio::test]
 async fn a_virtual_key_does_not_leave_in_another_header() {
-    let one = counting().await;
+    let one = model::start().await;
     let rig = Setup::model(&[provider("one", &one.url())]).start().await;
     let mut request = rig.model_request(Method::POST, CHAT, ASK);
     for name in ["api-key", "x-api-key", "x-goog-api-key"] {
