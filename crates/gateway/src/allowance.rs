@@ -29,14 +29,16 @@ mod local;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use books::Refused;
-use books::{ASK_AGAIN_AFTER, Books, Fill, Step};
+#[cfg(test)]
+pub(crate) use books::SLICES;
+pub(crate) use books::{ASK_AGAIN_AFTER, Refused};
+use books::{Books, Fill, Step};
 pub(crate) use local::Local;
 
 /// How long a call waits for the keeper when the slice is used up.
 pub(crate) const STORE_WAIT: Duration = Duration::from_secs(2);
 /// How long an answer of the keeper's is still taken; a grant that comes later stays taken and unspent.
-const STORE_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One key's money in this process.
 pub(crate) struct Purse {
@@ -67,8 +69,9 @@ impl Purse {
             match self.step(budget, worst) {
                 Step::Reserved { window, leased } => {
                     let (purse, budget) = (self.clone(), *budget);
-                    let leased = AtomicI64::new(leased.0);
-                    return Ok(Reservation { purse, budget, window, leased, spent: AtomicI64::new(0) });
+                    let (is_open, leased) = (leased < worst, AtomicI64::new(leased.0));
+                    let spent = AtomicI64::new(0);
+                    return Ok(Reservation { purse, budget, window, leased, is_open, spent });
                 }
                 Step::Refused(why) => return Err(why),
                 Step::Wait => {}
@@ -154,24 +157,28 @@ pub(crate) struct Reservation {
     purse: Arc<Purse>,
     budget: KeyBudget,
     window: Micros,
-    /// Zero when the keeper was gone and the key is open then.
     leased: AtomicI64,
+    /// Let pass without a lease, because the keeper was gone.
+    is_open: bool,
     spent: AtomicI64,
 }
 
 impl Reservation {
-    /// Adds to what the call has spent.
+    /// Adds to what the call has spent; less than nothing takes an estimate back.
     pub(crate) fn note(&self, spent: Usd) {
-        self.spent.fetch_add(spent.0.max(0), Ordering::Relaxed);
+        self.spent.fetch_add(spent.0, Ordering::Relaxed);
     }
 
     /// What the whole call cost, in place of what was noted.
     pub(crate) fn settle(self, spent: Usd) {
-        self.spent.store(spent.0.max(0), Ordering::Relaxed);
+        self.spent.store(spent.0, Ordering::Relaxed);
     }
 
     /// Whether the call may cost `worst` in all; reserves the difference if it is there, and waits for nobody.
     pub(crate) fn covers(&self, worst: Usd) -> bool {
+        if self.is_open {
+            return true;
+        }
         let (is_covered, to_do) = {
             let mut books = self.purse.books.lock();
             let leased = Usd(self.leased.load(Ordering::Relaxed));
@@ -189,7 +196,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let (leased, spent) = (Usd(*self.leased.get_mut()), Usd(*self.spent.get_mut()));
+        let (leased, spent) = (Usd(*self.leased.get_mut()), Usd(*self.spent.get_mut()).max(Usd::ZERO));
         let to_do = {
             let mut books = self.purse.books.lock();
             books.settle(self.purse.clock.now(), self.window, leased, spent);

@@ -6,6 +6,7 @@
 //! it reaches only through the two ports of [`ports`].
 
 mod allowance;
+pub mod fuzzing;
 mod gateway;
 pub mod limits;
 pub mod listen;

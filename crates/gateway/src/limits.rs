@@ -76,7 +76,10 @@ impl Default for ListenLimits {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_net::resolve;
+
     use super::*;
+    use crate::{allowance, path::normalize::model};
 
     #[test]
     fn the_operators_page_gives_every_limit_with_its_value() {
@@ -113,6 +116,20 @@ mod tests {
             ("`write_stall`", seconds(write_stall)),
             ("`shutdown_grace`", seconds(shutdown_grace)),
             ("records queue", crate::records::QUEUE.to_string()),
+            ("nesting of JSON", model::MAX_NESTING.to_string()),
+            ("name of a model", model::MAX_MODEL_NAME_BYTES.to_string()),
+            ("parts of a form", model::form::MAX_PARTS.to_string()),
+            ("head of a part", model::form::MAX_PART_HEAD_BYTES.to_string()),
+            ("boundary of a form", model::form::MAX_BOUNDARY_BYTES.to_string()),
+            ("output when nobody says", crate::path::price::DEFAULT_MAX_OUTPUT_TOKENS.to_string()),
+            ("slices of a budget", allowance::SLICES.to_string()),
+            ("wait for a budget", seconds(allowance::STORE_WAIT)),
+            ("answer about a budget", seconds(allowance::STORE_PATIENCE)),
+            ("store asked again", seconds(allowance::ASK_AGAIN_AFTER)),
+            ("wait for a name", seconds(resolve::FRESH_WAIT)),
+            ("last good addresses", seconds(resolve::LAST_GOOD_FOR)),
+            ("names under way", resolve::MAX_RESOLUTIONS.to_string()),
+            ("names remembered", resolve::MAX_NAMES.to_string()),
         ] {
             let row = format!("| {name} | {value} |");
             assert!(page.contains(&row), "docs/path.md lacks: {row}");

@@ -7,6 +7,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_net::Body;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -39,6 +40,7 @@ pub async fn listen<Handler, Answer>(
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {
         let (handler, shutdown, abort) = (handler.clone(), shutdown.clone(), abort.clone());
+        mainstay_net::tune(&stream);
         connections.spawn(async move {
             tokio::select! {
                 () = serve_connection(stream, peer, handler, shutdown, limits) => {}
@@ -89,17 +91,18 @@ async fn next_connection(
     }
 }
 
-async fn serve_connection<Handler, Answer>(
-    stream: TcpStream,
+/// Serves one connection, over whatever carries it, until it ends or `shutdown` lets its last answer end.
+pub async fn serve_connection<Stream, Handler, Answer>(
+    stream: Stream,
     peer: SocketAddr,
     handler: Handler,
     shutdown: CancellationToken,
     limits: ListenLimits,
 ) where
+    Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Handler: Fn(Request<Incoming>) -> Answer + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
-    mainstay_net::tune(&stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         let answer = handler(request);

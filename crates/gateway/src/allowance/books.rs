@@ -11,7 +11,7 @@ use mainstay_base::{
 use crate::ports::Gone;
 
 /// A slice is so many-th of the limit.
-const SLICES: i64 = 20;
+pub(crate) const SLICES: i64 = 20;
 /// After the keeper had nothing left, or was not there: how long it is not asked again.
 pub(crate) const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Debts of more windows than this are written down as one.

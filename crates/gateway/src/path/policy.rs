@@ -71,7 +71,7 @@ pub(crate) fn check(_context: &Context, permit: Permit, answer: Answer) -> Resul
 }
 
 impl Permit {
-    /// Adds what an attempt cost. A permit that is dropped unsettled charges what was noted.
+    /// Adds what an attempt cost, or takes an estimate of it back. A permit that is dropped unsettled charges what was noted.
     pub(crate) fn note(&self, spent: Usd) {
         if let Some(reservation) = self.reservation() {
             reservation.note(spent);

@@ -1,11 +1,16 @@
 //! The real path against real peers on loopback.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should end")]
 
+mod admission;
 mod app;
+mod call;
 mod durable;
 mod hostile;
 mod limits;
+mod matrix;
 mod model;
 mod records;
 mod rig;
+mod stream;
 mod streams;
+mod writes;

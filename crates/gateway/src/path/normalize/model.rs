@@ -28,7 +28,10 @@ pub(crate) mod tokens;
 pub(crate) use endpoint::Endpoint;
 use scan::{Scanned, Spots, Unreadable};
 
-const MAX_MODEL_NAME_BYTES: usize = 256;
+pub(crate) const MAX_MODEL_NAME_BYTES: usize = 256;
+/// serde_json goes no deeper; a test holds it to that.
+#[cfg(test)]
+pub(crate) const MAX_NESTING: usize = 127;
 const SHOWN_OF_A_LONG_NAME: usize = 64;
 /// What is kept of an end user's name.
 const MAX_USER_BYTES: usize = 256;

@@ -11,10 +11,10 @@ use memchr::memmem;
 use super::scan::{Scanned, Unreadable};
 
 /// Forms of this API have ten fields and sixteen images at most.
-const MAX_PARTS: usize = 64;
-const MAX_PART_HEAD_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_PARTS: usize = 64;
+pub(crate) const MAX_PART_HEAD_BYTES: usize = 4 * 1024;
 /// RFC 2046 §5.1.1.
-const MAX_BOUNDARY_BYTES: usize = 70;
+pub(crate) const MAX_BOUNDARY_BYTES: usize = 70;
 
 /// The boundary that a `Content-Type` of a form names.
 pub(crate) fn boundary(content_type: &str) -> Option<&str> {

@@ -725,6 +725,17 @@ mod tests {
     }
 
     #[test]
+    fn nesting_ends_where_the_operators_page_says() {
+        let most = crate::path::normalize::model::MAX_NESTING;
+        for field in ["x", "messages"] {
+            let nested =
+                |depth: usize| format!(r#"{{"{field}":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+            assert!(scan(nested(most - 1).as_bytes()).is_ok(), "with the body itself that is {most}");
+            assert!(matches!(scan(nested(most).as_bytes()), Err(Unreadable::Json(_))));
+        }
+    }
+
+    #[test]
     fn what_is_not_known_is_never_a_reason_to_refuse() {
         let body = r#"{"model":"a","x":1,"x":2,"seed":"odd","Model":5,"metadata":{"a":[[[{}]]]},"":null}"#;
         assert_eq!(read(body).model.as_deref(), Some("a"));
