@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod dependencies;
 mod kill;
+mod metrics;
 mod proxy;
 mod reload;
 mod scenario;
