@@ -6,9 +6,15 @@ use super::{Ask, Why};
 
 /// Why it cannot; `None`: it can. `kept_model` is the model to which an [`Ask::keeps_model`] is bound so far.
 pub(super) fn misfit(target: &ModelTarget, ask: &Ask<'_>, kept_model: Option<&str>) -> Option<Why> {
-    let other_model = ask.keeps_model && kept_model.is_some_and(|kept| kept != target.model);
+    let other_model = ask.keeps_model && kept_model.is_some_and(|kept| !is_same_model(kept, &target.model));
     let misfit = unmet(&target.when, ask).or_else(|| unserved(&target.offer, ask));
     misfit.or(other_model.then_some(Why::OtherModel))
+}
+
+/// Providers put their own names in front (`models/…` at Google, `openai/…` at OpenRouter), and write letters as they like.
+fn is_same_model(one: &str, other: &str) -> bool {
+    let bare = |name: &str| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    bare(one) == bare(other)
 }
 
 fn unmet(when: &Conditions, ask: &Ask<'_>) -> Option<Why> {
@@ -49,4 +55,20 @@ fn unserved(offer: &Offer, ask: &Ask<'_>) -> Option<Why> {
         (ask.structured_output && !structured_output, Why::NoStructuredOutput),
     ];
     lacks.into_iter().find_map(|(lacks, why)| lacks.then_some(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_model;
+
+    #[test]
+    fn a_model_is_the_same_under_a_providers_prefix() {
+        for (one, other, is_same) in [
+            ("text-embedding-3-small", "openai/text-embedding-3-small", true),
+            ("models/Text-Embedding-004", "text-embedding-004", true),
+            ("text-embedding-3-small", "text-embedding-3-large", false),
+        ] {
+            assert_eq!(is_same_model(one, other), is_same, "{one} {other}");
+        }
+    }
 }

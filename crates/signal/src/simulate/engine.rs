@@ -8,7 +8,7 @@ use std::{
 };
 
 use mainstay_base::{
-    Micros,
+    Micros, Usd,
     record::AttemptRole,
     snapshot::{LogicalModel, ModelRoutes, ModelTarget, Retry},
 };
@@ -16,8 +16,8 @@ use mainstay_base::{
 use super::{
     chance::Chance,
     figures::{Side, Tally},
-    live::Live,
-    recording::{Ended, How, Outcome, Recording},
+    live::{Bounds, Live},
+    recording::{Call, Ended, How, Outcome, Recording},
     target::{Rests, Target},
 };
 use crate::{chain, ejection, retry::Budget};
@@ -35,6 +35,17 @@ pub trait World {
     /// The number by which it knows this target; `None`: it does not, and cannot answer for it.
     fn target(&self, provider: &str, model: &str) -> Option<usize>;
     fn outcome(&mut self, asked: &Asked) -> Outcome;
+    /// What the caller itself granted this call.
+    fn granted(&self, call: &Call) -> Granted {
+        Granted { deadline: call.deadline, max_cost: call.max_cost }
+    }
+}
+
+/// What a caller granted a call, besides the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    pub deadline: Option<Duration>,
+    pub max_cost: Option<Usd>,
 }
 
 /// One attempt to be answered.
@@ -205,7 +216,8 @@ impl<'a, W: World, T: Trace> Engine<'a, W, T> {
             self.lives.push(Live::default());
             self.lives.len() - 1
         });
-        self.lives[live].begin(index, call.model, plan.candidates);
+        let bounds = Bounds::new(call.at, self.world.granted(call), &chain.model.policy);
+        self.lives[live].begin(index, call.model, plan.candidates, bounds);
         let insists = plan.is_last_resort;
         if !self.launch_next(live, AttemptRole::First, insists) {
             self.lives[live].position = 0;

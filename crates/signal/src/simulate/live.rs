@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_base::{Fault, Micros, Usd, snapshot::CallPolicy};
 
-use super::{flight::Flight, recording::Call, target::key_bit};
+use super::{engine::Granted, flight::Flight, target::key_bit};
 
 #[derive(Debug, Default)]
 pub(super) struct Live {
@@ -15,6 +15,7 @@ pub(super) struct Live {
     /// Index into the replay's chains.
     pub(super) chain: usize,
     pub(super) candidates: Vec<usize>,
+    pub(super) bounds: Bounds,
     /// The next candidate.
     pub(super) position: usize,
     pub(super) flights: Vec<Flight>,
@@ -27,13 +28,14 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn begin(&mut self, call: usize, chain: usize, candidates: Vec<usize>) {
+    pub(super) fn begin(&mut self, call: usize, chain: usize, candidates: Vec<usize>, bounds: Bounds) {
         self.flights.clear();
         *self = Live {
             call,
             generation: self.generation.wrapping_add(1),
             chain,
             candidates,
+            bounds,
             flights: std::mem::take(&mut self.flights),
             ..Live::default()
         };
@@ -62,10 +64,30 @@ impl Live {
     }
 }
 
-/// What is left for an answer: until its first content, and until its end.
-pub(super) fn time_left(call: &Call, policy: &CallPolicy, now: Micros) -> (Duration, Duration) {
-    let deadline = call.deadline.map_or(policy.deadline, |asked| asked.min(policy.deadline));
-    let elapsed = now.since(call.at);
-    let total = deadline.saturating_sub(elapsed);
-    (policy.answer_within.saturating_sub(elapsed).min(total), total)
+/// What a call may take over all its attempts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds {
+    arrived: Micros,
+    answer_within: Duration,
+    deadline: Duration,
+    pub(super) max_cost: Option<Usd>,
+}
+
+impl Bounds {
+    /// The tighter of what the caller and the policy grant.
+    pub(super) fn new(arrived: Micros, granted: Granted, policy: &CallPolicy) -> Bounds {
+        Bounds {
+            arrived,
+            answer_within: policy.answer_within,
+            deadline: granted.deadline.map_or(policy.deadline, |deadline| deadline.min(policy.deadline)),
+            max_cost: [granted.max_cost, policy.max_cost].into_iter().flatten().min(),
+        }
+    }
+
+    /// What is left: until the first content, and until the end.
+    pub(super) fn time_left(&self, now: Micros) -> (Duration, Duration) {
+        let elapsed = now.since(self.arrived);
+        let total = self.deadline.saturating_sub(elapsed);
+        (self.answer_within.saturating_sub(elapsed).min(total), total)
+    }
 }

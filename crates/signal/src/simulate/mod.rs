@@ -16,7 +16,7 @@
 use mainstay_base::snapshot::ModelRoutes;
 
 pub use chance::Chance;
-pub use engine::{Asked, Trace, World, run};
+pub use engine::{Asked, Granted, Trace, World, run};
 pub use figures::{Fidelity, Figures, Quantiles, Report, Side, TargetFigures};
 pub use recording::{Attempt, Call, Ended, How, Needs, Outcome, Recording};
 
@@ -35,7 +35,7 @@ mod target;
 /// Replays the recording under both policies. The recording must be sorted ([`Recording::sort`]).
 pub fn compare(recording: &Recording, current: &ModelRoutes, changed: &ModelRoutes, seed: u64) -> Report {
     let replay = |policy| {
-        let mut pool = Pool::new(recording);
+        let mut pool = Pool::new(recording, current);
         let side = run(recording, policy, &mut pool, seed, &mut ());
         let own = (pool.own + pool.drawn > 0).then(|| pool.own as f64 / (pool.own + pool.drawn) as f64);
         (side, own)

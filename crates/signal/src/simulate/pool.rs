@@ -12,12 +12,12 @@
 
 use std::time::Duration;
 
-use mainstay_base::{Class, Micros};
+use mainstay_base::{Class, Micros, snapshot::ModelRoutes};
 
 use super::{
     chance::Chance,
-    engine::{Asked, World},
-    recording::{Outcome, Recording},
+    engine::{Asked, Granted, World},
+    recording::{Call, Outcome, Recording},
 };
 
 const NEAR: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) struct Pool<'a> {
     recording: &'a Recording,
+    /// The policy under which it was recorded.
+    in_force: &'a ModelRoutes,
     /// For each target, by time.
     samples: Vec<Vec<(Micros, Outcome)>>,
     pub(super) own: u64,
@@ -35,7 +37,7 @@ pub(super) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    pub(super) fn new(recording: &'a Recording) -> Pool<'a> {
+    pub(super) fn new(recording: &'a Recording, in_force: &'a ModelRoutes) -> Pool<'a> {
         let mut samples = vec![Vec::new(); recording.target_count()];
         let attempts = recording.calls.iter().flat_map(|call| &call.attempts);
         for attempt in attempts.filter(|attempt| attempt.outcome.is_a_sample()) {
@@ -44,7 +46,7 @@ impl<'a> Pool<'a> {
         for of_target in &mut samples {
             of_target.sort_by_key(|(at, _)| *at);
         }
-        Pool { recording, samples, own: 0, drawn: 0 }
+        Pool { recording, in_force, samples, own: 0, drawn: 0 }
     }
 
     fn own(&self, asked: &Asked) -> Option<Outcome> {
@@ -73,6 +75,19 @@ impl<'a> Pool<'a> {
 }
 
 impl World for Pool<'_> {
+    /// A record tells what was granted in the end. Where that is the policy's own bound, the caller set none, and another
+    /// policy may grant more.
+    fn granted(&self, call: &Call) -> Granted {
+        let Some(model) = self.in_force.models.get(&self.recording.models[call.model]) else {
+            return Granted { deadline: call.deadline, max_cost: call.max_cost };
+        };
+        let policy = &model.policy;
+        Granted {
+            deadline: call.deadline.filter(|deadline| *deadline < policy.deadline),
+            max_cost: call.max_cost.filter(|ceiling| policy.max_cost != Some(*ceiling)),
+        }
+    }
+
     fn target(&self, provider: &str, model: &str) -> Option<usize> {
         let target = self.recording.known(provider, model)?;
         (!self.samples[target].is_empty()).then_some(target)

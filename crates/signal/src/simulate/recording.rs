@@ -22,7 +22,7 @@ pub struct Call {
     pub model: usize,
     pub streams: bool,
     pub needs: Needs,
-    /// What the caller granted, if it said so.
+    /// What was granted in the end, by the caller or the policy.
     pub deadline: Option<Duration>,
     pub max_cost: Option<Usd>,
     pub attempts: Vec<Attempt>,

@@ -8,7 +8,6 @@ use crate::{
     next::{self, Situation, Step},
     simulate::{
         flight::Flight,
-        live::time_left,
         recording::{Ended, How},
     },
 };
@@ -130,7 +129,7 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
             longer_context: self.has_other_target(live, Some(context), self.now),
             content_filter_falls_over: policy.content_filter_falls_over,
             wait,
-            wait_fits: wait < time_left(call, policy, self.now).0,
+            wait_fits: wait < self.lives[live].bounds.time_left(self.now).0,
         })
     }
 

@@ -7,7 +7,6 @@ use crate::{
     breaker::Admission,
     simulate::{
         flight::{Flight, bounded},
-        live::time_left,
         recording::{Call, How, Needs, Outcome},
     },
 };
@@ -47,7 +46,7 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
         self.trace.attempt(asked.call, known, role, matches!(share.admission, Admission::Probe { .. }), now);
         let call = &self.recording.calls[asked.call];
         let outcome = priced(self.world.outcome(&asked), model.targets[place].price.as_ref(), &call.needs);
-        let (until_content, until_end) = time_left(call, &model.policy, now);
+        let (until_content, until_end) = self.lives[live].bounds.time_left(now);
         let silence = self.targets[target].silence(streams);
         let outcome =
             bounded(outcome, streams, silence, until_content, until_end.min(self.targets[target].total));
@@ -112,16 +111,15 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
         let policy = &chain.model.policy;
         let under_way = &self.lives[live];
         let tried = u32::try_from(under_way.flights.len()).unwrap_or(u32::MAX);
-        let (until_content, _) = time_left(call, policy, self.now);
+        let (until_content, _) = under_way.bounds.time_left(self.now);
         tried < policy.max_attempts && !until_content.is_zero() && self.can_afford(live, call, chain)
     }
 
     fn can_afford(&self, live: usize, call: &Call, chain: &Chain) -> bool {
         let under_way = &self.lives[live];
-        let ceiling = [call.max_cost, chain.model.policy.max_cost].into_iter().flatten().min();
         let next = under_way.candidates.get(under_way.position).or(under_way.candidates.last());
         let price = next.and_then(|place| chain.model.targets[*place].price);
-        let Some((ceiling, price)) = ceiling.zip(price) else { return true };
+        let Some((ceiling, price)) = under_way.bounds.max_cost.zip(price) else { return true };
         let output = call.needs.max_output_tokens.unwrap_or(call.needs.output_tokens);
         under_way.spent + cost(&price, call.needs.input_tokens, output) <= ceiling
     }
