@@ -4,6 +4,8 @@
 //! `request`: a caller's body as the provider gets it. `answer` and `stream`: a provider's words as the caller gets
 //! them. A stream is read in one piece and in pieces of every small size: the caller must see no difference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fs, path::Path};
 
 use bytes::Bytes;

@@ -1,6 +1,8 @@
 //! What is written in OpenAI's dialect is read back as the same inner form; and nothing that a peer sends makes a reader
 //! panic.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bytes::Bytes;
 use mainstay_base::snapshot::Dialect;
 use mainstay_wire::{

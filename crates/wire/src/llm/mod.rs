@@ -17,6 +17,8 @@ pub mod openai;
 mod parts;
 mod percent;
 pub mod rerank;
+mod signature;
+mod turns;
 
 use serde_json::{Map, Value};
 

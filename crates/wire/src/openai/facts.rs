@@ -288,7 +288,7 @@ mod tests {
             facts(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#);
         assert!(usage.is_usage_only);
         assert!(!facts(r#"{"choices":[],"prompt_filter_results":[]}"#).is_usage_only);
-        assert!(!facts(r#"{"error":null,"choices":[]}"#).told.is_some());
+        assert!(facts(r#"{"error":null,"choices":[]}"#).told.is_none());
         assert!(!facts("not json").is_readable && !facts("{\"a\":").is_readable);
     }
 

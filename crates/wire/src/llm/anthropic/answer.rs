@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ANSWER_TOOL;
-use crate::llm::{Answer, Choice, Finish, Part, ToolCall, Unreadable, Usage, fields::Fields};
+use crate::llm::{Answer, Choice, Finish, Part, ToolCall, Unreadable, Usage, fields::Fields, signature};
 
 pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
     let mut fields = Fields::parse(body)?;
@@ -11,7 +11,7 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
         return Err(fields.wrong("type", "message"));
     }
     let mut parts = Vec::new();
-    for (at, item) in fields.array("content")?.into_iter().enumerate() {
+    for (at, item) in fields.required_array("content")?.into_iter().enumerate() {
         parts.extend(part(Fields::of(item, &format!("content[{at}]"))?)?);
     }
     let reason = fields.string("stop_reason")?;
@@ -42,7 +42,13 @@ fn part(mut block: Fields) -> Result<Option<Part>, Unreadable> {
             }
             Ok(Some(Part::ToolCall(ToolCall { id: block.required("id")?, name, arguments })))
         }
-        // Redacted thoughts, what the provider's own tools did, and what is yet to come.
+        // Nobody can read it, and without it the conversation cannot be continued.
+        "redacted_thinking" => {
+            let thought = block.string("data")?.unwrap_or_default();
+            let signature = Some(signature::mark_redacted(&thought));
+            Ok(Some(Part::Reasoning { text: String::new(), signature }))
+        }
+        // What the provider's own tools did, and what is yet to come.
         _ => Ok(None),
     }
 }

@@ -4,11 +4,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{DIALECT, model::Generation};
-use crate::llm::{Media, Message, Part, Role, ToolCall, Unwritable};
-
-/// Said by the user where the dialect wants a user's turn and there is none.
-const PLACEHOLDER: &str = ".";
-const CONTINUE: &str = "Continue exactly where you stopped. Do not repeat anything.";
+use crate::llm::{
+    Media, Message, Part, Role, ToolCall, Unwritable, signature,
+    turns::{CONTINUE, PLACEHOLDER},
+};
 
 /// The system's blocks and the turns.
 pub(super) fn write(
@@ -87,8 +86,12 @@ fn block(part: &Part) -> Result<Option<Value>, Unwritable> {
         Part::Audio(_) => return Err(unwritable("audio")),
         Part::File { media, name } => document(media, name.as_deref())?,
         // Only the provider's own, signed thoughts are taken back.
-        Part::Reasoning { text, signature: Some(signature) } => {
+        Part::Reasoning { text, signature: Some(signature) } if signature::is_claudes(signature) => {
             json!({"type": "thinking", "thinking": text, "signature": signature})
+        }
+        Part::Reasoning { signature: Some(signature), .. } => {
+            let Some(thought) = signature::redacted(signature) else { return Ok(None) };
+            json!({"type": "redacted_thinking", "data": thought})
         }
         Part::Reasoning { signature: None, .. } => return Ok(None),
         Part::ToolCall(call) => {

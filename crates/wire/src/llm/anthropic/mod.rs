@@ -5,7 +5,7 @@
 
 mod answer;
 mod blocks;
-mod model;
+pub(super) mod model;
 mod reader;
 mod request;
 mod schema;

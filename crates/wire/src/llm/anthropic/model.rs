@@ -2,11 +2,11 @@
 
 /// Major and minor version, as in `claude-opus-4-7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(u32, u32);
+pub(in crate::llm) struct Generation(u32, u32);
 
 impl Generation {
     /// The oldest for names that are not Claude's.
-    pub(super) fn of(model: &str) -> Generation {
+    pub(in crate::llm) fn of(model: &str) -> Generation {
         let Some(at) = model.find("claude") else { return Generation(0, 0) };
         let mut numbers = model[at..]
             .split(['-', '.', '@', ':', '_'])
@@ -18,27 +18,27 @@ impl Generation {
     }
 
     /// `thinking: {"type": "adaptive"}` with an effort, in place of a budget.
-    pub(super) fn thinks_adaptively(self) -> bool {
+    pub(in crate::llm) fn thinks_adaptively(self) -> bool {
         self >= Generation(4, 6)
     }
 
     /// An assistant's turn at the end, to be continued, is refused.
-    pub(super) fn refuses_prefill(self) -> bool {
+    pub(in crate::llm) fn refuses_prefill(self) -> bool {
         self >= Generation(4, 6)
     }
 
     /// Temperature and its kind are refused, and thoughts are left out unless asked for.
-    pub(super) fn refuses_sampling(self) -> bool {
+    pub(in crate::llm) fn refuses_sampling(self) -> bool {
         self >= Generation(4, 7)
     }
 
     /// Either temperature or top_p.
-    pub(super) fn takes_one_of_sampling(self) -> bool {
+    pub(in crate::llm) fn takes_one_of_sampling(self) -> bool {
         self >= Generation(4, 1)
     }
 
     /// `output_config.format`
-    pub(super) fn takes_schemas(self) -> bool {
+    pub(in crate::llm) fn takes_schemas(self) -> bool {
         self >= Generation(4, 5)
     }
 }

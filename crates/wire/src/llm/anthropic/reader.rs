@@ -12,6 +12,7 @@ use super::{
 use crate::llm::{
     Delta,
     failure::{self, Told},
+    signature,
 };
 
 /// Reads `data` of one event after the other; its `type` says what `event` says.
@@ -71,6 +72,11 @@ impl StreamReader {
                 self.calls += 1;
                 out.push(Delta::ToolCallStart { choice: 0, index, id: text("id"), name: text("name") });
                 Block::Call { index, has_arguments: false }
+            }
+            Some("redacted_thinking") => {
+                let signature = signature::mark_redacted(&text("data"));
+                out.push(Delta::ReasoningSignature { choice: 0, signature });
+                Block::Words
             }
             _ => Block::Words,
         };

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::model::Generation;
-use crate::llm::{Facts, Part, Reasoning, Request, Role, ToolChoice};
+use crate::llm::{Facts, Part, Reasoning, Request, Role, ToolChoice, signature};
 
 /// Taken when neither the caller nor the target says how long an answer may be.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
@@ -112,8 +112,10 @@ fn must_not_think(request: &Request) -> bool {
     let loop_start = request.messages.iter().rposition(|message| message.role == Role::User).unwrap_or(0);
     let lost_thoughts = request.messages[loop_start..].iter().any(|message| {
         let calls = message.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
-        let is_signed =
-            message.parts.iter().any(|part| matches!(part, Part::Reasoning { signature: Some(_), .. }));
+        let is_signed = message.parts.iter().any(|part| match part {
+            Part::Reasoning { signature: Some(signature), .. } => signature::of_gemini(signature).is_none(),
+            _ => false,
+        });
         calls && !is_signed
     });
     is_forced || lost_thoughts
