@@ -1,5 +1,8 @@
 //! Reads a TOML document by key, collecting every problem with its key path instead of stopping at the first.
 
+mod nearest;
+mod span;
+
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use mainstay_base::Usd;
@@ -177,16 +180,16 @@ impl<'a> Reader<'a> {
 
     /// `250ms`, `5s`, `10m`, `2h`, `30d`; more than nothing.
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
-        self.parsed(key, parse_duration)
+        self.parsed(key, span::parse)
     }
 
     /// A time span within bounds; `0s` is one where the bounds have it.
     pub(crate) fn span(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         self.parsed(key, |text| {
-            let span = if is_nothing(text) { Duration::ZERO } else { parse_duration(text)? };
-            let (least, most) = (spell(*range.start()), spell(*range.end()));
-            match range.contains(&span) {
-                true => Ok(span),
+            let wanted = if span::is_nothing(text) { Duration::ZERO } else { span::parse(text)? };
+            let (least, most) = (span::spell(*range.start()), span::spell(*range.end()));
+            match range.contains(&wanted) {
+                true => Ok(wanted),
                 false => Err(format!("is {text}, allowed is {least} to {most}")),
             }
         })
@@ -246,7 +249,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let hint = match nearest(key, &known) {
+            let hint = match nearest::nearest(key, &known) {
                 Some(near) => format!("is not a key; did you mean {near}?"),
                 None => {
                     format!("is not a key; known are {}", Vec::from_iter(known.iter().copied()).join(", "))
@@ -297,75 +300,9 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const WRONG: &str = "is not a time span such as 250ms, 5s, 10m, 2h or 30d";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (count, unit) = text.split_at(digits);
-    let count: u64 = count.parse().map_err(|_| WRONG.to_owned())?;
-    let unit_ms = match unit.trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(WRONG.to_owned()),
-    };
-    match count.checked_mul(unit_ms) {
-        None | Some(0) => Err("must be more than nothing and less than for ever".to_owned()),
-        Some(ms) => Ok(Duration::from_millis(ms)),
-    }
-}
-
-fn is_nothing(text: &str) -> bool {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let has_unit = ["ms", "s", "m", "h", "d"].contains(&&text[digits.len()..]);
-    has_unit && !digits.is_empty() && digits.bytes().all(|byte| byte == b'0')
-}
-
-/// As a person would write it in the file.
-fn spell(span: Duration) -> String {
-    let ms = span.as_millis();
-    for (unit, unit_ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if ms >= unit_ms && ms % unit_ms == 0 {
-            return format!("{}{unit}", ms / unit_ms);
-        }
-    }
-    if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }
-}
-
-/// The known key that a misspelled one probably stands for.
-fn nearest<'k>(key: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
-    let near = known.iter().copied().min_by_key(|candidate| distance(key, candidate))?;
-    (distance(key, near) <= 2).then_some(near)
-}
-
-/// Levenshtein's distance; keys are short.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut previous: Vec<usize> = (0..=right.len()).collect();
-    for (row, l) in left.chars().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, r) in right.iter().enumerate() {
-            let replaced = previous[column] + usize::from(l != *r);
-            current.push(replaced.min(previous[column + 1] + 1).min(current[column] + 1));
-        }
-        previous = current;
-    }
-    previous.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_spans_have_units() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "5", "s", "-5s", "5 weeks", "0s", "99999999999999999999s", "9999999999999999d"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_span_is_told_its_bounds() {

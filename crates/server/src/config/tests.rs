@@ -96,7 +96,10 @@ fn a_chain_knows_what_was_said_of_its_models() {
     assert_eq!(big.price, Some(price));
     // A route's policy is that of all routes with its own words over it.
     let policy = &route.policy;
-    assert_eq!((policy.on_cut, policy.single_flight, policy.max_attempts), (OnCut::Continue, SingleFlight::Off, 2));
+    assert_eq!(
+        (policy.on_cut, policy.single_flight, policy.max_attempts),
+        (OnCut::Continue, SingleFlight::Off, 2)
+    );
     assert_eq!((policy.deadline, policy.answer_within), (Duration::from_secs(60), Duration::from_secs(60)));
     assert_eq!((policy.hedge, policy.retry.same_target), (Some(Hedge::default()), 0));
     assert_eq!(config.model.policy.hedge, None);
@@ -137,7 +140,10 @@ fn what_is_wrong_is_refused_with_its_key() {
     );
     refused(
         "[[provider.key]]\nname='a'\nkey='env:K'\n[[provider.key]]\nname='b'\nkey='env:K'\n[[provider.key]]\nname='a'\nkey='env:L'\n",
-        &["provider[0].key[2].name a is also provider[0].key[0].name", "provider[0].key a and b are the same key"],
+        &[
+            "provider[0].key[2].name a is also provider[0].key[0].name",
+            "provider[0].key a and b are the same key",
+        ],
     );
     refused(
         "[[provider.model]]\nname='m'\nprice_input=1\ndrop_fields=['messages']\nmax_tokens_field='tokens'\ncontext_tokens=0\n",
@@ -194,8 +200,10 @@ fn what_is_wrong_is_refused_with_its_key() {
 fn what_parts_say_of_each_other_is_checked() {
     refused(
         "[[model.route]]\nmodel='e'\ntargets=['one/text-embedding-3-small','one/text-embedding-3-large']\n",
-        &["model.route[0] one/text-embedding-3-small and one/text-embedding-3-large are different embedding models; \
-           a chain of embeddings has one model only"],
+        &[
+            "model.route[0] one/text-embedding-3-small and one/text-embedding-3-large are different embedding models; \
+           a chain of embeddings has one model only",
+        ],
     );
     refused(
         "[[model.route]]\nmodel='r'\ntargets=['one/chat']\n[model.route.policy]\nmax_cost=0.1\n",
@@ -212,7 +220,9 @@ fn what_parts_say_of_each_other_is_checked() {
     );
     warned(
         "[[model.route]]\nmodel='e'\ntargets=['one/text-embedding-3-small','one/deployment']\n",
-        &["model.route[0] one/text-embedding-3-small and one/deployment must be the same embedding model; the names differ"],
+        &[
+            "model.route[0] one/text-embedding-3-small and one/deployment must be the same embedding model; the names differ",
+        ],
     );
     warned(
         "[[model.key]]\nname='k'\nkey='env:K'\nbudget=1\n",

@@ -3,6 +3,7 @@
 
 mod model;
 mod names;
+mod own;
 mod standing;
 
 use std::sync::Arc;
@@ -53,11 +54,6 @@ struct OfComponent {
     component: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRevision {
-    revision: String,
-}
-
 type Histograms = Family<OfPath, Histogram, fn() -> Histogram>;
 
 /// Cheap to clone; clones count together.
@@ -82,13 +78,7 @@ struct Inner {
     workers: Family<OfState, Gauge>,
     worker_restarts: Gauge,
     health: Family<OfComponent, Gauge>,
-    records_beyond_bound: Gauge,
-    revision: Family<OfRevision, Gauge>,
-    config_generation: Gauge,
-    config_applied_at: Gauge<f64, std::sync::atomic::AtomicU64>,
-    reload_failures: Gauge,
-    state_write_failures: Gauge,
-    store_joined: Gauge,
+    own: own::Own,
     model: model::Model,
     standing: standing::Targets,
 }
@@ -139,13 +129,7 @@ impl Metrics {
             workers: Family::default(),
             worker_restarts: Gauge::default(),
             health: Family::default(),
-            records_beyond_bound: Gauge::default(),
-            revision: Family::default(),
-            config_generation: Gauge::default(),
-            config_applied_at: Gauge::default(),
-            reload_failures: Gauge::default(),
-            state_write_failures: Gauge::default(),
-            store_joined: Gauge::default(),
+            own: own::Own::default(),
             model: model::Model::new(),
             standing: standing::Targets::default(),
         };
@@ -188,18 +172,7 @@ impl Metrics {
             "1 when the component is ok, else 0; why is told at /health",
             inner.health.clone(),
         );
-        register_own(
-            registry,
-            OwnGauges {
-                records_beyond_bound: &inner.records_beyond_bound,
-                revision: &inner.revision,
-                config_generation: &inner.config_generation,
-                config_applied_at: &inner.config_applied_at,
-                reload_failures: &inner.reload_failures,
-                state_write_failures: &inner.state_write_failures,
-                store_joined: &inner.store_joined,
-            },
-        );
+        inner.own.register(registry);
         inner.model.register(registry);
         inner.standing.register(registry);
         Metrics { inner: Arc::new(inner) }
@@ -226,19 +199,6 @@ impl Metrics {
             let outcome = if attempt.error.is_none() { "ok" } else { "failed" };
             inner.attempts.get_or_create(&OfPeer { path, upstream: attempt.upstream.clone(), outcome }).inc();
         }
-    }
-
-    fn set_own(&self, now: &Now) {
-        let inner = &self.inner;
-        inner.records_beyond_bound.set(signed(now.records_beyond_bound));
-        inner.state_write_failures.set(signed(now.state_write_failures));
-        inner.store_joined.set(i64::from(now.store_joined));
-        let Some(config) = &now.config else { return };
-        inner.revision.clear();
-        inner.revision.get_or_create(&OfRevision { revision: config.revision.clone() }).set(1);
-        inner.config_generation.set(signed(config.generation));
-        inner.config_applied_at.set(config.applied_at.0 as f64 / 1e6);
-        inner.reload_failures.set(signed(config.failures));
     }
 
     pub(crate) fn text(&self, now: &Now) -> String {
@@ -271,7 +231,7 @@ impl Metrics {
                 inner.health.get_or_create(&OfComponent { component: component.id.clone() }).set(up);
             }
         }
-        self.set_own(now);
+        inner.own.set(now);
         if let Some(standing) = &now.standing {
             inner.standing.set(standing);
         }
@@ -280,54 +240,6 @@ impl Metrics {
         let _ = encode(&mut text, &inner.registry);
         text
     }
-}
-
-struct OwnGauges<'m> {
-    records_beyond_bound: &'m Gauge,
-    revision: &'m Family<OfRevision, Gauge>,
-    config_generation: &'m Gauge,
-    config_applied_at: &'m Gauge<f64, std::sync::atomic::AtomicU64>,
-    reload_failures: &'m Gauge,
-    state_write_failures: &'m Gauge,
-    store_joined: &'m Gauge,
-}
-
-fn register_own(registry: &mut Registry, own: OwnGauges<'_>) {
-    registry.register(
-        "records_beyond_bound",
-        "Records that were not stored because of records.max_stored_a_second",
-        own.records_beyond_bound.clone(),
-    );
-    registry.register(
-        "config_applied_revision",
-        "1 for the configuration that is in force",
-        own.revision.clone(),
-    );
-    registry.register(
-        "config_generation",
-        "Configurations applied since the start",
-        own.config_generation.clone(),
-    );
-    registry.register(
-        "config_applied_timestamp_seconds",
-        "When the configuration was applied",
-        own.config_applied_at.clone(),
-    );
-    registry.register(
-        "config_reload_failures_total",
-        "Configurations that were refused since the start",
-        own.reload_failures.clone(),
-    );
-    registry.register(
-        "state_write_failures",
-        "State files that could not be written",
-        own.state_write_failures.clone(),
-    );
-    registry.register(
-        "store_joined",
-        "1 while the store answers the gateway, else 0",
-        own.store_joined.clone(),
-    );
 }
 
 fn signed(count: u64) -> i64 {

@@ -27,7 +27,8 @@ impl Addresses {
     fn of(process: &mut Process) -> Addresses {
         let line = process.line(READY);
         let find = |name: &str| {
-            let found = line.split(' ').find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(str::to_owned));
+            let found =
+                line.split(' ').find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(str::to_owned));
             found.unwrap_or_else(|| panic!("no {name} in {line}"))
         };
         Addresses { admin: Caller::new(&find("admin"), ""), app: find("app"), model: find("model") }
@@ -106,7 +107,8 @@ async fn a_gateway_starts_from_what_was_published_and_joins_the_store_when_it_is
     let app = Caller::new(&addresses.app, &key);
     let answer = app.post("/v1/workflows/run", quote(12, "blocking")).await;
     assert!(answer.status >= 500, "its key is known, its app is in the store: {answer:?}");
-    let stranger = Caller::new(&addresses.app, "app-stranger").post("/v1/workflows/run", quote(1, "blocking")).await;
+    let stranger =
+        Caller::new(&addresses.app, "app-stranger").post("/v1/workflows/run", quote(1, "blocking")).await;
     assert_eq!(stranger.status, 401, "{stranger:?}");
 
     move_store(&home, "away.db", "mainstay.db");
@@ -165,7 +167,8 @@ async fn a_bad_configuration_at_the_start_is_refused_unless_the_last_good_one_is
     .await;
     home.write("mainstay.toml", &good);
     assert_eq!(home.run(&["reload"]).code, 0);
-    wait_until("it is mended", SOON, || async { (addresses.state_of("config").await == "ok").then_some(()) }).await;
+    wait_until("it is mended", SOON, || async { (addresses.state_of("config").await == "ok").then_some(()) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +249,8 @@ async fn a_gateway_starts_while_the_store_hangs() {
     assert_eq!(home.run(&["migrate"]).code, 0);
     let mut first = gateway(&home);
     Addresses::of(&mut first);
-    wait_until("it is kept", SOON, || async { home.path("state/published.json").exists().then_some(()) }).await;
+    wait_until("it is kept", SOON, || async { home.path("state/published.json").exists().then_some(()) })
+        .await;
     drop(first);
     remote.proxy.set(Line::Frozen);
     assert_eq!(home.run(&["serve", "--role", "control"]).code, 3, "control cannot judge without it");

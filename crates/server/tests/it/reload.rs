@@ -153,7 +153,9 @@ async fn a_bad_file_is_refused_whole_and_the_last_good_one_stays() {
     let before = admin.get("/api/config").await.json();
 
     // One part of it is good: it is not taken either.
-    let bad = format!("{good}[[provider]]\nname = \"two\"\nbase_url = \"http://two/v1\"\nmodels = [\"other\"]\n[model.policy]\nmax_attempts = 0\nhegde.enabled = true\n");
+    let bad = format!(
+        "{good}[[provider]]\nname = \"two\"\nbase_url = \"http://two/v1\"\nmodels = [\"other\"]\n[model.policy]\nmax_attempts = 0\nhegde.enabled = true\n"
+    );
     home.write("mainstay.toml", &bad);
     process.signal(Signal::HUP);
     wait_until("health says so", SOON, || async {
@@ -162,7 +164,8 @@ async fn a_bad_file_is_refused_whole_and_the_last_good_one_stays() {
     .await;
     let ran = home.run(&["reload"]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    for problem in ["model.policy.max_attempts is 0", "model.policy.hegde is not a key; did you mean hedge?"] {
+    for problem in ["model.policy.max_attempts is 0", "model.policy.hegde is not a key; did you mean hedge?"]
+    {
         assert!(ran.err.contains(problem), "{problem} is not in {}", ran.err);
     }
     home.write("mainstay.toml", "[listeners\n");
@@ -184,8 +187,10 @@ async fn a_bad_file_is_refused_whole_and_the_last_good_one_stays() {
 
     write_keys(&home);
     assert_eq!(home.run(&["reload"]).code, 0);
-    wait_until("health is at peace", SOON, || async { (component(&admin, "config").await? == "ok").then_some(()) })
-        .await;
+    wait_until("health is at peace", SOON, || async {
+        (component(&admin, "config").await? == "ok").then_some(())
+    })
+    .await;
     assert!(admin.get("/api/config").await.json()["refused"].is_null());
 }
 
