@@ -218,8 +218,8 @@ fn a_target_that_fails_every_other_call_opens_it_at_most_six_times_a_minute() {
     let opens: Vec<u64> = (0..200).map(|seed| opens_a_minute(breaker(), false, seed)).collect();
     let flaps: Vec<u64> = (0..200).map(|seed| opens_a_minute(breaker(), true, seed)).collect();
     let mean = |opens: &[u64]| opens.iter().sum::<u64>() as f64 / opens.len() as f64;
-    println!("opens a minute: mean {:.1}, most {:?}", mean(&opens), opens.iter().max());
-    println!("without memory of relapses: mean {:.1}, most {:?}", mean(&flaps), flaps.iter().max());
+    // Seen: 2.5 in the mean, 4 at most; without memory of relapses 5.4 and 12.
+    assert!(mean(&opens) < 3.0 && mean(&flaps) > 4.0, "{} {}", mean(&opens), mean(&flaps));
     assert!(opens.iter().all(|opens| *opens <= 6));
     // The broken twin.
     assert!(flaps.iter().any(|opens| *opens > 6));
@@ -240,8 +240,8 @@ fn a_target_that_fails_every_other_call_is_out_after_thirteen_calls_in_the_mean(
     let calls: Vec<u32> = (0..4000).map(calls_to_open).collect();
     let mean = f64::from(calls.iter().sum::<u32>()) / 4000.0;
     let within = |most: u32| calls.iter().filter(|calls| **calls <= most).count() as f64 / 4000.0;
-    println!("mean {mean:.1}, within 20: {:.3}, 40: {:.4}, 80: {:.4}", within(20), within(40), within(80));
-    assert!(mean < 14.0 && within(20) > 0.88 && within(40) > 0.99 && within(80) > 0.9999);
+    let figures = (mean, within(20), within(40), within(80));
+    assert!(mean < 14.0 && within(20) > 0.88 && within(40) > 0.99 && within(80) > 0.9999, "{figures:?}");
 }
 
 #[derive(Clone, Debug)]
