@@ -2,6 +2,8 @@
 //! `golden/<dialect>/<what>.txt`, each a `=== sentence`, what goes in, `---`, and what must come out. When a file does not
 //! hold any more, what came out lies in cargo's folder for tests, to be compared and copied over.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fmt::Write as _, fs, path::Path};
 
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::{Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage};
+use super::super::{Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage, signature};
 
 /// Converse names neither the answer nor the model; both stay empty.
 pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
@@ -34,7 +34,10 @@ fn read_block(block: Block) -> Option<Part> {
     if let Some(reasoning) = block.reasoning_content {
         return Some(match (reasoning.reasoning_text, reasoning.redacted_content) {
             (Some(text), _) => Part::Reasoning { text: text.text, signature: text.signature },
-            (None, redacted) => Part::Reasoning { text: String::new(), signature: Some(redacted?) },
+            (None, redacted) => {
+                let signature = Some(signature::mark_redacted(&redacted?));
+                Part::Reasoning { text: String::new(), signature }
+            }
         });
     }
     let image = block.image?;

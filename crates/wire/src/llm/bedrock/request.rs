@@ -4,7 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable, percent,
+        Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable,
+        anthropic::model::Generation,
+        percent, signature,
+        turns::{CONTINUE, PLACEHOLDER},
     },
     NAME, media,
     thinking::{Thinking, is_anthropic},
@@ -83,7 +86,27 @@ fn messages(request: &Request) -> Result<Value, Unwritable> {
             _ => messages.push((role, blocks)),
         }
     }
+    whole(&mut messages, &request.model);
     Ok(messages.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect())
+}
+
+/// The user speaks first, and last where the model does not go on with a turn of its own.
+fn whole(messages: &mut Vec<(&str, Vec<Value>)>, model: &str) {
+    if messages.first().is_some_and(|(role, _)| *role == "assistant") {
+        messages.insert(0, ("user", vec![json!({"text": PLACEHOLDER})]));
+    }
+    let goes_on = is_anthropic(model) && !Generation::of(model).refuses_prefill();
+    let Some(("assistant", last)) = messages.last_mut() else { return };
+    match last.last_mut() {
+        Some(block) if block.get("toolUse").is_some() => {}
+        // White space at its end is refused.
+        Some(block) if goes_on => {
+            if let Some(Value::String(text)) = block.get_mut("text") {
+                text.truncate(text.trim_end().len());
+            }
+        }
+        _ => messages.push(("user", vec![json!({"text": CONTINUE})])),
+    }
 }
 
 fn blocks(message: &Message, documents: &mut usize) -> Result<Vec<Value>, Unwritable> {
@@ -107,13 +130,14 @@ fn block(part: &Part, documents: &mut usize) -> Result<Option<Value>, Unwritable
             *documents += 1;
             media::document(media, name.as_deref(), *documents)?
         }
+        Part::Reasoning { text, signature: Some(signature) } => match signature::redacted(signature) {
+            Some(redacted) => json!({"reasoningContent": {"redactedContent": redacted}}),
+            None if signature::is_claudes(signature) => {
+                json!({"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}})
+            }
+            None => return Ok(None),
+        },
         Part::Reasoning { signature: None, .. } => return Ok(None),
-        Part::Reasoning { text, signature: Some(redacted) } if text.is_empty() => {
-            json!({"reasoningContent": {"redactedContent": redacted}})
-        }
-        Part::Reasoning { text, signature } => {
-            json!({"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}})
-        }
         Part::ToolCall(call) => {
             let arguments = match call.arguments.trim() {
                 "" => json!({}),
@@ -152,21 +176,42 @@ fn inference_config(request: &Request, thinking: &Thinking) -> Map<String, Value
     if let Some(most) = request.max_tokens {
         config.insert("maxTokens".to_owned(), most.into());
     }
-    // Thinking models of Anthropic's refuse to be told how to draw.
-    if !thinking.is_anthropic() {
-        // Anthropic's scale ends at 1, OpenAI's at 2.
-        let scale = if is_anthropic(&request.model) { 1.0 } else { 2.0 };
-        if let Some(temperature) = request.temperature {
-            config.insert("temperature".to_owned(), temperature.min(scale).into());
-        }
-        if let Some(top_p) = request.top_p {
-            config.insert("topP".to_owned(), top_p.into());
-        }
+    let Sampling { temperature, top_p, .. } = Sampling::of(request, thinking);
+    if let Some(temperature) = temperature {
+        config.insert("temperature".to_owned(), temperature.into());
+    }
+    if let Some(top_p) = top_p {
+        config.insert("topP".to_owned(), top_p.into());
     }
     if !request.stop.is_empty() {
         config.insert("stopSequences".to_owned(), json!(request.stop));
     }
     config
+}
+
+/// How the next token is drawn, as far as the model lets itself be told.
+struct Sampling {
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    /// Converse has no word for it; Claude has.
+    top_k: Option<u64>,
+}
+
+impl Sampling {
+    fn of(request: &Request, thinking: &Thinking) -> Sampling {
+        let Request { temperature, top_p, top_k, model, .. } = request;
+        if !is_anthropic(model) {
+            return Sampling { temperature: *temperature, top_p: *top_p, top_k: None };
+        }
+        let generation = Generation::of(model);
+        if thinking.is_anthropic() || generation.refuses_sampling() {
+            return Sampling { temperature: None, top_p: None, top_k: None };
+        }
+        let one_is_said = generation.takes_one_of_sampling() && temperature.is_some();
+        // Claude's scale ends at 1, OpenAI's at 2.
+        let temperature = temperature.map(|temperature| temperature.min(1.0));
+        Sampling { temperature, top_p: top_p.filter(|_| !one_is_said), top_k: *top_k }
+    }
 }
 
 fn output_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
@@ -189,7 +234,7 @@ fn output_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
 /// What Converse has no common word for, in the words of the model's maker.
 fn additional_fields(request: &Request, thinking: &Thinking) -> Map<String, Value> {
     let mut fields = Map::new();
-    if let Some(top_k) = request.top_k.filter(|_| is_anthropic(&request.model) && !thinking.is_anthropic()) {
+    if let Some(top_k) = Sampling::of(request, thinking).top_k {
         fields.insert("top_k".to_owned(), top_k.into());
     }
     let (name, value) = match thinking {

@@ -9,6 +9,7 @@ use super::{
     super::{
         Delta,
         failure::{self, Told},
+        signature,
     },
     answer::{TokenUsage, finish},
 };
@@ -82,7 +83,8 @@ impl StreamReader {
         if let Some(text) = reasoning.text {
             return Some(Delta::Reasoning { choice, text });
         }
-        let signature = reasoning.signature.or(reasoning.redacted_content)?;
+        let redacted = reasoning.redacted_content.as_deref().map(signature::mark_redacted);
+        let signature = reasoning.signature.or(redacted)?;
         Some(Delta::ReasoningSignature { choice, signature })
     }
 }

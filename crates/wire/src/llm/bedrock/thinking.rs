@@ -1,6 +1,6 @@
 //! How the models behind Bedrock are told to think: each maker's in its own words.
 
-use super::super::{Facts, Reasoning, Request, ToolChoice};
+use super::super::{Facts, Reasoning, Request, ToolChoice, anthropic::model::Generation};
 
 /// Anthropic's least budget for thoughts.
 const MIN_BUDGET: u64 = 1024;
@@ -42,7 +42,7 @@ fn claude(request: &Request, facts: &Facts<'_>, reasoning: &Reasoning, effort: &
     if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_))) {
         return Thinking::None;
     }
-    if claude_version(&request.model) >= Some((4, 6)) {
+    if Generation::of(&request.model).thinks_adaptively() {
         return Thinking::ClaudeEffort(effort);
     }
     let wanted = match (reasoning, effort) {
@@ -84,30 +84,4 @@ fn at_most_high(effort: &'static str) -> &'static str {
 /// `anthropic.claude-…`, also behind a region (`eu.anthropic.…`) or in an ARN.
 pub(super) fn is_anthropic(model: &str) -> bool {
     model.contains("anthropic.")
-}
-
-/// The numbers in `claude-opus-4-6-v1` and `claude-3-7-sonnet-20250219`; dates are no versions.
-fn claude_version(model: &str) -> Option<(u32, u32)> {
-    let (_, name) = model.rsplit_once("claude-")?;
-    let mut numbers = name.split('-').filter(|word| word.len() <= 2).filter_map(|word| word.parse().ok());
-    Some((numbers.next()?, numbers.next().unwrap_or(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_from_names() {
-        for (model, version) in [
-            ("eu.anthropic.claude-opus-4-6-v1", Some((4, 6))),
-            ("anthropic.claude-sonnet-4-20250514-v1:0", Some((4, 0))),
-            ("anthropic.claude-3-7-sonnet-20250219-v1:0", Some((3, 7))),
-            ("anthropic.claude-opus-5", Some((5, 0))),
-            ("anthropic.claude-v2:1", None),
-            ("amazon.nova-pro-v1:0", None),
-        ] {
-            assert_eq!(claude_version(model), version, "{model}");
-        }
-    }
 }

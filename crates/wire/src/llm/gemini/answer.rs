@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::{Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage};
+use super::super::{Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage, signature};
 
 pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
     let response: Response = serde_json::from_slice(body)
@@ -28,8 +28,9 @@ fn choice(candidate: Candidate, place: u64, id: &str) -> Choice {
     let mut calls = 0;
     let mut parts = Vec::new();
     for part in candidate.content.unwrap_or_default().parts.unwrap_or_default() {
-        if let Some(signature) = part.thought_signature.clone() {
-            parts.push(Part::Reasoning { text: String::new(), signature: Some(signature) });
+        if let Some(signature) = part.thought_signature.as_deref() {
+            let signature = Some(signature::mark_gemini(signature));
+            parts.push(Part::Reasoning { text: String::new(), signature });
         }
         if let Some(part) = read_part(part, id, index, &mut calls) {
             joined(&mut parts, part);

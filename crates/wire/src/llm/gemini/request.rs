@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Facts, Media, Message, Outgoing, Part, Reasoning, Request, ResponseFormat, Role, Tool, ToolChoice,
-        Unwritable, percent,
+        Unwritable, percent, signature, turns::CONTINUE,
     },
     NAME, schema,
 };
@@ -92,8 +92,15 @@ fn contents(messages: &[Message], signed: bool) -> Result<Value, Unwritable> {
             _ => contents.push((message.role, parts)),
         }
     }
-    let contents = contents.into_iter().filter(|(_, parts)| !parts.is_empty());
+    contents.retain(|(_, parts)| !parts.is_empty());
+    // What the model said last is no question.
+    if let Some((Role::Assistant, last)) = contents.last()
+        && last.last().is_some_and(|(_, part)| part.get("functionCall").is_none())
+    {
+        contents.push((Role::User, vec![(0, json!({"text": CONTINUE}))]));
+    }
     Ok(contents
+        .into_iter()
         .map(|(role, mut parts)| {
             parts.sort_by_key(|(place, _)| *place);
             let parts: Vec<Value> = parts.into_iter().map(|(_, part)| part).collect();
@@ -105,14 +112,16 @@ fn contents(messages: &[Message], signed: bool) -> Result<Value, Unwritable> {
 /// Each with its place among the results; nothing else has one.
 fn parts_of(message: &Message, called: &Called<'_>, signed: bool) -> Result<Vec<(usize, Value)>, Unwritable> {
     let mut parts = Vec::new();
+    // A caller may have put what was said before what was thought; of all parts only a call must have its signature.
+    let has_calls = message.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
     let mut signature: Option<&str> = None;
     // Of parallel calls only the first is signed.
     let mut wants_signature = signed;
     for part in &message.parts {
         let mut written = match part {
-            // Thoughts are not sent back, only the signature that stands for them, with the part that follows.
+            // Thoughts are not sent back, only the signature that stands for them.
             Part::Reasoning { signature: given, .. } => {
-                signature = given.as_deref().or(signature);
+                signature = given.as_deref().and_then(signature::of_gemini).or(signature);
                 continue;
             }
             Part::Text(text) | Part::Refusal(text) if text.is_empty() => continue,
@@ -120,7 +129,8 @@ fn parts_of(message: &Message, called: &Called<'_>, signed: bool) -> Result<Vec<
         };
         let is_call = matches!(part, Part::ToolCall(_));
         let dummy = (is_call && wants_signature).then_some(NO_SIGNATURE);
-        if let Some(signature) = signature.take().or(dummy) {
+        let given = if is_call == has_calls { signature.take() } else { None };
+        if let Some(signature) = given.or(dummy) {
             written["thoughtSignature"] = signature.into();
         }
         wants_signature &= !is_call;

@@ -8,6 +8,7 @@ use super::{
     super::{
         Delta,
         failure::{self, Told},
+        signature,
     },
     answer::{Candidate, Response, ResponsePart, finish},
 };
@@ -84,7 +85,7 @@ impl StreamReader {
 }
 
 fn part_deltas(part: ResponsePart, choice: u64, id: &str, progress: &mut Progress, deltas: &mut Vec<Delta>) {
-    if let Some(signature) = part.thought_signature {
+    if let Some(signature) = part.thought_signature.as_deref().map(signature::mark_gemini) {
         deltas.push(Delta::ReasoningSignature { choice, signature });
     }
     if let Some(call) = part.function_call {
