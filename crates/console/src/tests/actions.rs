@@ -39,6 +39,14 @@ async fn what_cannot_be_done_is_refused_with_a_reason() {
             "conflict",
         ),
         ("/api/freeze".to_owned(), json!({ "frozen": "perhaps" }), 400, "bad_body"),
+        ("/api/providers/none/drain".to_owned(), json!({}), 404, "not_found"),
+        ("/api/providers/openai/drain".to_owned(), json!({}), 409, "conflict"),
+        ("/api/providers/openai/drain".to_owned(), json!({ "dry_run": "maybe" }), 400, "bad_body"),
+        ("/api/providers/openai/failover".to_owned(), json!({}), 400, "bad_body"),
+        ("/api/providers/openai/failover".to_owned(), json!({ "to": "openai" }), 400, "bad_procedure"),
+        ("/api/providers/none/test".to_owned(), json!({}), 404, "not_found"),
+        ("/api/route/simulate".to_owned(), json!({ "policy": "", "since_s": 60 }), 400, "bad_policy"),
+        ("/api/route/simulate".to_owned(), json!({ "since_s": 60 }), 400, "bad_body"),
         ("/api/apps".to_owned(), json!({ "files": [] }), 400, "bad_import"),
         ("/api/apps".to_owned(), json!({ "files": [{ "name": "a" }] }), 400, "bad_body"),
     ];
@@ -56,6 +64,54 @@ async fn a_runbook_by_hand_is_a_dry_run_unless_told_otherwise() {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     assert_eq!(answer.json()["dry_run"], true);
     assert_eq!(answer.json()["at"], format!("/api/executions/{EXECUTION}"));
+}
+
+#[tokio::test]
+async fn a_procedure_says_first_what_it_would_do_and_a_refusal_says_what_to_do_instead() {
+    let world = World::seeded().await;
+    let refused = world.post("/api/providers/openai/drain", &json!({ "why": "maintenance" })).await.json();
+    let error = &refused["error"];
+    assert!(error["message"].as_str().unwrap().contains("model embed"), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("another target"), "{error}");
+    let body = json!({ "why": "maintenance", "force": true, "dry_run": true });
+    let planned = world.post("/api/providers/openai/drain", &body).await.json();
+    assert_eq!((&planned["dry_run"], &planned["changed"]), (&json!(true), &json!(false)));
+    assert_eq!(planned["models"][0], json!({ "model": "gpt", "answered_by": ["anthropic"] }));
+    let body = json!({ "why": "maintenance", "force": true });
+    assert_eq!(world.post("/api/providers/openai/drain", &body).await.json()["changed"], true);
+    for (path, name) in [
+        ("/api/providers/openai/failover", "failover"),
+        ("/api/providers/openai/failover/undo", "failover-undo"),
+        ("/api/providers/backup%2Feu/restore", "restore"),
+    ] {
+        let done = world.post(path, &json!({ "to": "anthropic" })).await;
+        assert_eq!(done.json()["name"], name, "{}", done.text);
+    }
+}
+
+#[tokio::test]
+async fn a_test_of_a_provider_tells_of_each_key_and_a_simulation_answers_as_json() {
+    let world = World::seeded().await;
+    let report = world.post("/api/providers/openai/test", &json!({ "model": "gpt-4o" })).await.json();
+    assert_eq!((&report["ok"], &report["cost"]), (&json!(false), &json!(33)));
+    assert_eq!(report["calls"][1]["class"], "bad_key");
+    let body = json!({ "policy": "[model]", "since_s": 3_600 });
+    let simulated = world.post("/api/route/simulate", &body).await;
+    assert_eq!(simulated.json()["read"]["since_s"], 3_600);
+    assert!(!report.to_string().contains("sk-never-shown"));
+}
+
+#[tokio::test]
+async fn a_form_asks_for_a_dry_run_and_its_page_offers_to_do_it() {
+    let world = World::seeded().await;
+    let page = world.form("/providers/anthropic/drain", &[("dry_run", "true"), ("why", "a < b")]).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert!(page.text.contains("nobody else is left for model embed") && page.text.contains("a &#60; b"));
+    assert!(page.text.contains("action=\"/providers/anthropic/drain\""), "{}", page.text);
+    let done = world.form("/providers/anthropic/drain", &[("why", "a < b"), ("force", "false")]).await;
+    assert_eq!(done.header("location"), "/providers/anthropic?done=provider-drained");
+    let tested = world.form("/providers/openai/test", &[("model", "")]).await;
+    assert!(tested.text.contains("bad key") && tested.text.contains("321 ms"), "{}", tested.text);
 }
 
 #[tokio::test]

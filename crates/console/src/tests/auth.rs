@@ -20,10 +20,13 @@ fn address(route: &Route, world: &World) -> String {
         path if path.contains("/apps/") => &world.app_id,
         _ => "console.css",
     };
-    route
-        .path
-        .replace("{id}", id)
-        .replace("{name}", if route.path.contains("assets") { "console.css" } else { "x" })
+    let name = match route.path.as_str() {
+        path if path.contains("assets") => "console.css",
+        path if path.contains("/providers/") => "openai",
+        path if path.contains("/models/") => "gpt",
+        _ => "x",
+    };
+    route.path.replace("{id}", id).replace("{name}", name)
 }
 
 fn to(route: &Route, world: &World) -> Builder {

@@ -7,13 +7,18 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use mainstay_base::{Class, Usd};
 use mainstay_control::{
-    Acknowledged, Component, ControlError, Freeze, Group, Overrides, Report, RunRefused, RunRequest, State,
-    overrides::Drained,
+    Acknowledged, Asks, Change, Component, ControlError, Detour, Drained, FailedOver, Freeze, Group,
+    ModelEffect, Operation, Overrides, Peers, ProbeKind, Procedure, ProcedureRefused, ProviderPeer, Report,
+    RunRefused, RunRequest, State, TestReport, Tested, Trouble,
 };
 use mainstay_store::StoreError;
 
-use super::world::{ALERT, EXECUTION, NOW};
+use super::{
+    routing,
+    world::{ALERT, EXECUTION, NOW},
+};
 use crate::Control;
 
 #[derive(Default)]
@@ -31,6 +36,7 @@ impl Control for Judge {
             reason: reason.to_owned(),
             since: NOW - Duration::from_secs(ago_s),
             last_check: Some(NOW - Duration::from_secs(1)),
+            trouble: (id == "provider:openai").then(trouble),
         };
         Arc::new(Report {
             state: State::Degraded,
@@ -44,7 +50,15 @@ impl Control for Judge {
                 component("worker:0", Group::Worker, State::Down, "no heartbeat for 3.2 s", 21),
                 component("worker:1", Group::Worker, State::Ok, "beat 0.3 s ago", 3_600),
                 component("queue", Group::Queue, State::Ok, "1 waits, for 12 s", 3_600),
-                component("provider:openai", Group::Provider, State::Unknown, "no traffic seen", 3_600),
+                component("provider:openai", Group::Provider, State::Down, "9 of 12 requests failed", 30),
+                component("provider:backup/eu", Group::Provider, State::Ok, "answers probes", 3_600),
+                component(
+                    "provider-key:openai/spare",
+                    Group::ProviderKey,
+                    State::Down,
+                    "openai refuses it",
+                    50,
+                ),
             ],
         })
     }
@@ -53,9 +67,24 @@ impl Control for Judge {
         let drained = Drained {
             reason: "5 of 6 calls failed".to_owned(),
             since: NOW - Duration::from_secs(120),
-            execution_id: EXECUTION.to_owned(),
+            execution_id: Some(EXECUTION.to_owned()),
+            by: "provider-detour".to_owned(),
         };
-        Arc::new(Overrides { revision: 3, drained: BTreeMap::from([("backup/eu".to_owned(), drained)]) })
+        let by_hand = Drained {
+            reason: "maintenance".to_owned(),
+            since: NOW - Duration::from_secs(60),
+            execution_id: None,
+            by: "kim".to_owned(),
+        };
+        let failover = FailedOver {
+            from: "openai".to_owned(),
+            to: "anthropic".to_owned(),
+            who: "kim".to_owned(),
+            why: "it is slow".to_owned(),
+            at: NOW - Duration::from_secs(40),
+        };
+        let drained = BTreeMap::from([("backup/eu".to_owned(), drained), ("gone".to_owned(), by_hand)]);
+        Arc::new(Overrides { revision: 3, drained, failovers: vec![failover] })
     }
 
     fn freeze_state(&self) -> Arc<Freeze> {
@@ -89,7 +118,105 @@ impl Control for Judge {
         Box::pin(async { Ok(()) })
     }
 
-    fn restore_provider(&self, name: String, _: String) -> BoxFuture<'_, Result<bool, ControlError>> {
-        Box::pin(async move { Ok(name == "backup/eu") })
+    fn peers(&self) -> Arc<Peers> {
+        let models = routing::models();
+        let peer = |name: &str, takes_others| {
+            let models = models.iter().map(|model| &**model);
+            ProviderPeer::new(&routing::provider(name), models, takes_others, ProbeKind::Models)
+        };
+        let providers = vec![peer("openai", false), peer("anthropic", false), peer("backup/eu", true)];
+        Arc::new(Peers { upstreams: Vec::new(), providers })
+    }
+
+    fn perform(&self, what: Operation, change: Change) -> BoxFuture<'_, Result<Procedure, ProcedureRefused>> {
+        Box::pin(async move { perform(what, &change) })
+    }
+
+    fn test(
+        &self,
+        provider: String,
+        model: Option<String>,
+        _: String,
+    ) -> BoxFuture<'_, Result<TestReport, ProcedureRefused>> {
+        Box::pin(async move {
+            if provider != "openai" {
+                let known = "openai".to_owned();
+                return Err(ProcedureRefused::NoProvider { name: provider, known });
+            }
+            let model = model.unwrap_or_else(|| "gpt-4o".to_owned());
+            let call = |key: &str, class: Option<Class>| Tested {
+                provider: provider.clone(),
+                model: model.clone(),
+                key: Some(key.to_owned()),
+                asks: Asks::Chat,
+                ok: class.is_none(),
+                status: Some(if class.is_some() { 401 } else { 200 }),
+                class,
+                said: class.map(|_| "Incorrect API key provided".to_owned()),
+                took_ms: 321,
+                input_tokens: Some(9),
+                output_tokens: Some(1),
+                cost: class.is_none().then_some(Usd(33)),
+            };
+            let calls = vec![call("main", None), call("spare", Some(Class::BadKey))];
+            Ok(TestReport {
+                provider: provider.clone(),
+                model: model.clone(),
+                ok: false,
+                cost: Some(Usd(33)),
+                calls,
+            })
+        })
+    }
+}
+
+fn perform(what: Operation, change: &Change) -> Result<Procedure, ProcedureRefused> {
+    let (name, provider, to) = match what {
+        Operation::Drain { provider } if provider == "openai" && !change.force => {
+            let models = vec!["model embed".to_owned()];
+            return Err(ProcedureRefused::LeftAlone { provider, models });
+        }
+        Operation::Drain { provider } => ("drain", provider, None),
+        Operation::Restore { provider } => ("restore", provider, None),
+        Operation::Failover { from, to } if from == to => return Err(ProcedureRefused::ToItself),
+        Operation::Failover { from, to } => ("failover", from, Some(to)),
+        Operation::UndoFailover { from } => ("failover-undo", from, None),
+    };
+    if !["openai", "anthropic", "backup/eu"].contains(&provider.as_str()) {
+        return Err(ProcedureRefused::NoProvider { name: provider, known: "openai".to_owned() });
+    }
+    let effect = |model: &str, by: &[&str]| ModelEffect {
+        model: model.to_owned(),
+        answered_by: by.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    Ok(Procedure {
+        name,
+        to,
+        dry_run: change.dry_run,
+        changed: !change.dry_run,
+        text: format!("provider {provider}: {name}"),
+        models: vec![effect("gpt", &["anthropic"]), effect("embed", &[])],
+        warnings: vec!["nobody else is left for model embed".to_owned()],
+        undo: format!("mainstay provider restore {provider}"),
+        provider,
+    })
+}
+
+fn trouble() -> Trouble {
+    Trouble {
+        since: NOW - Duration::from_secs(33),
+        last_failure: NOW - Duration::from_secs(1),
+        attempts: 12,
+        failures: 9,
+        share_percent: 75,
+        classes: BTreeMap::from([("server_error".to_owned(), 9)]),
+        callers: vec!["Guide".to_owned(), "Triage".to_owned()],
+        callers_failing: 2,
+        callers_well: 0,
+        detours: vec![Detour {
+            provider: "anthropic".to_owned(),
+            model: Some("claude".to_owned()),
+            calls: 8,
+        }],
     }
 }

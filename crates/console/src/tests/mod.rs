@@ -6,4 +6,5 @@ mod auth;
 mod control;
 mod escape;
 mod pages;
+mod routing;
 mod world;

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::world::*;
+use super::{routing::CALL, world::*};
 use crate::route;
 
 /// Every page of the seeded world.
@@ -22,6 +22,14 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("incident", format!("/incidents/{ALERT}")),
         ("requests", "/requests".to_owned()),
         ("request", format!("/requests/{REQUEST}")),
+        ("request_model", format!("/requests/{CALL}")),
+        ("providers", "/providers".to_owned()),
+        ("provider", "/providers/openai".to_owned()),
+        ("provider_drained", "/providers/backup%2Feu".to_owned()),
+        ("models", "/models".to_owned()),
+        ("model", "/models/gpt".to_owned()),
+        ("model_embed", "/models/text%2Fembed".to_owned()),
+        ("route", "/models/gpt/route?key=guide&tools=true&input_tokens=1200".to_owned()),
         ("apps", "/apps".to_owned()),
         ("app", format!("/apps/{}", world.app_id)),
         ("runbooks", "/runbooks".to_owned()),
@@ -100,9 +108,18 @@ async fn the_walk_of_pages_sees_every_run_once() {
 #[tokio::test]
 async fn what_is_not_there_is_said_with_the_next_step() {
     let world = World::empty().await;
-    for path in
-        ["/runs/x", "/incidents/x", "/requests/x", "/apps/x", "/executions/x", "/nowhere", "/api/nowhere"]
-    {
+    for path in [
+        "/runs/x",
+        "/incidents/x",
+        "/requests/x",
+        "/apps/x",
+        "/executions/x",
+        "/providers/x",
+        "/models/x",
+        "/models/x/route",
+        "/nowhere",
+        "/api/nowhere",
+    ] {
         let twin = world.get(&format!("/api{path}").replace("/api/api", "/api")).await;
         assert_eq!(twin.status, StatusCode::NOT_FOUND, "{path}");
         let error = &twin.json()["error"];
@@ -115,9 +132,13 @@ async fn what_is_not_there_is_said_with_the_next_step() {
 #[tokio::test]
 async fn a_filter_that_is_not_known_is_refused_with_the_words_there_are() {
     let world = World::empty().await;
-    for path in
-        ["/api/runs?status=great", "/api/runs?kind=x", "/api/requests?outcome=x", "/api/requests?before=x"]
-    {
+    for path in [
+        "/api/runs?status=great",
+        "/api/runs?kind=x",
+        "/api/requests?outcome=x",
+        "/api/requests?before=x",
+        "/api/models/gpt/route?input_tokens=many",
+    ] {
         let answer = world.get(path).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
         assert_eq!(answer.json()["error"]["code"], "bad_filter");

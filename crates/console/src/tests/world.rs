@@ -69,6 +69,7 @@ impl World {
             store: store.clone(),
             control: Arc::new(super::control::Judge::default()),
             apps: Arc::new(FakeApps),
+            routes: Arc::new(super::routing::Signpost),
             tokens: vec![("ops".to_owned(), Secret::new(TOKEN)), ("empty".to_owned(), Secret::new(""))],
             clock: clock.clone(),
             secure_cookies: false,
@@ -83,7 +84,9 @@ impl World {
         world.seed_runs().await;
         world.seed_jobs().await;
         world.seed_operations().await;
-        world.store.records().insert_batch(vec![request(REQUEST)]).await.unwrap();
+        let records = vec![request(REQUEST), super::routing::call()];
+        world.store.records().insert_batch(records).await.unwrap();
+        world.store.standings().put("ops-1:4100", &super::routing::standing()).await.unwrap();
         world
     }
 
@@ -105,6 +108,17 @@ impl World {
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         let request = Request::post(path).header("authorization", format!("Bearer {TOKEN}"));
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// A form with the good token.
+    pub(crate) async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let pairs: Vec<(&str, Option<&str>)> =
+            fields.iter().map(|(name, value)| (*name, Some(*value))).collect();
+        let body = crate::pages::query(&pairs).trim_start_matches('?').to_owned();
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body)).unwrap()).await
     }
 
     /// With ids that differ from time to time replaced by names that do not.

@@ -3,6 +3,8 @@
 mod decide;
 mod keys;
 mod provider;
+#[cfg(test)]
+mod provider_tests;
 mod report;
 #[cfg(test)]
 mod tests;

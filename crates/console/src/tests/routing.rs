@@ -1,0 +1,207 @@
+//! Models and providers of the world, and a port that answers about their routes.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use mainstay_base::{
+    Class, Micros, Record, Secret, Snapshot, Standing, Usd,
+    id::KeyHash,
+    record::{self, AttemptRole},
+    snapshot::{
+        Dialect, LogicalModel, ModelKey, ModelRoutes, ModelTarget, Price, Provider, ProviderKey, Strategy,
+        Timeouts,
+    },
+    standing::{BreakerState, KeyStanding, TargetStanding},
+};
+use serde_json::{Value, json};
+
+use super::world::NOW;
+use crate::{Explained, RouteAsk, RouteRefused, Routes, Simulation, Step};
+
+pub(crate) const CALL: &str = "01930000-0000-7000-8000-0000000000b2";
+
+pub(crate) fn provider(name: &str) -> Arc<Provider> {
+    let (dialect, keys): (_, &[&str]) = match name {
+        "openai" => (Dialect::OpenAi, &["main", "spare"]),
+        "anthropic" => (Dialect::Anthropic, &["only"]),
+        _ => (Dialect::OpenAi, &[]),
+    };
+    let key = |name: &&str| ProviderKey::token(*name, Secret::new("sk-never-shown"));
+    Arc::new(Provider {
+        name: name.to_owned(),
+        dialect,
+        base_url: format!("https://{}.example/v1", name.replace('/', "-")),
+        keys: keys.iter().map(key).collect(),
+        timeouts: Timeouts::default(),
+        first_token: Duration::from_secs(60),
+    })
+}
+
+pub(crate) fn models() -> Vec<Arc<LogicalModel>> {
+    let target = |name: &str, model: &str| ModelTarget {
+        price: Some(Price { input: Usd(2_500_000), output: Usd(10_000_000), cached_input: None }),
+        ..ModelTarget::new(provider(name), model)
+    };
+    let second = ModelTarget { priority: 1, ..target("anthropic", "claude") };
+    let third = ModelTarget { priority: 2, ..target("backup/eu", "gpt-4o") };
+    let gpt = LogicalModel::ordered("gpt", vec![target("openai", "gpt-4o"), second, third]);
+    let embed = LogicalModel {
+        strategy: Strategy::LeastBusy,
+        ..LogicalModel::ordered("text/embed", vec![target("openai", "text-embedding-3-small")])
+    };
+    vec![Arc::new(gpt), Arc::new(embed)]
+}
+
+pub(crate) fn snapshot() -> Snapshot {
+    let guide = ModelKey { models: Some(vec!["gpt".to_owned()]), ..ModelKey::named("guide") };
+    let keys = [("a", ModelKey::named("engine")), ("b", guide)];
+    let models: HashMap<_, _> = models().into_iter().map(|model| (model.name.clone(), model)).collect();
+    Snapshot {
+        generation: 7,
+        model: ModelRoutes {
+            models,
+            other_models_to: vec![provider("backup/eu")],
+            keys: keys.into_iter().map(|(hash, key)| (KeyHash::of(hash), Arc::new(key))).collect(),
+            ..ModelRoutes::default()
+        },
+        ..Snapshot::default()
+    }
+}
+
+/// What one gateway said last.
+pub(crate) fn standing() -> Standing {
+    let target = |provider: &str, model: &str| TargetStanding {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        breaker: BreakerState::Closed,
+        since: NOW - Duration::from_secs(3_600),
+        probe_at: None,
+        ejected_until: None,
+        in_flight: 2,
+        calls: 40,
+        failures: 0,
+        last_failure: None,
+        last_failure_at: None,
+        last_success_at: Some(NOW - Duration::from_secs(1)),
+        first_token_ms_p50: Some(210),
+        first_token_ms_p95: Some(840),
+        requests_left: Some(480),
+        tokens_left: None,
+    };
+    let open = TargetStanding {
+        breaker: BreakerState::Open,
+        since: NOW - Duration::from_secs(12),
+        probe_at: Some(NOW + Duration::from_secs(3)),
+        failures: 9,
+        calls: 12,
+        last_failure: Some(Class::ServerError),
+        last_failure_at: Some(NOW - Duration::from_secs(12)),
+        ..target("openai", "gpt-4o")
+    };
+    let key = |name: &str, rests: Option<u64>, why| KeyStanding {
+        provider: "openai".to_owned(),
+        key: name.to_owned(),
+        rests_until: rests.map(|seconds| NOW + Duration::from_secs(seconds)),
+        why,
+        in_flight: 1,
+    };
+    Standing {
+        at: NOW,
+        snapshot_generation: 7,
+        targets: vec![open, target("anthropic", "claude")],
+        keys: vec![key("main", None, None), key("spare", Some(540), Some(Class::BadKey))],
+    }
+}
+
+/// A call that the first provider failed and the second answered.
+pub(crate) fn call() -> Record {
+    let attempt = |provider: &str, model: &str, role| record::Attempt {
+        upstream: provider.to_owned(),
+        model: Some(model.to_owned()),
+        role,
+        ..record::Attempt::default()
+    };
+    let failed = record::Attempt {
+        status: Some(500),
+        error: Some("the provider answered 500: overloaded".to_owned()),
+        class: Some(Class::ServerError),
+        key: Some("main".to_owned()),
+        took_us: 120_000,
+        cost: Some(Usd::ZERO),
+        ..attempt("openai", "gpt-4o", AttemptRole::First)
+    };
+    let answer = record::Attempt {
+        status: Some(200),
+        key: Some("only".to_owned()),
+        started_us: 121_000,
+        first_byte_us: Some(180_000),
+        first_token_us: Some(240_000),
+        took_us: 1_900_000,
+        input_tokens: Some(320),
+        output_tokens: Some(95),
+        cost: Some(Usd(1_750)),
+        is_cost_estimated: true,
+        ..attempt("anthropic", "claude", AttemptRole::Fallback)
+    };
+    Record {
+        request_id: CALL.to_owned(),
+        method: "POST".to_owned(),
+        target: "/v1/chat/completions".to_owned(),
+        opened_at: NOW - Duration::from_secs(9),
+        took_us: 2_021_000,
+        outcome: record::Outcome::Ok,
+        status: 200,
+        app: Some("Guide".to_owned()),
+        upstream: Some("anthropic".to_owned()),
+        model: Some("gpt".to_owned()),
+        streamed: true,
+        key: Some("guide".to_owned()),
+        end_user: Some("user-7".to_owned()),
+        cost: Some(Usd(1_750)),
+        deadline_us: Some(600_000_000),
+        max_cost: Some(Usd(50_000)),
+        attempts: vec![failed, answer],
+        ..Record::blank(record::Path::Model)
+    }
+}
+
+pub(crate) struct Signpost;
+
+impl Routes for Signpost {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::new(snapshot())
+    }
+
+    fn explain(&self, ask: RouteAsk) -> BoxFuture<'static, Result<Explained, RouteRefused>> {
+        let step = |provider: &str, why: Option<&str>| Step {
+            provider: provider.to_owned(),
+            model: "gpt-4o".to_owned(),
+            why: why.map(str::to_owned),
+        };
+        let known = "gpt, text/embed".to_owned();
+        let explained = match ask.model.as_str() {
+            "gpt" => Ok(Explained {
+                model: ask.model,
+                generation: 7,
+                strategy: "ordered".to_owned(),
+                candidates: vec![step("anthropic", None), step("backup/eu", Some("its provider is drained"))],
+                passed_over: vec![step("openai", Some("its breaker is open; the next probe is in 3 s"))],
+                is_last_resort: false,
+                standing_at: Some(Micros(NOW.0)),
+                notes: vec!["2 gateways are running".to_owned()],
+            }),
+            _ => Err(RouteRefused::NoModel { name: ask.model, known }),
+        };
+        Box::pin(async move { explained })
+    }
+
+    fn simulate(&self, what: Simulation) -> BoxFuture<'static, Result<Value, RouteRefused>> {
+        let Simulation { policy, since_s, .. } = what;
+        Box::pin(async move {
+            match policy.as_str() {
+                "" => Err(RouteRefused::BadPolicy(vec!["model: nothing is there".to_owned()])),
+                _ => Ok(json!({ "read": { "since_s": since_s, "calls": 3 } })),
+            }
+        })
+    }
+}
