@@ -32,6 +32,8 @@ pub(super) struct Writing {
     keeps_said: bool,
     /// The first frame says whose words follow, which the caller knows already.
     leaves_out_opening: bool,
+    /// What is read now may be a part of an event.
+    is_at_end: bool,
 }
 
 impl Reader {
@@ -80,6 +82,7 @@ impl Converter {
             Reader::Anthropic(decoder, _) | Reader::Gemini(decoder, _) => decoder.held_bytes(),
             Reader::Bedrock(..) => 0,
         };
+        self.writing.is_at_end = true;
         match held {
             0 => (Piece::default(), None),
             _ => self.read(Bytes::from_static(b"\n\n"), progress),
@@ -106,7 +109,7 @@ impl Writing {
         let shape = if form == Form::Completion { Shape::Completion } else { Shape::Chat };
         // The relay writes the usage, because it may have to estimate it.
         let writer = StreamWriter::new(shape, false, model, created);
-        Writing { writer, keeps_said, leaves_out_opening: continues && form == Form::Chat }
+        Writing { writer, keeps_said, leaves_out_opening: continues && form == Form::Chat, is_at_end: false }
     }
 
     fn events(
@@ -124,7 +127,8 @@ impl Writing {
                     format!("one event of the provider's stream is larger than {MAX_EVENT_BYTES} bytes");
                 return Err(Broken::new(Class::NotAnAnswer, what));
             }
-            if let Some(data) = frame.data() {
+            let data = frame.data();
+            if let Some(data) = data.filter(|data| !self.is_at_end || is_json(data)) {
                 self.steps(&read(frame.event(), &data), page, progress)?;
             }
         }
@@ -224,6 +228,10 @@ fn leave_out_first_frame(out: &mut Vec<u8>, from: usize) {
     if let Some(end) = out[from..].windows(2).position(|pair| pair == b"\n\n") {
         out.drain(from..from + end + 2);
     }
+}
+
+fn is_json(data: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
 }
 
 fn index(choice: u64) -> u32 {

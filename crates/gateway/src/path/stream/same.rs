@@ -98,7 +98,7 @@ impl Same {
             facts.has_more_than_text = true;
             return Fate::As(self.line_ends(frame.raw()));
         }
-        self.after_return = false;
+        self.after_return = frame.raw().ends_with(b"\r");
         match plain_data(frame.raw()) {
             Some(data) => self.passing.event(data, facts, progress),
             None => self.passing.other(frame, facts, progress),

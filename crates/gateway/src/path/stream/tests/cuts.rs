@@ -37,7 +37,7 @@ fn cases() -> Vec<Case> {
     for words in WORDS {
         for line_end in ["\n", "\r\n"] {
             for include_usage in [false, true] {
-                for fixture in [openai(words), gemini(words)] {
+                for fixture in [openai(words), anthropic(words), gemini(words)] {
                     let laid = fixture.laid(line_end);
                     let prefixes = prefixes(&fixture, &laid, include_usage);
                     cases.push(Case { fixture, laid, include_usage, prefixes });

@@ -117,6 +117,22 @@ fn an_event_over_the_limit_passes_in_pieces_and_its_cut_cannot_be_told_in_band()
 }
 
 #[test]
+fn a_line_end_cut_in_two_is_one_line_end_wherever_the_limit_is() {
+    let event = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}");
+    let stream = format!("{}\r\n\r\n{}\r\n\r\ndata: [DONE]\r\n\r\n", event("a"), event("b"));
+    let expected = stream.replace("\r\n", "\n");
+    for max_event_bytes in [16, 60, 4096] {
+        let wanted = Wanted { max_event_bytes, ..WANTED };
+        for size in 1..stream.len() {
+            let chunks = stream.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect();
+            let seen = on_a_runtime(seen(&Dialect::OpenAi, &wanted, body(chunks, End::Polite)));
+            let text = String::from_utf8(seen.bytes).unwrap();
+            assert_eq!(text, expected, "chunks of {size}, events of {max_event_bytes}");
+        }
+    }
+}
+
+#[test]
 fn typed_events_keep_their_names_and_end_by_their_types() {
     let typed = Wanted { form: Form::Typed, ..WANTED };
     let stream = "event: response.created\ndata: {\"type\":\"response.created\"}\n\n\
