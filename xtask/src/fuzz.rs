@@ -6,7 +6,18 @@ use clap::Args;
 use crate::command::{cargo, root};
 
 /// Each is a binary in `fuzz/`.
-const TARGETS: [&str; 6] = ["sse", "service_api", "dsl", "model_request", "model_stream", "model_failure"];
+const TARGETS: [&str; 10] = [
+    "sse",
+    "service_api",
+    "dsl",
+    "model_request",
+    "model_stream",
+    "model_failure",
+    "model_body",
+    "model_form",
+    "gemini",
+    "bedrock",
+];
 /// No input is larger; each target's own limits lie below it.
 const MAX_INPUT_BYTES: u32 = 64 * 1024;
 const COVERAGE: [&str; 5] = [

@@ -27,7 +27,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("console", &["control", "store", "base"]),
     (
         "server",
-        &["gateway", "engine", "standby", "store", "control", "console", "net", "wire", "signal", "base"],
+        &[
+            "gateway", "engine", "standby", "store", "control", "console", "faulty", "net", "wire", "signal",
+            "base",
+        ],
     ),
     ("testkit", &["base"]),
     ("faulty", &[]),
