@@ -261,3 +261,32 @@ async fn a_gateway_starts_while_the_store_hangs() {
     remote.proxy.set(Line::Open);
     addresses.wait_for_metric("mainstay_store_joined 1").await;
 }
+
+/// The page is a contract only while every test that it names is there.
+#[test]
+fn every_test_that_the_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
+    let folders = ["server/tests/it", "server/src", "gateway/tests/path", "net/tests"];
+    let sources: String = folders.iter().map(|folder| all_text(&root.join("crates").join(folder))).collect();
+    let named: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|word| word.split([' ', ':']).next_back())
+        .filter(|word| word.matches('_').count() >= 4)
+        .collect();
+    assert!(named.len() >= 10, "{named:?}");
+    for name in named {
+        let start = name.trim_end_matches('…');
+        assert!(
+            sources.contains(&format!("fn {start}")),
+            "docs/dependencies.md names {name}, which is no test"
+        );
+    }
+}
+
+fn all_text(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
