@@ -14,12 +14,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mainstay_base::{
-    Clock,
-    snapshot::{Dialect, Provider, Timeouts},
+    Class, Clock, Secret, Usd,
+    snapshot::{Dialect, Price, Provider, ProviderKey, Timeouts},
 };
 use mainstay_control::{
-    CallbackBody, Control, EngineProbe, Facade, Observer, Options, Peers, Ports, ProbeKind, ProviderPeer,
-    Receiver, Restarted, RunRequest, Served, Slot, SlotState, State, Supervisor, UpstreamPeer,
+    CallbackBody, Change, Control, EngineProbe, Facade, Observer, Options, Overrides, Peers, Ports,
+    ProbeKind, ProviderPeer, Receiver, Restarted, RunRequest, Served, Slot, SlotState, State, Supervisor,
+    UpstreamPeer,
 };
 use mainstay_net::{Client, ClientOptions};
 use mainstay_store::{
@@ -380,6 +381,155 @@ async fn a_failing_provider_is_taken_out_and_put_back_and_the_last_one_is_left_i
     let story = told(&facade, &refused.id, &["page"]).await;
     let says_why = |(kind, text): &(String, String)| kind == "page" && text.contains("model rare");
     assert!(story.iter().any(says_why), "{story:#?}");
+    control.shutdown(LIMIT).await;
+}
+
+fn change(why: &str, dry_run: bool, force: bool) -> Change {
+    Change { actor: "kim".to_owned(), why: why.to_owned(), dry_run, force }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_drains_fails_over_and_puts_back_and_never_by_accident() {
+    let good = HttpServer::start(|_| async { whole(200, "application/json", "{}") }).await;
+    let bench = Bench::new(1).await;
+    let providers = vec![
+        provider("first", &good, &["gpt"]),
+        provider("second", &good, &["gpt", "rare"]),
+        provider("alien", &good, &["other"]),
+    ];
+    let control = bench.control("a", providers, Vec::new());
+    let facade = control.facade();
+    for name in ["first", "second", "alien"] {
+        until_state(&facade, &format!("provider:{name}"), State::Ok).await;
+    }
+    let refused = facade.drain("nobody", change("", false, false)).await.unwrap_err().to_string();
+    assert_eq!(refused, "there is no provider `nobody`; there are: alien, first, second");
+    let refused = facade.drain("second", change("", false, false)).await.unwrap_err().to_string();
+    assert!(refused.ends_with("left for model rare"), "{refused}");
+
+    let planned = facade.drain("first", change("maintenance", true, false)).await.unwrap();
+    assert_eq!((planned.changed, planned.models[0].answered_by.clone()), (false, vec!["second".to_owned()]));
+    assert!(Overrides::read(&bench.store).await.unwrap().drained.is_empty(), "a dry run changes nothing");
+    let done = facade.drain("first", change("maintenance", false, false)).await.unwrap();
+    assert_eq!((done.changed, done.undo.as_str()), (true, "mainstay provider restore first"));
+    let again = facade.drain("first", change("again", false, false)).await.unwrap();
+    assert!(!again.changed && again.text.contains("already, by kim: maintenance"), "{}", again.text);
+    let refused = facade.drain("second", change("", false, false)).await.unwrap_err().to_string();
+    assert!(refused.contains("model gpt, model rare"), "the only one left: {refused}");
+    let forced = facade.drain("second", change("all of it", false, true)).await.unwrap();
+    assert_eq!(forced.warnings.len(), 2, "{:?}", forced.warnings);
+    facade.restore("second", change("enough", false, false)).await.unwrap();
+
+    let failover = |from: &'static str, to: &'static str, force| {
+        let facade = facade.clone();
+        async move { facade.failover(from, to, change("slow", false, force)).await }
+    };
+    for (from, to, says) in [
+        ("second", "second", "itself"),
+        ("second", "alien", "no model is served by both"),
+        ("second", "first", "out of rotation"),
+        ("second", "nobody", "there is no provider `nobody`"),
+    ] {
+        let refused = failover(from, to, false).await.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+    let done = failover("second", "first", true).await.unwrap();
+    assert!(done.warnings.contains(&"first has no target for model rare".to_owned()), "{:?}", done.warnings);
+    facade.restore("first", change("back", false, false)).await.unwrap();
+    let stored = Overrides::read(&bench.store).await.unwrap();
+    assert_eq!((stored.drained.len(), stored.failovers().len()), (0, 1));
+    assert_eq!((stored.failovers[0].who.as_str(), stored.failovers[0].why.as_str()), ("kim", "slow"));
+    let refused = failover("first", "second", false).await.unwrap_err().to_string();
+    assert!(refused.contains("failing over to first itself"), "{refused}");
+    assert!(facade.undo_failover("second", change("fast again", false, false)).await.unwrap().changed);
+    assert!(!facade.undo_failover("second", change("", false, false)).await.unwrap().changed);
+
+    let story = story(&facade, "provider:first").await;
+    assert_eq!(kinds(&story), ["provider.drain", "provider.restore"], "{story:#?}");
+    assert!(bench.store.timeline().verify().await.unwrap().is_ok());
+    control.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_out_for_maintenance_stays_out_until_a_person_puts_it_back() {
+    let good = HttpServer::start(|_| async { whole(200, "application/json", "{}") }).await;
+    let down = HttpServer::start(|_| async { whole(503, "application/json", "{}") }).await;
+    let bench = Bench::new(1).await;
+    let control = bench.control(
+        "a",
+        vec![provider("first", &down, &["gpt"]), provider("second", &good, &["gpt"])],
+        Vec::new(),
+    );
+    let facade = control.facade();
+    until_state(&facade, "provider:second", State::Ok).await;
+    facade.drain("first", change("maintenance", false, false)).await.unwrap();
+    let alert = alert_of(&facade, "provider:first", |alert| alert.state == AlertState::Firing).await;
+    assert_eq!(alert.rule, "provider-incident");
+    // What the runbook would do within a round, it has had several rounds to do.
+    told(&facade, &alert.id, &["alert"]).await;
+    let mut reports = facade.reports();
+    for _ in 0..5 {
+        reports.changed().await.unwrap();
+    }
+    let none = facade.executions(ExecutionFilter { limit: 10, ..Default::default() }).await.unwrap();
+    assert!(none.is_empty(), "{none:?}");
+    let stored = Overrides::read(&bench.store).await.unwrap();
+    assert!(stored.drained["first"].is_by_hand());
+    control.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_by_hand_calls_with_each_key_and_a_refused_one_is_alerted_until_it_works() {
+    const ANSWER: &str = r#"{"id":"x","object":"chat.completion","created":1,"model":"gpt-at-first","choices":[
+        {"index":0,"message":{"role":"assistant","content":"pong"},"finish_reason":"stop"}],
+        "usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}"#;
+    let repaired = Arc::new(AtomicBool::new(false));
+    let is_repaired = repaired.clone();
+    let server = HttpServer::start(move |request| {
+        let is_bad = request.headers().get("authorization").is_some_and(|value| value == "Bearer sk-bad");
+        let refused = is_bad && !is_repaired.load(Ordering::SeqCst);
+        async move {
+            match refused {
+                true => whole(
+                    401,
+                    "application/json",
+                    r#"{"error":{"message":"no: sk-bad","code":"invalid_api_key"}}"#,
+                ),
+                false => whole(200, "application/json", ANSWER),
+            }
+        }
+    })
+    .await;
+    let bench = Bench::new(1).await;
+    let mut peer = provider("first", &server, &["gpt"]);
+    peer.provider = Arc::new(Provider {
+        keys: vec![
+            ProviderKey::token("main", Secret::new("sk-good")),
+            ProviderKey::token("spare", Secret::new("sk-bad")),
+        ],
+        ..Provider::clone(&peer.provider)
+    });
+    peer.serves[0].price = Some(Price { input: Usd(1_000_000), output: Usd(2_000_000), cached_input: None });
+    let control = bench.control("a", vec![peer], Vec::new());
+    let facade = control.facade();
+    until_state(&facade, "provider:first", State::Ok).await;
+    let report = facade.test("first", Some("gpt"), "kim").await.unwrap();
+    assert!(!report.ok && report.model == "gpt-at-first", "{report:?}");
+    let [main, spare] = report.calls.as_slice() else { panic!("{report:?}") };
+    assert_eq!((main.ok, main.status, main.cost), (true, Some(200), Some(Usd(11))));
+    assert_eq!((spare.status, spare.class), (Some(401), Some(Class::BadKey)));
+    assert!(!spare.said.as_deref().unwrap_or_default().contains("sk-bad"), "{spare:?}");
+    let refused = facade.test("first", Some("claude"), "kim").await.unwrap_err().to_string();
+    assert!(refused.contains("serves no model `claude`; it serves: gpt, gpt-at-first"), "{refused}");
+
+    let alert =
+        alert_of(&facade, "provider-key:first/spare", |alert| alert.state == AlertState::Firing).await;
+    assert_eq!(alert.rule, "provider-key-refused");
+    assert!(alert.summary.contains("first refuses key spare"), "{}", alert.summary);
+    assert_eq!(facade.report().component("provider:first").unwrap().state, State::Ok);
+    repaired.store(true, Ordering::SeqCst);
+    assert!(facade.test("first", None, "kim").await.unwrap().ok);
+    alert_of(&facade, "provider-key:first/spare", |alert| alert.state == AlertState::Resolved).await;
     control.shutdown(LIMIT).await;
 }
 

@@ -175,3 +175,121 @@ fn strategy_word(strategy: Strategy) -> &'static str {
         Strategy::LeastBusy => "least-busy",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use mainstay_base::{
+        Class, Standing,
+        id::KeyHash,
+        snapshot::{Dialect, Failover, ModelRoutes, Provider, ProviderKey, Timeouts},
+        standing::KeyStanding,
+    };
+
+    use super::*;
+
+    const NOW: Micros = Micros(1_800_000_000_000_000);
+
+    fn target(name: &str) -> ModelTarget {
+        let provider = Provider {
+            name: name.to_owned(),
+            dialect: Dialect::OpenAi,
+            base_url: String::new(),
+            keys: vec![ProviderKey::token("main", mainstay_base::Secret::new("sk"))],
+            timeouts: Timeouts::default(),
+            first_token: Duration::from_secs(60),
+        };
+        ModelTarget::new(Arc::new(provider), "m")
+    }
+
+    fn snapshot(change: impl FnOnce(&mut ModelRoutes)) -> Snapshot {
+        let gpt = LogicalModel::ordered("gpt", vec![target("a"), target("b"), target("c")]);
+        let guide = ModelKey { models: Some(vec!["other".to_owned()]), ..ModelKey::named("guide") };
+        let mut model = ModelRoutes {
+            models: HashMap::from([("gpt".to_owned(), Arc::new(gpt))]),
+            keys: HashMap::from([(KeyHash::of("k"), Arc::new(guide))]),
+            ..ModelRoutes::default()
+        };
+        change(&mut model);
+        Snapshot { generation: 3, model, ..Snapshot::default() }
+    }
+
+    fn ask(model: &str, key: Option<&str>) -> RouteAsk {
+        RouteAsk { model: model.to_owned(), key: key.map(str::to_owned), ..RouteAsk::default() }
+    }
+
+    /// `a` has an open breaker, all keys of `b` rest.
+    fn stood() -> Vec<Stood> {
+        let open = TargetStanding {
+            provider: "a".to_owned(),
+            model: "m".to_owned(),
+            breaker: BreakerState::Open,
+            since: NOW,
+            probe_at: Some(NOW + Duration::from_millis(2_500)),
+            ejected_until: None,
+            in_flight: 0,
+            calls: 9,
+            failures: 9,
+            last_failure: Some(Class::ServerError),
+            last_failure_at: Some(NOW),
+            last_success_at: None,
+            first_token_ms_p50: None,
+            first_token_ms_p95: None,
+            requests_left: None,
+            tokens_left: None,
+        };
+        let rests = KeyStanding {
+            provider: "b".to_owned(),
+            key: "main".to_owned(),
+            rests_until: Some(NOW + Duration::from_secs(5)),
+            why: Some(Class::RateLimited),
+            in_flight: 0,
+        };
+        let standing = Standing { at: NOW, snapshot_generation: 3, targets: vec![open], keys: vec![rests] };
+        vec![Stood { instance: "here:1".to_owned(), at: NOW, standing }]
+    }
+
+    fn line(explained: &Explained) -> Vec<String> {
+        let step = |step: &Step| format!("{}: {}", step.provider, step.why.as_deref().unwrap_or("-"));
+        let passed = explained.passed_over.iter().map(|one| format!("not {}", step(one)));
+        explained.candidates.iter().map(step).chain(passed).collect()
+    }
+
+    #[test]
+    fn a_route_follows_what_the_gateways_said_and_says_why() {
+        let explained = explain(&snapshot(|_| {}), &ask("gpt", None), &stood(), NOW).unwrap();
+        assert_eq!(
+            line(&explained),
+            [
+                "c: -",
+                "b: all its keys rest; the first is back in 5 s",
+                "not a: its breaker is open; the next probe is in 3 s"
+            ]
+        );
+        let drained = snapshot(|model| model.drained.push("a".to_owned()));
+        let explained = explain(&drained, &ask("gpt", None), &[], NOW).unwrap();
+        assert_eq!(line(&explained), ["b: -", "c: -", "a: its provider is drained"]);
+        assert!(explained.notes[0].contains("no gateway says"), "{:?}", explained.notes);
+        let failover = Failover { from: "a".to_owned(), to: "c".to_owned() };
+        let failed_over = snapshot(|model| model.failovers.push(failover));
+        let explained = explain(&failed_over, &ask("gpt", None), &[], NOW).unwrap();
+        assert_eq!(line(&explained)[0], "c: failed over by hand from a");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_with_what_can() {
+        for (asked, says) in [
+            (ask("claude", None), "there is no model `claude`; there are: gpt"),
+            (ask("gpt", Some("ann")), "there is no virtual key named `ann`; there are: guide"),
+            (ask("gpt", Some("guide")), "the key guide may not ask for model gpt; it may ask for: other"),
+        ] {
+            let refused = explain(&snapshot(|_| {}), &asked, &[], NOW).unwrap_err();
+            assert_eq!(refused.to_string(), says);
+        }
+        let others = snapshot(|model| model.other_models_to.push(target("c").provider));
+        let explained = explain(&others, &ask("claude", None), &[], NOW).unwrap();
+        assert_eq!(line(&explained), ["c: -"]);
+        assert!(explained.notes[0].contains("no route names this model"));
+    }
+}
