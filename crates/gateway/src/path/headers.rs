@@ -5,8 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 use mainstay_base::Usd;
@@ -30,7 +30,6 @@ const MAINSTAY_COST: HeaderName = HeaderName::from_static("mainstay-cost");
 pub(crate) const MAINSTAY_SHARED: HeaderName = HeaderName::from_static("mainstay-shared");
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -131,14 +130,6 @@ impl Account {
 /// Without the sign, as the request's header is written.
 fn dollars(cost: Usd) -> String {
     cost.to_string().replace('$', "")
-}
-
-/// Removes a caller's credentials wherever clients put them: some send theirs in two headers, to be sure.
-pub(crate) fn strip_keys(headers: &mut HeaderMap) {
-    headers.remove(AUTHORIZATION);
-    for name in [API_KEY, X_API_KEY, X_GOOG_API_KEY] {
-        headers.remove(name);
-    }
 }
 
 /// Appends the caller's address to `X-Forwarded-For`; says the scheme if nobody before us did.

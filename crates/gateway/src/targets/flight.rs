@@ -25,6 +25,8 @@ pub(crate) struct Flight {
     begun: Micros,
     streams: bool,
     had_first_token: bool,
+    /// The target's own time for the whole exchange; a call may grant less.
+    own_total: Duration,
 }
 
 /// What an attempt used.
@@ -46,12 +48,26 @@ impl Flight {
         if let Some(key) = &key {
             key.in_flight.fetch_add(1, Ordering::Relaxed);
         }
-        Flight { target, key, share: Some(share), ticks, begun, streams, had_first_token: false }
+        Flight {
+            target,
+            key,
+            share: Some(share),
+            ticks,
+            begun,
+            streams,
+            had_first_token: false,
+            own_total: Duration::ZERO,
+        }
     }
 
     /// Whether the breaker let it through to find out if the target is back.
     pub(crate) fn is_probe(&self) -> bool {
         self.share.as_ref().is_some_and(|share| share.is_probe)
+    }
+
+    /// How long the target is meant to have: when the call's own haste ends it before, that is not held against it.
+    pub(crate) fn is_meant_to_have(&mut self, own_total: Duration) {
+        self.own_total = own_total;
     }
 
     /// The first content of a stream came: the target is well, however long the stream will be.
@@ -70,6 +86,7 @@ impl Flight {
         let told = match end {
             Ok(_) if self.had_first_token => None,
             Ok(_) => Some(Told::Good { took: now.since(self.begun), streams: self.streams }),
+            Err(Class::TotalTimeout) if now.since(self.begun) < self.own_total => None,
             Err(class) => {
                 self.rest_key(class, None, now);
                 Some(Told::Bad(class))

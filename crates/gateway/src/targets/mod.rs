@@ -5,7 +5,7 @@
 //! new settings are taken over, what was learned stays. What no snapshot names any more is forgotten after
 //! [`FORGET_AFTER`]. A request pays one look-up by its model's name. Refuses to know requests and their bodies.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use mainstay_base::{
@@ -92,7 +92,8 @@ impl Targets {
             targets: other_targets(snapshot, model),
             policy: snapshot.model.other_models_policy.clone(),
         });
-        let chain = self.table.lock().chain(snapshot, &model, self.ticks.now());
+        let naming = Naming { snapshot, now: self.ticks.now(), is_newest: true };
+        let chain = self.table.lock().chain(&naming, &model);
         // Old names make room for new ones; those in use are kept by their calls.
         if others.len() >= MAX_OTHER_MODELS {
             others.clear();
@@ -112,16 +113,18 @@ impl Targets {
     /// Requests of the snapshot before may still come; the newer one stays.
     fn resolve(&self, snapshot: &Arc<Snapshot>, before: Option<&Resolved>) -> Arc<Resolved> {
         let now = self.ticks.now();
+        let is_newest = before.is_none_or(|before| before.snapshot.generation <= snapshot.generation);
         let mut table = self.table.lock();
+        let naming = Naming { snapshot, now, is_newest };
         let models = snapshot.model.models.iter();
-        let chains = models.map(|(name, model)| (name.clone(), table.chain(snapshot, model, now))).collect();
-        if let Some(before) = before {
+        let chains = models.map(|(name, model)| (name.clone(), table.chain(&naming, model))).collect();
+        if let Some(before) = before.filter(|_| is_newest) {
             table.wake_restored(&before.snapshot, snapshot);
         }
         table.forget(now, FORGET_AFTER);
         drop(table);
         let resolved = Arc::new(Resolved { snapshot: snapshot.clone(), chains, others: Mutex::default() });
-        if before.is_none_or(|before| before.snapshot.generation <= snapshot.generation) {
+        if is_newest {
             self.resolved.store(Some(resolved.clone()));
         }
         resolved
@@ -147,45 +150,59 @@ fn other_targets(snapshot: &Snapshot, model: &str) -> Vec<ModelTarget> {
     providers.map(|provider| ModelTarget::new(provider.clone(), model)).collect()
 }
 
+/// Who names state now. A call of an older snapshot finds it and changes nothing.
+struct Naming<'a> {
+    snapshot: &'a Snapshot,
+    now: Micros,
+    is_newest: bool,
+}
+
+fn named<Name: Eq + Hash, State>(
+    table: &mut HashMap<Name, Kept<State>>,
+    name: Name,
+    naming: &Naming<'_>,
+    new: impl FnOnce() -> State,
+) -> Arc<State> {
+    let now = naming.now;
+    let kept = table.entry(name).or_insert_with(|| Kept { state: Arc::new(new()), named_at: now });
+    kept.named_at = now;
+    kept.state.clone()
+}
+
 impl Table {
-    fn chain(&mut self, snapshot: &Snapshot, model: &Arc<LogicalModel>, now: Micros) -> Arc<Chain> {
-        let places = model.targets.iter().map(|target| self.place(snapshot, target, now)).collect();
-        let budgets = self.budgets.entry(model.name.clone());
-        let kept =
-            budgets.or_insert_with(|| Kept { state: Arc::new(Budgets::new(&model.policy)), named_at: now });
-        kept.named_at = now;
-        kept.state.reconfigure(&model.policy);
-        Arc::new(Chain::new(model.clone(), places, kept.state.clone(), snapshot.model.ejection))
+    fn chain(&mut self, naming: &Naming<'_>, model: &Arc<LogicalModel>) -> Arc<Chain> {
+        let places = model.targets.iter().map(|target| self.place(naming, target)).collect();
+        let new = || Budgets::new(&model.policy);
+        let budgets = named(&mut self.budgets, model.name.clone(), naming, new);
+        if naming.is_newest {
+            budgets.reconfigure(&model.policy);
+        }
+        Arc::new(Chain::new(model.clone(), places, budgets, naming.snapshot.model.ejection))
     }
 
-    fn place(&mut self, snapshot: &Snapshot, target: &ModelTarget, now: Micros) -> Place {
+    fn place(&mut self, naming: &Naming<'_>, target: &ModelTarget) -> Place {
         let ModelTarget { provider, model, limits, .. } = target;
-        let settings = snapshot.model.breaker;
-        let name = (provider.name.clone(), model.clone());
-        let kept = self.targets.entry(name).or_insert_with(|| Kept {
-            state: Arc::new(Target::new(&provider.name, model, settings, *limits)),
-            named_at: now,
-        });
-        kept.named_at = now;
-        kept.state.reconfigure(settings, *limits);
-        let state = kept.state.clone();
-        let keys = self.keys(provider, now);
-        let is_drained = snapshot.model.drained.contains(&provider.name);
-        Place::new(state, keys, provider, model, is_drained)
+        let routes = &naming.snapshot.model;
+        let new = || Target::new(&provider.name, model, routes.breaker, *limits);
+        let state = named(&mut self.targets, (provider.name.clone(), model.clone()), naming, new);
+        if naming.is_newest {
+            state.reconfigure(routes.breaker, *limits);
+        }
+        let keys = self.keys(naming, provider);
+        Place::new(state, keys, provider, model, routes.drained.contains(&provider.name))
     }
 
-    fn keys(&mut self, provider: &Provider, now: Micros) -> Vec<Arc<Key>> {
-        let known = provider.keys.iter().map(|key| {
+    fn keys(&mut self, naming: &Naming<'_>, provider: &Provider) -> Vec<Arc<Key>> {
+        let states = provider.keys.iter().map(|key| {
             let name = (provider.name.clone(), key.name.clone());
-            let kept = self.keys.entry(name).or_insert_with(|| Kept {
-                state: Arc::new(Key::new(&provider.name, &key.name, &key.secret)),
-                named_at: now,
-            });
-            kept.named_at = now;
-            kept.state.reconfigure(&key.secret);
-            kept.state.clone()
+            let new = || Key::new(&provider.name, &key.name, &key.secret);
+            let state = named(&mut self.keys, name, naming, new);
+            if naming.is_newest {
+                state.reconfigure(&key.secret);
+            }
+            state
         });
-        known.collect()
+        states.collect()
     }
 
     /// A provider that was taken out and is put back gets a fresh start: whoever restored it has looked at its keys.
@@ -208,5 +225,100 @@ impl Table {
         self.targets.retain(|_, kept| stays(kept, now, unnamed_for));
         self.keys.retain(|_, kept| stays(kept, now, unnamed_for));
         self.budgets.retain(|_, kept| stays(kept, now, unnamed_for));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::{
+        Secret,
+        snapshot::{Breaker, Dialect, ProviderKey, TargetLimits, Timeouts},
+        standing::BreakerState,
+    };
+
+    use super::*;
+
+    fn provider(name: &str) -> Arc<Provider> {
+        Arc::new(Provider {
+            name: name.to_owned(),
+            dialect: Dialect::OpenAi,
+            base_url: "http://127.0.0.1:9/v1".to_owned(),
+            keys: vec![ProviderKey::token("k", Secret::new("s"))],
+            timeouts: Timeouts::default(),
+            first_token: Duration::from_secs(1),
+        })
+    }
+
+    fn snapshot(generation: u64, concurrency: Option<u32>) -> Arc<Snapshot> {
+        let mut snapshot = Snapshot { generation, ..Snapshot::default() };
+        snapshot.model.breaker = Breaker { consecutive: 2, ..Breaker::default() };
+        let limits = TargetLimits { concurrency, ..TargetLimits::default() };
+        let target = ModelTarget { limits, ..ModelTarget::new(provider("p"), "m") };
+        let model = LogicalModel::ordered("small", vec![target]);
+        snapshot.model.models.insert("small".to_owned(), Arc::new(model));
+        Arc::new(snapshot)
+    }
+
+    fn wanted() -> Wanted {
+        Wanted { tokens: 1, streams: true, tried_keys: 0, insists: false }
+    }
+
+    fn fly(targets: &Targets, snapshot: &Arc<Snapshot>) -> Result<Flight, Turned> {
+        let chain = targets.chain(snapshot, "small").unwrap();
+        chain.places[0].take(&wanted(), targets.ticks).map(|taken| taken.flight)
+    }
+
+    #[test]
+    fn state_survives_snapshots_and_takes_new_settings_but_not_old_ones() {
+        let targets = Targets::new(&Clock::System);
+        let (old, new) = (snapshot(1, None), snapshot(2, Some(1)));
+        for _ in 0..2 {
+            fly(&targets, &old).unwrap().failed(mainstay_base::Class::ServerError, None, true);
+        }
+        assert_eq!(targets.standing(&new).targets[0].breaker, BreakerState::Open);
+        // A straggler of the old snapshot changes nothing.
+        let chain = targets.chain(&old, "small").unwrap();
+        let insists = Wanted { insists: true, ..wanted() };
+        let held = chain.places[0].take(&insists, targets.ticks).map(|taken| taken.flight);
+        assert!(held.is_ok());
+        let second = chain.places[0].take(&insists, targets.ticks).map(|_| ());
+        assert_eq!(second, Err(Turned::Busy), "the limit of the new one holds");
+    }
+
+    #[test]
+    fn whatever_becomes_of_a_flight_everything_comes_back() {
+        let targets = Targets::new(&Clock::System);
+        let snapshot = snapshot(1, Some(1));
+        let ends: [fn(Flight); 5] = [
+            drop,
+            |flight| flight.end(Ok(Used { tokens: Some(3) })),
+            |flight| flight.end(Err(mainstay_base::Class::Cut)),
+            |flight| flight.failed(mainstay_base::Class::RateLimited, Some(Duration::ZERO), true),
+            |mut flight| flight.first_token(),
+        ];
+        for end in ends {
+            let chain = targets.chain(&snapshot, "small").unwrap();
+            chain.places[0].keys[0].key.wake();
+            let flight = fly(&targets, &snapshot).unwrap();
+            assert_eq!(fly(&targets, &snapshot).map(|_| ()), Err(Turned::Busy));
+            end(flight);
+            let standing = targets.standing(&snapshot);
+            assert_eq!((standing.targets[0].in_flight, standing.keys[0].in_flight), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_nobody_names_any_more_is_forgotten_and_names_of_callers_are_bounded() {
+        let targets = Targets::new(&Clock::System);
+        let mut open = Snapshot { generation: 1, ..Snapshot::default() };
+        open.model.other_models_to = vec![provider("p")];
+        let open = Arc::new(open);
+        for number in 0..3 * MAX_OTHER_MODELS {
+            assert!(targets.chain(&open, &format!("model-{number}")).is_some());
+        }
+        assert!(targets.table.lock().targets.len() <= MAX_OTHER_MODELS);
+        targets.chain(&snapshot(2, None), "small");
+        targets.table.lock().forget(targets.ticks.now(), Duration::ZERO);
+        assert_eq!(targets.table.lock().targets.len(), 1);
     }
 }

@@ -158,7 +158,9 @@ fn may_continue(order: &Order) -> bool {
         && order.chain.places.len() > 1
 }
 
-fn continue_with(order: Order, broken: usize) -> ContinueWith {
+fn continue_with(mut order: Order, broken: usize) -> ContinueWith {
+    // The first byte went out long ago: from here on the deadline alone counts.
+    order.bounds.answer_by = order.bounds.deadline_at;
     Box::new(move |said, mut record| {
         Box::pin(async move {
             let gone_on = Course::new(&order, &mut record, None).go_on(broken, &said).await;

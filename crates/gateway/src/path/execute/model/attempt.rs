@@ -24,7 +24,7 @@ use super::{
 use crate::{
     path::{
         normalize::{Asked, Endpoint},
-        stream::{self, Form, Proved, Reading, Unproved, Waits, Wanted},
+        stream::{self, Broken, Form, Proved, Reading, Unproved, Waits, Wanted},
     },
     targets::{Flight, Taken},
 };
@@ -60,12 +60,15 @@ pub(super) struct Streamed {
 pub(super) struct Missed {
     pub(super) class: Class,
     /// The provider's own words, if it had any.
-    pub(super) told: Option<Told>,
+    pub(super) told: Option<Box<Told>>,
     /// For the record.
     pub(super) internal: String,
     /// What it used all the same, as far as the provider told.
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<Box<Usage>>,
 }
+
+/// An attempt that missed, whose target has not been told yet.
+pub(super) type Missing = Box<(Flight, Missed)>;
 
 impl Missed {
     pub(super) fn new(class: Class, internal: impl Into<String>) -> Missed {
@@ -74,7 +77,7 @@ impl Missed {
 
     pub(super) fn told(told: Told) -> Missed {
         let internal = told.message.clone();
-        Missed { class: told.class, told: Some(told), internal, usage: None }
+        Missed { class: told.class, told: Some(Box::new(told)), internal, usage: None }
     }
 
     /// Whether the provider may have done work for it that it bills.
@@ -137,8 +140,9 @@ pub(super) async fn run(
     patience: Patience,
     said: Option<&str>,
 ) -> Outcome {
-    let Taken { flight, key } = taken;
+    let Taken { mut flight, key } = taken;
     let target = order.target(index);
+    flight.is_meant_to_have(target.provider.timeouts.total);
     let request = match write::request(order, index, key, said) {
         Ok(request) => request,
         Err(unwritten) => {
@@ -161,13 +165,16 @@ pub(super) async fn run(
     let status = Some(response.status().as_u16());
     learn(order, target, &flight, response.headers());
     let result = match response.status().is_success() {
-        false => Err(refused(order, target, response).await).map_err(|missed| (flight, missed)),
+        false => Err(refused(order, target, response).await).map_err(|missed| Box::new((flight, missed))),
         true if order.asked.streams => {
             streamed(order, target, response, flight, &patience, said.is_some()).await
         }
         true => whole::read(order, target, response, flight).await,
     };
-    let result = result.map_err(|(flight, missed)| failed(order, target, flight, missed, &patience));
+    let result = result.map_err(|missing| {
+        let (flight, missed) = *missing;
+        failed(order, target, flight, missed, &patience)
+    });
     Outcome { status, first_byte, result }
 }
 
@@ -209,7 +216,7 @@ async fn streamed(
     mut flight: Flight,
     patience: &Patience,
     continues: bool,
-) -> Result<Answered, (Flight, Missed)> {
+) -> Result<Answered, Missing> {
     let (head, body) = response.into_parts();
     let policy = order.policy();
     let wanted = Wanted {
@@ -233,9 +240,9 @@ async fn streamed(
             Ok(Answered::Stream(Box::new(Streamed { head, reading, proved, flight })))
         }
         Err(Unproved { broken, tally }) => {
-            let usage = tally.usage;
-            let missed = Missed { class: broken.class, told: broken.told, internal: broken.internal, usage };
-            Err((flight, missed))
+            let Broken { class, told, internal } = broken;
+            let usage = tally.usage.map(Box::new);
+            Err(Box::new((flight, Missed { class, told: told.map(Box::new), internal, usage })))
         }
     }
 }

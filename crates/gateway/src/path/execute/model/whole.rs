@@ -16,7 +16,7 @@ use mainstay_wire::{
 };
 
 use super::{
-    attempt::{Answered, Missed},
+    attempt::{Answered, Missed, Missing},
     order::Order,
     passing::Passing,
 };
@@ -38,18 +38,16 @@ pub(super) struct Whole {
     pub(super) text_bytes: u64,
 }
 
-type Result<T> = std::result::Result<T, (Flight, Missed)>;
-
 pub(super) async fn read(
     order: &Order,
     target: &ModelTarget,
     response: Response<Body>,
     flight: Flight,
-) -> Result<Answered> {
+) -> Result<Answered, Missing> {
     let (head, mut body) = response.into_parts();
     let (bytes, is_all) = match start(&mut body, order.asked.endpoint).await {
         Ok(start) => start,
-        Err(error) => return Err((flight, broke(&error))),
+        Err(error) => return Err(Box::new((flight, broke(&error)))),
     };
     if !is_all {
         return passed(head, bytes, body, flight);
@@ -60,12 +58,12 @@ pub(super) async fn read(
             let body = mainstay_net::full(body);
             Ok(Answered::Whole(Box::new(Whole { head, body, usage, text_bytes })))
         }
-        Err(missed) => Err((flight, missed)),
+        Err(missed) => Err(Box::new((flight, missed))),
     }
 }
 
 /// The body, or as much of it as is held, and whether that is all.
-async fn start(body: &mut Body, endpoint: Endpoint) -> std::result::Result<(Bytes, bool), BodyError> {
+async fn start(body: &mut Body, endpoint: Endpoint) -> Result<(Bytes, bool), BodyError> {
     // Sound is not held: its first piece tells whether it is sound.
     let most = if endpoint == Endpoint::Speech { 1 } else { MAX_VETTED_BYTES };
     let mut first = Bytes::new();
@@ -121,9 +119,10 @@ fn contains(text: &[u8], key: &str) -> bool {
 }
 
 /// An answer too large to be held, or of sound: its first bytes are no page and no error.
-fn passed(head: Parts, start: Bytes, rest: Body, flight: Flight) -> Result<Answered> {
+fn passed(head: Parts, start: Bytes, rest: Body, flight: Flight) -> Result<Answered, Missing> {
     if is_page(&head, &start) {
-        return Err((flight, Missed::new(Class::NotAnAnswer, "a page for humans instead of an answer")));
+        let missed = Missed::new(Class::NotAnAnswer, "a page for humans instead of an answer");
+        return Err(Box::new((flight, missed)));
     }
     let body = mainstay_net::boxed(Passing { start: Some(start), rest, flight: Some(flight) });
     Ok(Answered::Whole(Box::new(Whole { head, body, usage: None, text_bytes: 0 })))
@@ -139,12 +138,7 @@ fn is_page(head: &Parts, start: &[u8]) -> bool {
 type Vetted = (Bytes, Option<Usage>, u64);
 
 /// The answer in the caller's dialect, if it is one.
-fn vetted(
-    order: &Order,
-    target: &ModelTarget,
-    head: &Parts,
-    body: Bytes,
-) -> std::result::Result<Vetted, Missed> {
+fn vetted(order: &Order, target: &ModelTarget, head: &Parts, body: Bytes) -> Result<Vetted, Missed> {
     if is_page(head, &body) {
         return Err(Missed::new(Class::NotAnAnswer, "a page for humans instead of an answer"));
     }
@@ -169,7 +163,7 @@ fn is_json(head: &Parts) -> bool {
     kind.trim_start().starts_with("application/json")
 }
 
-fn plain(body: Bytes) -> std::result::Result<Vetted, Missed> {
+fn plain(body: Bytes) -> Result<Vetted, Missed> {
     match body.is_empty() {
         true => Err(Missed::new(Class::Empty, "the answer has no body")),
         false => Ok((body, None, 0)),
@@ -177,7 +171,7 @@ fn plain(body: Bytes) -> std::result::Result<Vetted, Missed> {
 }
 
 /// The caller's own dialect passes byte for byte.
-fn same(endpoint: Endpoint, body: Bytes) -> std::result::Result<Vetted, Missed> {
+fn same(endpoint: Endpoint, body: Bytes) -> Result<Vetted, Missed> {
     let facts = vet(&body).map_err(Missed::told)?;
     if endpoint.writes_text() && facts.chars == 0 && facts.finish_reason.as_deref() == Some("content_filter")
     {
@@ -190,12 +184,7 @@ fn same(endpoint: Endpoint, body: Bytes) -> std::result::Result<Vetted, Missed> 
     Ok((body, usage, facts.chars as u64))
 }
 
-fn converted(
-    order: &Order,
-    dialect: &Dialect,
-    shape: openai::Shape,
-    body: &[u8],
-) -> std::result::Result<Vetted, Missed> {
+fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]) -> Result<Vetted, Missed> {
     readable(dialect, body)?;
     let read = match dialect {
         Dialect::Anthropic => anthropic::read_answer(body),
@@ -212,7 +201,7 @@ fn converted(
 }
 
 /// How much was said; nothing at all is an answer only when there is a reason for it.
-fn said(answer: &llm::Answer) -> std::result::Result<u64, Missed> {
+fn said(answer: &llm::Answer) -> Result<u64, Missed> {
     let parts = || answer.choices.iter().flat_map(|choice| &choice.parts);
     let bytes = parts().map(|part| match part {
         Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => text.len(),
@@ -230,7 +219,7 @@ fn said(answer: &llm::Answer) -> std::result::Result<u64, Missed> {
     }
 }
 
-fn vectors(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result<Vetted, Missed> {
+fn vectors(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Missed> {
     readable(dialect, body)?;
     let unreadable = |error: llm::Unreadable| Missed::new(Class::NotAnAnswer, error.to_string());
     let request = embeddings::read_request(&order.bytes).map_err(unreadable)?;
@@ -243,7 +232,7 @@ fn vectors(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result
     Ok((embeddings::write_answer(&answer, request.encoding).into(), usage, 0))
 }
 
-fn ranks(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result<Vetted, Missed> {
+fn ranks(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Missed> {
     readable(dialect, body)?;
     let unreadable = |error: llm::Unreadable| Missed::new(Class::NotAnAnswer, error.to_string());
     let request = rerank::read_request(&order.bytes).map_err(unreadable)?;
@@ -254,7 +243,7 @@ fn ranks(order: &Order, dialect: &Dialect, body: &[u8]) -> std::result::Result<V
 }
 
 /// Whole JSON, and no error in it.
-fn readable(dialect: &Dialect, body: &[u8]) -> std::result::Result<(), Missed> {
+fn readable(dialect: &Dialect, body: &[u8]) -> Result<(), Missed> {
     if let Some(told) = failure::inside(dialect, body) {
         return Err(Missed::told(told));
     }

@@ -48,9 +48,9 @@ impl Course<'_> {
                 Ok(Won { index, attempted, answered })
             }
             Err(missed) => {
-                let usage = missed
-                    .usage
-                    .or_else(|| missed.may_be_billed(status).then(|| attempt::estimated(&self.order.asked)));
+                let estimate = || attempt::estimated(&self.order.asked);
+                let told = missed.usage.as_deref().copied();
+                let usage = told.or_else(|| missed.may_be_billed(status).then(estimate));
                 self.book(flying, usage.as_ref(), Some(missed.class));
                 if let Some(attempt) = self.record.attempted(attempted) {
                     attempt.error = Some(missed.internal.clone());
