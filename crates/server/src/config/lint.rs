@@ -25,7 +25,8 @@ pub(super) fn model(model: &Model, findings: &Findings) {
     keys(model, findings);
 }
 
-/// Vectors of different models do not compare, so a chain of embeddings must not change the model.
+/// Vectors of different models do not compare, so a chain of embeddings keeps to the model of its first target, known
+/// by its name.
 fn embeddings(route: &LogicalModel, path: &str, findings: &Findings) {
     let Some(first) = route.targets.iter().find(|target| is_embedding(&target.model)) else { return };
     for target in &route.targets {
@@ -33,15 +34,18 @@ fn embeddings(route: &LogicalModel, path: &str, findings: &Findings) {
             continue;
         }
         let pair = format!("{} and {}", shown(first), shown(target));
-        match is_embedding(&target.model) {
+        let is_other =
+            is_embedding(&target.model) && without_vendor(&target.model) != without_vendor(&first.model);
+        match is_other {
             true => findings.report(
                 path,
                 format!("{pair} are different embedding models; a chain of embeddings has one model only"),
             ),
             // A deployment's own name says nothing about the model in it.
-            false => {
-                findings.warn(path, format!("{pair} must be the same embedding model; the names differ"))
-            }
+            false => findings.warn(
+                path,
+                format!("{pair} differ in their names, so embeddings are asked of one of them only"),
+            ),
         }
     }
 }
@@ -51,13 +55,16 @@ fn is_embedding(model: &str) -> bool {
     ["embed", "bge-", "gte-", "e5-", "voyage-"].iter().any(|word| model.contains(word))
 }
 
-/// `cohere.embed-english-v3` of one provider is `embed-english-v3` of another.
+/// As the gateway compares names: without what providers put in front.
 fn bare(model: &str) -> String {
-    let model = model.to_lowercase();
-    let last = model.rsplit('/').next().unwrap_or_default();
+    model.rsplit('/').next().unwrap_or_default().to_lowercase()
+}
+
+/// `cohere.embed-english-v3` of one provider may be `embed-english-v3` of another.
+fn without_vendor(model: &str) -> String {
+    let bare = bare(model);
     let vendors = ["amazon.", "cohere.", "openai.", "google."];
-    let bare = vendors.iter().find_map(|vendor| last.strip_prefix(vendor)).unwrap_or(last);
-    bare.to_owned()
+    vendors.iter().find_map(|vendor| bare.strip_prefix(vendor)).unwrap_or(&bare).to_owned()
 }
 
 /// A ceiling over a target of unknown price would hold nothing.

@@ -221,7 +221,7 @@ fn what_parts_say_of_each_other_is_checked() {
     warned(
         "[[model.route]]\nmodel='e'\ntargets=['one/text-embedding-3-small','one/deployment']\n",
         &[
-            "model.route[0] one/text-embedding-3-small and one/deployment must be the same embedding model; the names differ",
+            "model.route[0] one/text-embedding-3-small and one/deployment differ in their names, so embeddings are asked of one of them only",
         ],
     );
     warned(
@@ -233,6 +233,13 @@ fn what_parts_say_of_each_other_is_checked() {
         &["model.policy.hedge.ratio has no effect: hedge.enabled is false"],
     );
     warned("[[model.route]]\nmodel='e'\ntargets=['one/vendor/bge-m3','one/bge-m3']\n", &[]);
+    warned(
+        "[[model.route]]\nmodel='e'\ntargets=['one/cohere.embed-v3','one/embed-v3']\n",
+        &[
+            "model.route[0] one/cohere.embed-v3 and one/embed-v3 differ in their names, so embeddings are asked of one of \
+           them only",
+        ],
+    );
 }
 
 #[test]
