@@ -87,7 +87,7 @@ impl Purse {
         let (step, to_do) = {
             let mut books = self.books.lock();
             let step = books.reserve(self.clock.now(), budget, worst);
-            (step, books.to_do())
+            (step, books.take_to_do())
         };
         self.perform(to_do);
         step
@@ -124,7 +124,7 @@ impl Purse {
         let to_do = {
             let mut books = self.books.lock();
             books.filled(self.clock.now(), fill, paid, granted);
-            books.to_do()
+            books.take_to_do()
         };
         self.filled.send_replace(());
         self.perform(to_do);
@@ -138,7 +138,7 @@ async fn wake(purse: Weak<Purse>) {
     let to_do = {
         let mut books = purse.books.lock();
         books.wake(purse.clock.now());
-        books.to_do()
+        books.take_to_do()
     };
     purse.perform(to_do);
 }
@@ -187,7 +187,7 @@ impl Reservation {
             if let Some(more) = more {
                 self.leased.fetch_add(more.0, Ordering::Relaxed);
             }
-            (more.is_some(), books.to_do())
+            (more.is_some(), books.take_to_do())
         };
         self.purse.perform(to_do);
         is_covered
@@ -200,7 +200,7 @@ impl Drop for Reservation {
         let to_do = {
             let mut books = self.purse.books.lock();
             books.settle(self.purse.clock.now(), self.window, leased, spent);
-            books.to_do()
+            books.take_to_do()
         };
         // Outside of a runtime (a process that ends) nothing can be asked any more.
         if tokio::runtime::Handle::try_current().is_ok() {

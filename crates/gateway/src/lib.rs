@@ -3,7 +3,7 @@
 //! Promises: it works from the last [`Snapshot`](mainstay_base::Snapshot) it was given and needs nothing else to
 //! serve; nothing is sent without a permit; nothing is retried after a byte has reached the caller; what streams in
 //! streams out, event by event, at the reader's own pace. Refuses to know: storage, judgement and the engine, which
-//! it reaches only through the two ports of [`ports`].
+//! it reaches only through the ports of [`ports`].
 
 mod allowance;
 pub mod fuzzing;

@@ -196,7 +196,7 @@ impl Books {
         (unused > Usd::ZERO).then_some((self.window, unused))
     }
 
-    pub(crate) fn to_do(&mut self) -> ToDo {
+    pub(crate) fn take_to_do(&mut self) -> ToDo {
         std::mem::take(&mut self.to_do)
     }
 

@@ -152,7 +152,7 @@ impl World {
     }
 
     fn carry_out(&mut self, gateway: usize) {
-        let ToDo { give_back, fill, wake_later: _ } = self.gateways[gateway].books.to_do();
+        let ToDo { give_back, fill, wake_later: _ } = self.gateways[gateway].books.take_to_do();
         self.ledger.give_back(give_back);
         if let Some(fill) = fill {
             assert!(self.gateways[gateway].asked.replace(fill).is_none(), "two questions at once");
@@ -247,7 +247,7 @@ fn a_window_begins_with_the_whole_limit() {
             Step::Reserved { window, .. } => return window,
             Step::Refused(why) => panic!("{why:?}"),
         }
-        let fill = books.to_do().fill.unwrap();
+        let fill = books.take_to_do().fill.unwrap();
         let granted = fill.wanted;
         books.filled(now, fill, 0, Ok(granted));
     };
@@ -255,9 +255,13 @@ fn a_window_begins_with_the_whole_limit() {
     assert_eq!(reserve(&mut books, late, 100), Micros(0));
     let next = Micros(0) + HOUR;
     assert_eq!(reserve(&mut books, next, 60), next);
-    books.to_do();
+    books.take_to_do();
     books.settle(next, Micros(0), Usd(100), Usd(30));
-    assert_eq!(books.to_do().give_back, vec![(Micros(0), Usd(70))], "it goes back to where it came from");
+    assert_eq!(
+        books.take_to_do().give_back,
+        vec![(Micros(0), Usd(70))],
+        "it goes back to where it came from"
+    );
 }
 
 /// A keeper that a test turns off, holds and asks.

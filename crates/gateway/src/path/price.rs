@@ -3,7 +3,7 @@
 use mainstay_base::{Usd, snapshot::Price};
 use mainstay_wire::llm::Usage;
 
-use super::normalize::{Asked, model::tokens};
+use super::normalize::Asked;
 
 /// Prices are for so many tokens.
 const PRICED_TOKENS: i128 = 1_000_000;
@@ -40,12 +40,6 @@ pub(crate) fn max_output(asked: &Asked, target_max: Option<u64>) -> u64 {
         (None, None) => DEFAULT_MAX_OUTPUT_TOKENS,
     };
     most.saturating_mul(asked.choices)
-}
-
-/// The usage of an answer whose provider told none: the input as estimated for the call, the output by its text.
-pub(crate) fn estimated_usage(asked: &Asked, output: &str) -> Usage {
-    let output = tokens::of_text(output);
-    Usage { input: asked.input_tokens, output, is_estimated: true, ..Usage::default() }
 }
 
 fn exact(parts: &[(u64, Usd)]) -> Usd {

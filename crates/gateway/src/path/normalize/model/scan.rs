@@ -332,7 +332,7 @@ fn count(raw: &RawValue) -> Result<Option<u64>, Why> {
     let why = "must be a whole number that is not negative";
     match read::<f64>(raw, why)? {
         None => Ok(None),
-        Some(count) if count >= 0.0 && count <= MAX_COUNT && count.fract() == 0.0 => Ok(Some(count as u64)),
+        Some(count) if (0.0..=MAX_COUNT).contains(&count) && count.fract() == 0.0 => Ok(Some(count as u64)),
         Some(_) => Err(Why::Field(why)),
     }
 }
@@ -746,6 +746,16 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = scan(&body);
+        }
+
+        #[test]
+        fn a_body_that_is_taken_has_the_same_model_for_a_strict_reader(
+            body in "\\{(\"(model|stream|n|user|x|input)\":|\"a\"|\"\\\\u006dodel\":|[\\[\\]{},]|true|null|1e2|-1| ){0,12}\\}"
+        ) {
+            if let Ok(found) = scan(body.as_bytes()) {
+                let strict: serde_json::Value = serde_json::from_str(&body).unwrap();
+                prop_assert_eq!(found.model.as_deref(), strict["model"].as_str());
+            }
         }
 
         #[test]
