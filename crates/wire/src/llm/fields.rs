@@ -78,6 +78,14 @@ impl Fields {
         }
     }
 
+    /// A list that must be there: without it a document is something else.
+    pub(crate) fn required_array(&mut self, name: &str) -> Result<Vec<Value>, Unreadable> {
+        match self.take(name) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(self.wrong(name, "a list")),
+        }
+    }
+
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Fields>, Unreadable> {
         match self.take(name) {
             None => Ok(None),

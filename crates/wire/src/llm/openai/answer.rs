@@ -9,7 +9,7 @@ use crate::llm::{Answer, Choice, Finish, Part, Unreadable, fields::Fields};
 pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
     let mut fields = Fields::parse(body)?;
     let mut choices = Vec::new();
-    for (at, item) in fields.array("choices")?.into_iter().enumerate() {
+    for (at, item) in fields.required_array("choices")?.into_iter().enumerate() {
         choices.push(choice(Fields::of(item, &format!("choices[{at}]"))?, at)?);
     }
     Ok(Answer {
