@@ -52,6 +52,9 @@ pub(crate) struct Exchange {
     continuing: Option<(Continuing, Broken)>,
 }
 
+/// Ten thousand streams are relayed at a time.
+const _: () = assert!(size_of::<Exchange>() <= 1536);
+
 /// The attempt whose stream is relayed now.
 struct Booked {
     /// `None` once its end was told.

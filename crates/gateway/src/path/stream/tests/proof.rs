@@ -38,19 +38,20 @@ fn proof(
     first_token: Duration,
     deadline: Duration,
     body: Body,
-) -> Result<Proved, Unproved> {
+) -> Result<Proved, Box<Unproved>> {
     on_a_runtime(async {
         let mut reading = Reading::new(&Dialect::OpenAi, &WANTED, body);
         let now = Instant::now();
         prove(&mut reading, window, &Waits { first_token_at: now + first_token, deadline_at: now + deadline })
             .await
+            .map_err(Box::new)
     })
 }
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(30);
 
-fn class(result: Result<Proved, Unproved>) -> Option<Class> {
+fn class(result: Result<Proved, Box<Unproved>>) -> Option<Class> {
     result.err().map(|unproved| unproved.broken.class)
 }
 
