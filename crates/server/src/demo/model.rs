@@ -58,7 +58,11 @@ mod tests {
     #[test]
     fn other_questions_are_repeated() {
         check("Be kind.", &["Hello"], "Thank you for your message. You wrote: Hello");
-        check("", &["Hello", "Again"], "Thank you for coming back. You wrote one message before this one, and now: Again");
+        check(
+            "",
+            &["Hello", "Again"],
+            "Thank you for coming back. You wrote one message before this one, and now: Again",
+        );
         check("", &[], "Thank you for your message. You wrote: ");
     }
 }
