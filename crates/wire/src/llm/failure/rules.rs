@@ -161,6 +161,9 @@ const RULES: &[Rule] = &[
             "violates our usage policies",
             "blocked by guardrail",
             "considered high risk",
+            // Gemini names its reason in the words.
+            "prohibited_content",
+            "blocked due to safety",
         ],
     },
     Rule {
