@@ -12,6 +12,8 @@ pub struct Question {
     pub user: Vec<String>,
     /// Names of the tools that may be used.
     pub tools: Vec<String>,
+    /// The tool that must be used.
+    pub forced_tool: Option<String>,
     /// Results of tools that were used already.
     pub tool_results: Vec<String>,
     pub wants_json: bool,
@@ -41,13 +43,19 @@ pub struct ToolUse {
 pub type Mind = Arc<dyn Fn(&Question) -> Said + Send + Sync>;
 
 /// Says which model it is and repeats the last question. `[[tool]]` in it uses the first tool, `[[words:N]]` answers with
-/// N words. Tokens are words.
+/// N words. A tool that must be used gets the question as `echo`. Tokens are words.
 pub fn echo(question: &Question) -> Said {
     let last = question.user.last().cloned().unwrap_or_default();
-    let tool =
-        question.tools.first().filter(|_| last.contains("[[tool]]") && question.tool_results.is_empty()).map(
-            |name| ToolUse { name: name.clone(), arguments: format!("{{\"city\":\"{}\"}}", question.model) },
-        );
+    let forced = question.forced_tool.as_ref().map(|name| ToolUse {
+        name: name.clone(),
+        arguments: serde_json::json!({ "echo": last }).to_string(),
+    });
+    let asks = last.contains("[[tool]]") && question.tool_results.is_empty();
+    let asked = question.tools.first().filter(|_| asks).map(|name| ToolUse {
+        name: name.clone(),
+        arguments: format!("{{\"city\":\"{}\"}}", question.model),
+    });
+    let tool = forced.or(asked);
     let text = match (&tool, words_wanted(&last)) {
         (Some(_), _) => String::new(),
         (None, Some(count)) => {

@@ -22,6 +22,7 @@ pub(super) fn read(body: &Value) -> Ask {
             .map(|message| texts(&message["content"]))
             .collect(),
         tools: list(&body["tools"]).iter().map(|tool| text(&tool["name"])).collect(),
+        forced_tool: body["tool_choice"]["name"].as_str().map(str::to_owned),
         tool_results: results.collect(),
         wants_json: !body["output_config"].is_null() || !body["output_format"].is_null(),
         streams: body["stream"] == true,

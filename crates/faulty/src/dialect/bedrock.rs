@@ -31,6 +31,7 @@ pub(super) fn read(path: &str, body: &Value) -> Option<Ask> {
             .iter()
             .map(|tool| text(&tool["toolSpec"]["name"]))
             .collect(),
+        forced_tool: body["toolConfig"]["toolChoice"]["tool"]["name"].as_str().map(str::to_owned),
         tool_results: results.collect(),
         wants_json: !body["outputConfig"].is_null(),
         streams,

@@ -33,6 +33,9 @@ pub(super) fn read(path: &str, body: &Value) -> Option<Ask> {
         system: parts(&body["systemInstruction"]),
         user: contents.iter().filter(|content| content["role"] == "user").map(parts).collect(),
         tools: tools.collect(),
+        forced_tool: body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"][0]
+            .as_str()
+            .map(str::to_owned),
         tool_results: results.collect(),
         wants_json: body["generationConfig"]["responseMimeType"] == "application/json",
         streams,

@@ -99,8 +99,8 @@ pub(crate) fn read(method: &Method, path: &str, body: &[u8]) -> Option<(Dialect,
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     if method == Method::GET {
         return match path {
-            "/v1/models" | "/openai/v1/models" => Some((Dialect::OpenAi, Ask::Models)),
             "/v1beta/models" => Some((Dialect::Gemini, Ask::Models)),
+            _ if path.ends_with("models") => Some((Dialect::OpenAi, Ask::Models)),
             _ => None,
         };
     }

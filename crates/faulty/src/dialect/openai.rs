@@ -71,6 +71,7 @@ fn question(body: &Value, model: String) -> Question {
         system: of("system").pop().or_else(|| of("developer").pop()).unwrap_or_default(),
         user: of("user"),
         tools: list(&body["tools"]).iter().map(|tool| text(&tool["function"]["name"])).collect(),
+        forced_tool: body["tool_choice"]["function"]["name"].as_str().map(str::to_owned),
         tool_results: of("tool"),
         wants_json: matches!(body["response_format"]["type"].as_str(), Some("json_object" | "json_schema")),
         streams: body["stream"] == true,
