@@ -171,6 +171,20 @@ impl Breaker {
         }
     }
 
+    /// A call that was settled already failed after all, as a stream that is cut after its first token. It says nothing
+    /// about silence any more.
+    pub fn settle_again(&mut self, admission: Admission, class: Class, now: Micros) {
+        let Some(verdict) = self.verdict(End::Bad(class)) else { return };
+        match admission {
+            Admission::Pass { epoch } => self.settle_passed(epoch, verdict, now),
+            Admission::Probe { epoch, .. } if epoch == self.epoch => {
+                self.count(verdict, now);
+                self.reopen(now);
+            }
+            Admission::Probe { .. } | Admission::Refused { .. } => {}
+        }
+    }
+
     fn settle_passed(&mut self, epoch: u32, verdict: Verdict, now: Micros) {
         match &mut self.state {
             State::Closed if epoch == self.epoch => {
@@ -200,13 +214,16 @@ impl Breaker {
                 }
             }
             // What was given up as hanging began long ago, perhaps before the target came back.
-            Some(Verdict::Bad | Verdict::Slow) if was_waited_for => {
-                self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
-                let until = now + self.open_for();
-                self.enter(State::Open { until, was_silent: false }, now);
-            }
+            Some(Verdict::Bad | Verdict::Slow) if was_waited_for => self.reopen(now),
             _ => {}
         }
+    }
+
+    /// A probe failed.
+    fn reopen(&mut self, now: Micros) {
+        self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+        let until = now + self.open_for();
+        self.enter(State::Open { until, was_silent: false }, now);
     }
 
     fn open(&mut self, now: Micros, was_silent: bool) -> Micros {

@@ -35,6 +35,27 @@ fn probe(breaker: &mut Breaker, now: Micros) -> Admission {
     admission
 }
 
+/// A stream that is cut after its first token is told of twice.
+#[test]
+fn a_second_word_counts_a_failure_and_starts_no_probe() {
+    let mut breaker = breaker();
+    for _ in 0..5 {
+        let admission = breaker.ask(START);
+        breaker.settle(admission, GOOD, START);
+        breaker.settle_again(admission, Class::Cut, START);
+        breaker.settle_again(admission, Class::CallerGone, START);
+    }
+    assert_eq!(breaker.state(), BreakerState::Open, "every one of ten words was a good or a bad one");
+    // What was let through before says nothing any more, and takes no probe's place when one is due.
+    let passed = Admission::Pass { epoch: 0 };
+    breaker.settle_again(passed, Class::Cut, at(2_000));
+    assert_eq!(breaker.state(), BreakerState::Open);
+    let probing = probe(&mut breaker, at(2_000));
+    breaker.settle(probing, GOOD, at(2_100));
+    breaker.settle_again(probing, Class::Cut, at(2_200));
+    assert_eq!(breaker.state(), BreakerState::Open, "a probe that is cut is no good probe");
+}
+
 #[test]
 fn it_opens_when_enough_calls_fail_or_are_slow_and_not_before() {
     let many = |end, count: usize| vec![end; count];

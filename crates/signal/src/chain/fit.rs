@@ -4,7 +4,7 @@ use mainstay_base::snapshot::{Conditions, ModelTarget, Offer};
 
 use super::{Ask, Why};
 
-/// Why it cannot; `None`: it can. `kept_model` is the model to which an [`Ask::keeps_model`] is bound so far.
+/// Why it cannot; `None`: it can. `kept_model` is the model to which an [`Ask::keeps_model`] is bound.
 pub(super) fn misfit(target: &ModelTarget, ask: &Ask<'_>, kept_model: Option<&str>) -> Option<Why> {
     let other_model = ask.keeps_model && kept_model.is_some_and(|kept| !is_same_model(kept, &target.model));
     let misfit = unmet(&target.when, ask).or_else(|| unserved(&target.offer, ask));

@@ -35,7 +35,7 @@ pub struct Ask<'a> {
     pub tools: bool,
     pub vision: bool,
     pub structured_output: bool,
-    /// Embeddings of two models do not compare: only targets with the first fitting target's model are asked.
+    /// Embeddings of two models do not compare: only targets with the model that is written first are asked.
     pub keeps_model: bool,
 }
 
@@ -122,13 +122,13 @@ fn place(
     plan: &mut Plan,
 ) -> Vec<Placed> {
     let mut placed = Vec::with_capacity(model.targets.len());
-    let mut kept_model = None;
+    // The model as written first, also where that target cannot take this call: what is stored was made by it.
+    let kept_model = model.targets.first().map(|target| target.model.as_str());
     for (index, target) in model.targets.iter().enumerate() {
         if let Some(why) = fit::misfit(target, ask, kept_model) {
             plan.passed_over.push((index, why));
             continue;
         }
-        kept_model = kept_model.or(Some(target.model.as_str()));
         let seen = seen(index);
         if let Some(until) = seen.breaker_open_until {
             plan.passed_over.push((index, Why::BreakerOpen { until }));

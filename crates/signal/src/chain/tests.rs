@@ -156,7 +156,7 @@ fn a_target_that_cannot_serve_the_call_is_passed_over_and_says_why() {
 }
 
 #[test]
-fn embeddings_stay_with_the_first_fitting_model() {
+fn embeddings_stay_with_the_model_that_is_written_first() {
     let other = ModelTarget::new(provider("b"), "other");
     let model = model(Strategy::Ordered, vec![target("a"), other, target("c")]);
     let ask = Ask { keeps_model: true, ..Ask::default() };
@@ -165,6 +165,11 @@ fn embeddings_stay_with_the_first_fitting_model() {
     let plan = order(&model, &ask, |index| seen(index, 0, out), &[], || 0.5);
     assert_eq!(plan.candidates, [2]);
     assert_eq!(plan.passed_over[1], (1, Why::OtherModel));
+    // And when it may not take this very call.
+    let mut model = model;
+    model.targets[0].when.keys = vec!["somebody-else".to_owned()];
+    let plan = order(&model, &ask, |_| Seen::default(), &[], || 0.5);
+    assert_eq!(plan.candidates, [2]);
 }
 
 /// The share of 20,000 draws in which each target comes first.

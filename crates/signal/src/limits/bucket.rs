@@ -65,7 +65,12 @@ impl Bucket {
         if rate == 0 {
             return LEARNED_FOR;
         }
-        Duration::from_micros(u64::try_from((missing + rate - 1) / rate).unwrap_or(u64::MAX))
+        let wait = Duration::from_micros(u64::try_from((missing + rate - 1) / rate).unwrap_or(u64::MAX));
+        match self.configured {
+            // It will be forgotten before that.
+            None => wait.min(LEARNED_FOR),
+            Some(_) => wait,
+        }
     }
 
     pub(super) fn take(&mut self, units: i64) {
@@ -96,6 +101,10 @@ impl Bucket {
 
     pub(super) fn learn(&mut self, told: Told, now: Micros) {
         let Some(left) = told.left.map(bounded) else { return };
+        // Some relays say so when they mean that there is no limit.
+        if told.limit == Some(0) {
+            return;
+        }
         self.fill(now);
         let grant =
             told.limit.map_or_else(|| self.learned.map_or(left, |(grant, _)| grant.max(left)), bounded);

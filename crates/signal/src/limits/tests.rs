@@ -139,6 +139,18 @@ fn headers_are_believed() {
 }
 
 #[test]
+fn a_wait_that_headers_tell_is_no_longer_than_they_are_believed() {
+    let mut minute = Minute::new(None, None);
+    let ten_days = Some(Duration::from_secs(10 * 86_400));
+    let tokens = Told { limit: Some(100_000), left: Some(0), reset: ten_days };
+    minute.learn(&Learned { tokens, ..Learned::default() }, START);
+    assert_eq!(minute.take(START, 10_000), Err(Duration::from_secs(120)));
+    let mut minute = Minute::new(None, None);
+    minute.learn(&told(0, 0, 60), START);
+    assert!(minute.take(START, 0).is_ok(), "whoever answers grants something");
+}
+
+#[test]
 fn a_configured_limit_stays_the_upper_bound() {
     let mut minute = Minute::new(Some(60), None);
     minute.learn(&told(10_000, 9_999, 1), START);
