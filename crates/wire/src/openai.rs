@@ -20,6 +20,11 @@ use crate::llm;
 /// The end of a stream, in the `data` of its last event.
 pub const DONE: &[u8] = b"[DONE]";
 
+/// Whether `data` says nothing in a dialect that has no end mark: the mark itself, or nothing at all.
+pub(crate) fn is_filler(data: &[u8]) -> bool {
+    matches!(data.trim_ascii(), b"" | DONE)
+}
+
 /// What a gateway must know of a request body. Every other field is skipped, not rejected.
 #[derive(Debug, Deserialize)]
 pub struct RequestHead<'a> {
@@ -61,14 +66,22 @@ impl Usage {
         let or_else = |known: u64, name: &str| if known == 0 { count(name).unwrap_or(0) } else { known };
         let input_details = ["prompt_tokens_details", "input_tokens_details"];
         let output_details = ["completion_tokens_details", "output_tokens_details"];
+        let reasoning = detail(&output_details, "reasoning_tokens");
+        let input = or_else(self.prompt_tokens, "input_tokens");
+        let mut output = or_else(self.completion_tokens, "output_tokens");
+        // xAI counts thoughts beside the answer, everybody else within it: the total tells.
+        let beside = input.saturating_add(output).saturating_add(reasoning.unwrap_or(0));
+        if reasoning.is_some_and(|thoughts| thoughts > 0) && self.total_tokens == beside {
+            output = beside.saturating_sub(input);
+        }
         llm::Usage {
-            input: or_else(self.prompt_tokens, "input_tokens"),
-            output: or_else(self.completion_tokens, "output_tokens"),
+            input,
+            output,
             cached_input: detail(&input_details, "cached_tokens")
                 .or_else(|| count("prompt_cache_hit_tokens"))
                 .or_else(|| count("cached_tokens")),
             cache_write: detail(&input_details, "cache_write_tokens"),
-            reasoning: detail(&output_details, "reasoning_tokens"),
+            reasoning,
             is_estimated: self.extra.get("mainstay_estimated") == Some(&Value::Bool(true)),
         }
     }
@@ -262,6 +275,10 @@ mod tests {
             r#"{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10,"prompt_cache_hit_tokens":8}"#,
         );
         assert_eq!(deepseek.cached_input, Some(8));
+        let xai = counted(
+            r#"{"prompt_tokens":10120,"completion_tokens":1499,"total_tokens":14428,"completion_tokens_details":{"reasoning_tokens":2809}}"#,
+        );
+        assert_eq!((xai.output, xai.total(), xai.reasoning), (4308, 14_428, Some(2809)));
     }
 
     #[test]

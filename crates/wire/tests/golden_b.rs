@@ -9,7 +9,10 @@ use std::{fmt::Write as _, fs, path::Path};
 use bytes::Bytes;
 use mainstay_base::snapshot::Dialect;
 use mainstay_wire::{
-    llm::{Answer, Delta, Facts, Outgoing, Request, Unwritable, bedrock, embeddings, gemini, openai, rerank},
+    llm::{
+        Answer, Delta, Facts, Outgoing, Request, Unwritable, bedrock, embeddings, failure::Told, gemini,
+        openai, rerank,
+    },
     sse,
 };
 use serde_json::Value;
@@ -158,7 +161,13 @@ fn answer(read: Result<Answer, impl std::fmt::Display>) -> String {
 }
 
 fn shown(deltas: &[Delta]) -> String {
-    deltas.iter().map(|delta| format!("{delta:?}")).collect::<Vec<_>>().join("\n")
+    let line = |delta: &Delta| match delta {
+        Delta::Error(Told { class, message, code, retry_after, .. }) => format!(
+            "Error(Told {{ class: {class:?}, message: {message:?}, code: {code:?}, retry_after: {retry_after:?} }})"
+        ),
+        delta => format!("{delta:?}"),
+    };
+    deltas.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn bedrock_deltas(bytes: &[u8], step: usize) -> Vec<Delta> {

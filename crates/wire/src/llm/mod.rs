@@ -8,6 +8,7 @@
 pub mod anthropic;
 pub mod azure;
 pub mod bedrock;
+mod calls;
 pub mod embeddings;
 pub mod failure;
 mod fields;
@@ -268,6 +269,13 @@ pub struct Facts<'a> {
     pub max_output_tokens: Option<u64>,
     /// What this provider calls the maximum; `max_tokens` when not said.
     pub max_tokens_field: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    /// What the caller wants of the length, as far as the model goes: more is refused.
+    fn bounded(&self, wanted: Option<u64>) -> Option<u64> {
+        wanted.map(|wanted| self.max_output_tokens.map_or(wanted, |most| wanted.min(most)))
+    }
 }
 
 /// A request as it goes out: everything but host and credentials.

@@ -8,6 +8,9 @@ impl Media {
         let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
         match data {
             Some((media_type, base64)) => {
+                // Parameters, as a charset, are nothing that a provider takes.
+                let media_type = media_type.split(';').next().unwrap_or_default().trim();
+                let media_type = if media_type == "image/jpg" { "image/jpeg" } else { media_type };
                 Media::Data { media_type: media_type.to_owned(), base64: base64.to_owned() }
             }
             None => Media::Url(url.to_owned()),

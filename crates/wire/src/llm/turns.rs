@@ -4,3 +4,5 @@
 pub(super) const PLACEHOLDER: &str = ".";
 /// At the end, when the model was cut off and the dialect does not let it go on by itself.
 pub(super) const CONTINUE: &str = "Continue exactly where you stopped. Do not repeat anything.";
+/// Among the system's words, where a dialect has no other way to ask for JSON of any form.
+pub(super) const ONE_JSON_OBJECT: &str = "Answer with one JSON object and nothing else.";

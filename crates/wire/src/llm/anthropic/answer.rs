@@ -65,8 +65,8 @@ pub(super) fn finish(reason: &str, calls_tools: bool) -> Finish {
     }
 }
 
-/// Tokens as the dialect counts them: what was read from a cache and written to one stands beside the input. Later
-/// counts of a stream replace earlier ones.
+/// Tokens as the dialect counts them: what was read from a cache and written to one stands beside the input. Counts of
+/// a stream only grow: some that speak the dialect know the input only at the end, others say 0 there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     input: u64,
@@ -81,11 +81,11 @@ impl Counts {
         let count = |name: &str| told.get(name).and_then(Value::as_u64);
         let details = told.get("output_tokens_details");
         Counts {
-            input: count("input_tokens").unwrap_or(self.input),
-            cache_read: count("cache_read_input_tokens").or(self.cache_read),
-            cache_write: count("cache_creation_input_tokens").or(self.cache_write),
-            output: count("output_tokens").unwrap_or(self.output),
-            thinking: details.and_then(|details| details.get("thinking_tokens")?.as_u64()).or(self.thinking),
+            input: count("input_tokens").unwrap_or(0).max(self.input),
+            cache_read: count("cache_read_input_tokens").max(self.cache_read),
+            cache_write: count("cache_creation_input_tokens").max(self.cache_write),
+            output: count("output_tokens").unwrap_or(0).max(self.output),
+            thinking: details.and_then(|details| details.get("thinking_tokens")?.as_u64()).max(self.thinking),
         }
     }
 

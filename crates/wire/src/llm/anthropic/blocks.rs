@@ -5,18 +5,22 @@ use serde_json::{Value, json};
 
 use super::{DIALECT, model::Generation};
 use crate::llm::{
-    Media, Message, Part, Role, ToolCall, Unwritable, signature,
+    Media, Message, Part, Role, ToolCall, Unwritable, calls, signature,
     turns::{CONTINUE, PLACEHOLDER},
 };
+
+/// The images that are looked at.
+const IMAGES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 /// The system's blocks and the turns.
 pub(super) fn write(
     messages: &[Message],
     generation: Generation,
+    thinks: bool,
 ) -> Result<(Vec<Value>, Vec<Value>), Unwritable> {
     let mut system = Vec::new();
     let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
-    for message in messages {
+    for message in calls::distinct(messages).iter() {
         let role = match message.role {
             Role::System => {
                 system.extend(blocks(&message.parts)?);
@@ -32,13 +36,14 @@ pub(super) fn write(
             _ => turns.push((role, blocks)),
         }
     }
-    complete(&mut system, &mut turns, generation);
+    // With a budget to think, a turn to be continued would have to begin with a thought.
+    complete(&mut system, &mut turns, thinks || generation.refuses_prefill());
     let turns = turns.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
     Ok((system, turns))
 }
 
 /// The first turn is the user's, and there is one.
-fn complete(system: &mut Vec<Value>, turns: &mut Vec<(&'static str, Vec<Value>)>, generation: Generation) {
+fn complete(system: &mut Vec<Value>, turns: &mut Vec<(&'static str, Vec<Value>)>, refuses_prefill: bool) {
     if turns.is_empty() {
         turns.push(("user", std::mem::take(system)));
     } else if turns.first().is_some_and(|(role, _)| *role == "assistant") {
@@ -48,7 +53,7 @@ fn complete(system: &mut Vec<Value>, turns: &mut Vec<(&'static str, Vec<Value>)>
     if last.last().is_some_and(|block| block["type"] == "tool_use") {
         return;
     }
-    match generation.refuses_prefill() {
+    match refuses_prefill {
         true => turns.push(("user", vec![text(CONTINUE)])),
         false => trim_end(last),
     }
@@ -79,9 +84,14 @@ fn blocks(parts: &[Part]) -> Result<Vec<Value>, Unwritable> {
 
 fn block(part: &Part) -> Result<Option<Value>, Unwritable> {
     let block = match part {
-        // Empty texts are refused.
-        Part::Text(said) | Part::Refusal(said) if said.is_empty() => return Ok(None),
+        // Empty texts are refused, and so is a message of white space only.
+        Part::Text(said) | Part::Refusal(said) if said.trim().is_empty() => return Ok(None),
         Part::Text(said) | Part::Refusal(said) => text(said),
+        Part::Image { media: Media::Data { media_type, .. }, .. }
+            if !IMAGES.contains(&media_type.as_str()) =>
+        {
+            return Err(unwritable(format!("an image of type {media_type}")));
+        }
         Part::Image { media, detail: _ } => json!({"type": "image", "source": source(media)}),
         Part::Audio(_) => return Err(unwritable("audio")),
         Part::File { media, name } => document(media, name.as_deref())?,

@@ -8,8 +8,8 @@ mod blocks;
 pub(super) mod model;
 mod reader;
 mod request;
-mod schema;
-mod thinking;
+pub(super) mod schema;
+pub(super) mod thinking;
 
 pub use answer::read_answer;
 pub use reader::StreamReader;

@@ -9,10 +9,13 @@ use super::{
     ANSWER_TOOL,
     answer::{Counts, finish},
 };
-use crate::llm::{
-    Delta,
-    failure::{self, Told},
-    signature,
+use crate::{
+    llm::{
+        Delta,
+        failure::{self, Told},
+        signature,
+    },
+    openai::is_filler,
 };
 
 /// Reads `data` of one event after the other; its `type` says what `event` says.
@@ -36,6 +39,10 @@ enum Block {
 
 impl StreamReader {
     pub fn read(&mut self, _event: Option<&str>, data: &[u8]) -> Vec<Delta> {
+        // What relays add that speak another dialect to others.
+        if is_filler(data) {
+            return Vec::new();
+        }
         let Ok(event) = serde_json::from_slice::<Value>(data) else {
             return vec![Delta::Error(Told::plain(Class::NotAnAnswer, "an event of the stream is not JSON"))];
         };

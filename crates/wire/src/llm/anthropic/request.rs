@@ -10,18 +10,22 @@ use super::{
     schema,
     thinking::{self, Allowance},
 };
-use crate::llm::{Facts, Outgoing, Part, Request, ResponseFormat, Tool, ToolChoice, Unwritable};
+use crate::llm::{
+    Facts, Outgoing, Part, Request, ResponseFormat, Tool, ToolChoice, Unwritable, turns::ONE_JSON_OBJECT,
+};
 
 const VERSION: &str = "2023-06-01";
+/// What `metadata.user_id` holds; a longer one is refused with the whole request.
+const MAX_USER_CHARS: usize = 256;
 
 pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
     refuse_what_would_be_lost(request)?;
     let generation = Generation::of(&request.model);
     let allowance = Allowance::of(request, facts, generation);
-    let (mut system, turns) = blocks::write(&request.messages, generation)?;
+    let (mut system, turns) = blocks::write(&request.messages, generation, allowance.thinks())?;
     let tools = Tools::of(request, &allowance, generation);
     if request.response_format == Some(ResponseFormat::JsonObject) {
-        system.push(json!({"type": "text", "text": "Answer with one JSON object and nothing else."}));
+        system.push(json!({"type": "text", "text": ONE_JSON_OBJECT}));
     }
     if request.cache_system
         && let Some(last) = system.last_mut()
@@ -49,7 +53,7 @@ pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, U
     if !stop.is_empty() {
         put("stop_sequences", stop.into());
     }
-    if let Some(user) = &request.user {
+    if let Some(user) = request.user.as_deref().filter(|user| is_opaque(user)) {
         put("metadata", json!({"user_id": user}));
     }
     if request.stream {
@@ -75,6 +79,11 @@ fn refuse_what_would_be_lost(request: &Request) -> Result<(), Unwritable> {
         _ => return Ok(()),
     };
     Err(Unwritable { dialect: DIALECT, what: what.to_owned() })
+}
+
+/// Addresses, which say who somebody is, are refused.
+fn is_opaque(user: &str) -> bool {
+    user.chars().count() <= MAX_USER_CHARS && !user.contains('@')
 }
 
 fn output_config(request: &Request, allowance: &Allowance, generation: Generation) -> Option<Value> {

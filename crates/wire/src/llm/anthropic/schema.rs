@@ -21,7 +21,7 @@ const NAMED: [&str; 4] = ["properties", "$defs", "definitions", "patternProperti
 /// Deeper schemas go out as they are.
 const MAX_DEPTH: u32 = 64;
 
-pub(super) fn enforceable(schema: &Value) -> Value {
+pub(in crate::llm) fn enforceable(schema: &Value) -> Value {
     adapted(schema, 0)
 }
 

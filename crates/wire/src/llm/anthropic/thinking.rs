@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::model::Generation;
-use crate::llm::{Facts, Part, Reasoning, Request, Role, ToolChoice, signature};
+use crate::llm::{Facts, Message, Part, Reasoning, Request, Role, ToolChoice, signature};
 
 /// Taken when neither the caller nor the target says how long an answer may be.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
@@ -26,8 +26,9 @@ impl Allowance {
         let silent = Allowance { max_tokens, thinking: None, effort: None };
         match wish(request) {
             None => silent,
+            Some(_) if is_forced(request) => silent,
             Some(wish) if generation.thinks_adaptively() => adaptive(silent, wish, generation),
-            Some(_) if must_not_think(request) => silent,
+            Some(_) if lost_thoughts(&request.messages) => silent,
             Some(wish) => budgeted(silent, wish.budget(), most),
         }
     }
@@ -106,22 +107,26 @@ fn budgeted(silent: Allowance, budget: u64, most: Option<u64>) -> Allowance {
     Allowance { max_tokens, thinking: Some(thinking), effort: None }
 }
 
-/// A budget does not go with a tool that must be called, nor with a tool loop whose thoughts were not handed back.
-fn must_not_think(request: &Request) -> bool {
-    let is_forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
-    let loop_start = request.messages.iter().rposition(|message| message.role == Role::User).unwrap_or(0);
-    let lost_thoughts = request.messages[loop_start..].iter().any(|message| {
+/// No generation thinks before a call that it is made to make.
+pub(in crate::llm) fn is_forced(request: &Request) -> bool {
+    matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_)))
+}
+
+/// A budget does not go with a tool loop whose thoughts were not handed back.
+pub(in crate::llm) fn lost_thoughts(messages: &[Message]) -> bool {
+    let loop_start = messages.iter().rposition(|message| message.role == Role::User).unwrap_or(0);
+    messages[loop_start..].iter().any(|message| {
         let calls = message.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
         let is_signed = message.parts.iter().any(|part| match part {
             Part::Reasoning { signature: Some(signature), .. } => signature::of_gemini(signature).is_none(),
             _ => false,
         });
         calls && !is_signed
-    });
-    is_forced || lost_thoughts
+    })
 }
 
-/// `temperature` and its kind, as far as the model takes them.
+/// `temperature` and its kind, as far as the model takes them. OpenAI's scale ends at 2, this one at 1: what lies beyond
+/// is taken as the end, because both ends mean the same.
 pub(super) fn sampling(
     request: &Request,
     thinks: bool,

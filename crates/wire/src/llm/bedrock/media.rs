@@ -1,5 +1,7 @@
 //! Pictures, sounds and documents as Converse takes them: bytes, or a place in S3.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -7,8 +9,8 @@ use super::{
     request::no_words,
 };
 
-/// What Bedrock allows for a document's name.
-const MAX_NAME_CHARS: usize = 200;
+/// Of the 200 that Bedrock allows for a document's name; the rest is for a number.
+const MAX_NAME_CHARS: usize = 190;
 
 pub(super) fn image(media: &Media) -> Result<Value, Unwritable> {
     let format = match kind(media).as_str() {
@@ -38,16 +40,40 @@ pub(super) fn audio(media: &Media) -> Result<Value, Unwritable> {
     Ok(json!({"audio": {"format": format, "source": source(media, "audio")?}}))
 }
 
-/// `number` names a document without a name: two of one message must differ.
-pub(super) fn document(media: &Media, name: Option<&str>, number: usize) -> Result<Value, Unwritable> {
+/// The names that documents of a conversation have: no two may be the same.
+#[derive(Default)]
+pub(super) struct Documents {
+    count: usize,
+    names: HashSet<String>,
+}
+
+impl Documents {
+    /// The name as Bedrock takes it, with a number when it is taken; the number alone for a document without a name.
+    fn name(&mut self, given: Option<&str>) -> String {
+        self.count += 1;
+        let given = given.map(allowed_name).filter(|name| !name.is_empty());
+        let mut name = given.clone().unwrap_or_else(|| format!("document {}", self.count));
+        let mut number = 1;
+        while !self.names.insert(name.to_ascii_lowercase()) {
+            number += 1;
+            name = format!("{} {number}", given.as_deref().unwrap_or("document"));
+        }
+        name
+    }
+}
+
+pub(super) fn document(
+    media: &Media,
+    name: Option<&str>,
+    documents: &mut Documents,
+) -> Result<Value, Unwritable> {
     let kind = kind(media);
     let known = document_format(&kind);
     let by_name = || document_format(&ending(name.unwrap_or_default()));
     let Some(format) = known.or_else(by_name) else {
         return Err(no_words(&format!("a document of the type `{kind}`")));
     };
-    let name = name.map(allowed_name).filter(|name| !name.is_empty());
-    let name = name.unwrap_or_else(|| format!("document {number}"));
+    let name = documents.name(name);
     Ok(json!({"document": {"format": format, "name": name, "source": source(media, "a document")?}}))
 }
 

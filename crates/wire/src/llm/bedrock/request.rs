@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable,
-        anthropic::model::Generation,
-        percent, signature,
-        turns::{CONTINUE, PLACEHOLDER},
+        anthropic::{model::Generation, schema::enforceable},
+        calls, percent, signature,
+        turns::{CONTINUE, ONE_JSON_OBJECT, PLACEHOLDER},
     },
-    NAME, media,
+    NAME,
+    media::{self, Documents},
     thinking::{Thinking, is_anthropic},
 };
 
@@ -17,12 +18,12 @@ pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, U
     refuse_what_has_no_words(request)?;
     let thinking = Thinking::of(request, facts);
     let mut body = Map::new();
-    body.insert("messages".to_owned(), messages(request)?);
+    body.insert("messages".to_owned(), messages(request, &thinking)?);
     let system = system(request);
     if !system.is_empty() {
         body.insert("system".to_owned(), system.into());
     }
-    let config = inference_config(request, &thinking);
+    let config = inference_config(request, facts, &thinking);
     if !config.is_empty() {
         body.insert("inferenceConfig".to_owned(), Value::Object(config));
     }
@@ -54,9 +55,6 @@ fn refuse_what_has_no_words(request: &Request) -> Result<(), Unwritable> {
     if request.logprobs == Some(true) {
         return Err(no_words("log probabilities"));
     }
-    if request.response_format == Some(ResponseFormat::JsonObject) {
-        return Err(no_words("JSON without a schema"));
-    }
     Ok(())
 }
 
@@ -67,6 +65,9 @@ fn system(request: &Request) -> Vec<Value> {
         _ => None,
     });
     let mut blocks: Vec<Value> = texts.collect();
+    if request.response_format == Some(ResponseFormat::JsonObject) {
+        blocks.push(json!({"text": ONE_JSON_OBJECT}));
+    }
     if request.cache_system && !blocks.is_empty() {
         blocks.push(json!({"cachePoint": {"type": "default"}}));
     }
@@ -74,10 +75,10 @@ fn system(request: &Request) -> Vec<Value> {
 }
 
 /// Roles must alternate: neighbours of one role become one message, and results of tools are the user's.
-fn messages(request: &Request) -> Result<Value, Unwritable> {
+fn messages(request: &Request, thinking: &Thinking) -> Result<Value, Unwritable> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    let mut documents = 0;
-    for message in request.messages.iter().filter(|message| message.role != Role::System) {
+    let mut documents = Documents::default();
+    for message in calls::distinct(&request.messages).iter().filter(|message| message.role != Role::System) {
         let role = if message.role == Role::Assistant { "assistant" } else { "user" };
         let blocks = blocks(message, &mut documents)?;
         match messages.last_mut() {
@@ -86,16 +87,28 @@ fn messages(request: &Request) -> Result<Value, Unwritable> {
             _ => messages.push((role, blocks)),
         }
     }
-    whole(&mut messages, &request.model);
+    messages.iter_mut().for_each(|(_, blocks)| speak_of_documents(blocks));
+    // With a budget to think, a turn to be continued would have to begin with a thought.
+    let goes_on = is_anthropic(&request.model)
+        && !Generation::of(&request.model).refuses_prefill()
+        && !thinking.is_anthropic();
+    whole(&mut messages, goes_on);
     Ok(messages.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect())
 }
 
+/// A document is refused in a message without a text.
+fn speak_of_documents(blocks: &mut Vec<Value>) {
+    let has = |name: &str| blocks.iter().any(|block| block.get(name).is_some());
+    if has("document") && !has("text") {
+        blocks.push(json!({"text": PLACEHOLDER}));
+    }
+}
+
 /// The user speaks first, and last where the model does not go on with a turn of its own.
-fn whole(messages: &mut Vec<(&str, Vec<Value>)>, model: &str) {
+fn whole(messages: &mut Vec<(&str, Vec<Value>)>, goes_on: bool) {
     if messages.first().is_some_and(|(role, _)| *role == "assistant") {
         messages.insert(0, ("user", vec![json!({"text": PLACEHOLDER})]));
     }
-    let goes_on = is_anthropic(model) && !Generation::of(model).refuses_prefill();
     let Some(("assistant", last)) = messages.last_mut() else { return };
     match last.last_mut() {
         Some(block) if block.get("toolUse").is_some() => {}
@@ -109,7 +122,7 @@ fn whole(messages: &mut Vec<(&str, Vec<Value>)>, model: &str) {
     }
 }
 
-fn blocks(message: &Message, documents: &mut usize) -> Result<Vec<Value>, Unwritable> {
+fn blocks(message: &Message, documents: &mut Documents) -> Result<Vec<Value>, Unwritable> {
     let mut blocks = Vec::new();
     for part in &message.parts {
         if let Some(block) = block(part, documents)? {
@@ -120,16 +133,13 @@ fn blocks(message: &Message, documents: &mut usize) -> Result<Vec<Value>, Unwrit
 }
 
 /// Bedrock refuses blank texts, and thoughts that nobody signed.
-fn block(part: &Part, documents: &mut usize) -> Result<Option<Value>, Unwritable> {
+fn block(part: &Part, documents: &mut Documents) -> Result<Option<Value>, Unwritable> {
     Ok(Some(match part {
         Part::Text(text) | Part::Refusal(text) if text.trim().is_empty() => return Ok(None),
         Part::Text(text) | Part::Refusal(text) => json!({"text": text}),
         Part::Image { media, .. } => media::image(media)?,
         Part::Audio(media) => media::audio(media)?,
-        Part::File { media, name } => {
-            *documents += 1;
-            media::document(media, name.as_deref(), *documents)?
-        }
+        Part::File { media, name } => media::document(media, name.as_deref(), documents)?,
         Part::Reasoning { text, signature: Some(signature) } => match signature::redacted(signature) {
             Some(redacted) => json!({"reasoningContent": {"redactedContent": redacted}}),
             None if signature::is_claudes(signature) => {
@@ -157,8 +167,12 @@ fn block(part: &Part, documents: &mut usize) -> Result<Option<Value>, Unwritable
                 // A result must say something.
                 content.push(json!({"text": "(no output)"}));
             }
-            let status = if *is_error { "error" } else { "success" };
-            json!({"toolResult": {"toolUseId": call_id(id), "content": content, "status": status}})
+            let mut result = json!({"toolUseId": call_id(id), "content": content});
+            // Only Claude and Nova know a status; without one all is well.
+            if *is_error {
+                result["status"] = "error".into();
+            }
+            json!({"toolResult": result})
         }
     }))
 }
@@ -171,9 +185,9 @@ fn call_id(id: &str) -> String {
     id[id.len().saturating_sub(64)..].to_owned()
 }
 
-fn inference_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
+fn inference_config(request: &Request, facts: &Facts<'_>, thinking: &Thinking) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(most) = request.max_tokens {
+    if let Some(most) = facts.bounded(request.max_tokens) {
         config.insert("maxTokens".to_owned(), most.into());
     }
     let Sampling { temperature, top_p, .. } = Sampling::of(request, thinking);
@@ -183,8 +197,10 @@ fn inference_config(request: &Request, thinking: &Thinking) -> Map<String, Value
     if let Some(top_p) = top_p {
         config.insert("topP".to_owned(), top_p.into());
     }
-    if !request.stop.is_empty() {
-        config.insert("stopSequences".to_owned(), json!(request.stop));
+    // Claude refuses blank ones.
+    let stops: Vec<&String> = request.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
+    if !stops.is_empty() {
+        config.insert("stopSequences".to_owned(), json!(stops));
     }
     config
 }
@@ -218,7 +234,7 @@ fn output_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
     let mut config = Map::new();
     if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format {
         // The schema goes as text, unlike everywhere else.
-        let mut schema = json!({"name": name, "schema": schema.to_string()});
+        let mut schema = json!({"name": name, "schema": enforceable(schema).to_string()});
         if let Some(description) = description {
             schema["description"] = description.as_str().into();
         }
@@ -251,7 +267,8 @@ fn additional_fields(request: &Request, thinking: &Thinking) -> Map<String, Valu
 }
 
 fn tool_config(request: &Request) -> Result<Option<Value>, Unwritable> {
-    let mut tools: Vec<Value> = request.tools.iter().map(tool_spec).collect();
+    let mut tools: Vec<Value> =
+        request.tools.iter().map(|tool| tool_spec(tool, holds_to_schemas(&request.model))).collect();
     let used = used_tools(&request.messages);
     if request.tool_choice == Some(ToolChoice::None) {
         // There is no such choice; without tools in the conversation they can simply be left out.
@@ -259,7 +276,10 @@ fn tool_config(request: &Request) -> Result<Option<Value>, Unwritable> {
     }
     if tools.is_empty() {
         // A conversation with calls in it must name the tools that were called.
-        tools = used.into_iter().map(|name| tool_spec(&Tool { name: name.to_owned(), ..bare() })).collect();
+        tools = used
+            .into_iter()
+            .map(|name| tool_spec(&Tool { name: name.to_owned(), ..bare() }, false))
+            .collect();
     }
     if tools.is_empty() {
         return Ok(None);
@@ -291,14 +311,21 @@ fn used_tools(messages: &[Message]) -> Vec<&str> {
     names
 }
 
-fn tool_spec(tool: &Tool) -> Value {
+/// Models that are known to know `strict`; elsewhere it is refused, and no answer's meaning depends on it.
+fn holds_to_schemas(model: &str) -> bool {
+    is_anthropic(model) && Generation::of(model).takes_schemas()
+}
+
+fn tool_spec(tool: &Tool, may_be_strict: bool) -> Value {
     let nothing = json!({"type": "object", "properties": {}});
     let schema = tool.parameters.clone().unwrap_or(nothing);
+    let is_strict = may_be_strict && tool.strict == Some(true);
+    let schema = if is_strict { enforceable(&schema) } else { schema };
     let mut spec = json!({"name": tool.name, "inputSchema": {"json": schema}});
     if let Some(description) = tool.description.as_deref().filter(|text| !text.is_empty()) {
         spec["description"] = description.into();
     }
-    if tool.strict == Some(true) {
+    if is_strict {
         spec["strict"] = true.into();
     }
     json!({"toolSpec": spec})

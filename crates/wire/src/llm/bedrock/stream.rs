@@ -18,8 +18,15 @@ use super::{
 #[derive(Debug, Default)]
 pub struct StreamReader {
     started: bool,
-    /// The numbers of the calls, by the number of their block.
-    calls: BTreeMap<u64, u64>,
+    /// The calls, by the number of their block.
+    calls: BTreeMap<u64, Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// Counts the calls.
+    index: u64,
+    has_arguments: bool,
 }
 
 impl StreamReader {
@@ -47,6 +54,7 @@ impl StreamReader {
         match event {
             "contentBlockStart" => deltas.extend(self.block_start(read)),
             "contentBlockDelta" => deltas.extend(self.block_delta(read)),
+            "contentBlockStop" => deltas.extend(self.block_stop(&read)),
             "messageStop" => {
                 let finish = finish(read.stop_reason.as_deref().unwrap_or("end_turn"));
                 deltas.push(Delta::Finish { choice: 0, finish });
@@ -55,7 +63,7 @@ impl StreamReader {
                 deltas.extend(read.usage.map(|usage| Delta::Usage(usage.counted())));
                 deltas.push(Delta::End);
             }
-            // `messageStart`, `contentBlockStop`, and events of later days.
+            // `messageStart`, and events of later days.
             _ => {}
         }
         deltas
@@ -65,7 +73,7 @@ impl StreamReader {
         let block = read.content_block_index.unwrap_or_default();
         let call = read.start?.tool_use?;
         let index = self.calls.len() as u64;
-        self.calls.insert(block, index);
+        self.calls.insert(block, Call { index, has_arguments: false });
         Some(Delta::ToolCallStart { choice: 0, index, id: call.tool_use_id, name: call.name })
     }
 
@@ -73,19 +81,29 @@ impl StreamReader {
         let (block, delta) = (read.content_block_index.unwrap_or_default(), read.delta?);
         let choice = 0;
         if let Some(text) = delta.text {
-            return Some(Delta::Text { choice, text });
+            return (!text.is_empty()).then_some(Delta::Text { choice, text });
         }
-        if let Some(call) = delta.tool_use {
-            let index = *self.calls.get(&block)?;
-            return Some(Delta::ToolCallArguments { choice, index, text: call.input });
+        if let Some(given) = delta.tool_use {
+            let call = self.calls.get_mut(&block).filter(|_| !given.input.is_empty())?;
+            call.has_arguments = true;
+            return Some(Delta::ToolCallArguments { choice, index: call.index, text: given.input });
         }
         let reasoning = delta.reasoning_content?;
-        if let Some(text) = reasoning.text {
+        if let Some(text) = reasoning.text.filter(|text| !text.is_empty()) {
             return Some(Delta::Reasoning { choice, text });
         }
         let redacted = reasoning.redacted_content.as_deref().map(signature::mark_redacted);
         let signature = reasoning.signature.or(redacted)?;
         Some(Delta::ReasoningSignature { choice, signature })
+    }
+}
+
+impl StreamReader {
+    /// A call without arguments is one with an empty object: callers parse what they get.
+    fn block_stop(&mut self, read: &Event) -> Option<Delta> {
+        let call = self.calls.get_mut(&read.content_block_index.unwrap_or_default())?;
+        let is_bare = !std::mem::replace(&mut call.has_arguments, true);
+        is_bare.then(|| Delta::ToolCallArguments { choice: 0, index: call.index, text: "{}".to_owned() })
     }
 }
 

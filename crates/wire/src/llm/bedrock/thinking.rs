@@ -1,6 +1,12 @@
 //! How the models behind Bedrock are told to think: each maker's in its own words.
 
-use super::super::{Facts, Reasoning, Request, ToolChoice, anthropic::model::Generation};
+use super::super::{
+    Facts, Reasoning, Request,
+    anthropic::{
+        model::Generation,
+        thinking::{is_forced, lost_thoughts},
+    },
+};
 
 /// Anthropic's least budget for thoughts.
 const MIN_BUDGET: u64 = 1024;
@@ -38,12 +44,14 @@ impl Thinking {
 }
 
 fn claude(request: &Request, facts: &Facts<'_>, reasoning: &Reasoning, effort: &'static str) -> Thinking {
-    // Claude does not think before a call that it is made to make.
-    if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_))) {
+    if is_forced(request) {
         return Thinking::None;
     }
     if Generation::of(&request.model).thinks_adaptively() {
         return Thinking::ClaudeEffort(effort);
+    }
+    if lost_thoughts(&request.messages) {
+        return Thinking::None;
     }
     let wanted = match (reasoning, effort) {
         (Reasoning::BudgetTokens(budget), _) => *budget,

@@ -49,8 +49,13 @@ const RULES: &[Rule] = &[
             "quota_exhausted",
             "quota_exceeded",
             "allocationquota.freetieronly",
-            // Zhipu, MiniMax.
+            "accountoverdueerror",
+            "pre_consume_token_quota_failed",
+            // Zhipu: no money, and the limits of a day, five hours, a week; MiniMax.
             "1113",
+            "1304",
+            "1308",
+            "1310",
             "1008",
             "2056",
         ],
@@ -58,10 +63,14 @@ const RULES: &[Rule] = &[
     },
     Rule {
         class: Class::QuotaExhausted,
-        statuses: &[200, 400, 401, 402, 403, 429],
+        statuses: &[200, 400, 401, 402, 403, 412, 429],
         codes: &[],
         phrases: &[
             "exceeded your current quota",
+            "too many tokens per day",
+            "tokens per day limit exceeded",
+            "free-models-per-day",
+            "balance is insufficient",
             "api calls / month",
             "credit balance is too low",
             "insufficient balance",
@@ -121,6 +130,11 @@ const RULES: &[Rule] = &[
             "maximum input length",
             "longer than the maximum model length",
             "prompt contains more tokens",
+            "`inputs` tokens + `max_new_tokens` must be",
+            "less than max_seq_len",
+            "less than or equal to max_seq_len",
+            "greater than the context length",
+            "with context length of only",
         ],
     },
     Rule {
@@ -138,6 +152,9 @@ const RULES: &[Rule] = &[
             "moderation_blocked",
             "content_moderation",
             "sensitive_content",
+            "sensitivecontentdetected",
+            "inputtextsensitivecontentdetected",
+            "outputtextsensitivecontentdetected",
             // Zhipu, MiniMax.
             "1301",
             "1026",
@@ -174,6 +191,8 @@ const RULES: &[Rule] = &[
             "modelnotfound",
             "deploymentnotfound",
             "model_not_available",
+            "modelnotopen",
+            "operationnotsupported",
             "model_decommissioned",
             "model_terms_required",
             "model.accessdenied",
@@ -209,6 +228,7 @@ const RULES: &[Rule] = &[
             "on-demand throughput isn",
             "reached the end of its life",
             "model has been decommissioned",
+            "modelcode: does not exist",
             "model has been deprecated",
             "location is not supported",
             "territory not supported",
@@ -269,6 +289,7 @@ const RULES: &[Rule] = &[
             "signature expired",
             "security token included in the request is",
             "request signature we calculated does not match",
+            "organization has been disabled",
         ],
     },
     Rule {
@@ -278,6 +299,12 @@ const RULES: &[Rule] = &[
             "overloaded_error",
             "engine_overloaded_error",
             "server_overloaded",
+            "server_is_overloaded",
+            "serveroverloaded",
+            "service_unavailable_error",
+            "service_tier_capacity_exceeded",
+            // Zhipu: too many ask for this model.
+            "1305",
             "serviceunavailableexception",
             "modelnotreadyexception",
             "service_unavailable",
@@ -300,6 +327,8 @@ const RULES: &[Rule] = &[
             "server busy",
             "high demand",
             "no available channel",
+            "capacity exceeded",
+            "上游负载已饱和",
         ],
     },
     Rule {
@@ -325,14 +354,19 @@ const RULES: &[Rule] = &[
             "limit_burst_rate",
             "resource_exhausted",
             "concurrency_limit_exceeded",
-            // Zhipu; MiniMax.
+            // Zhipu.
             "1302",
             "1303",
-            "1305",
-            "1002",
-            "1039",
-            "1041",
         ],
+        phrases: &[],
+    },
+    // MiniMax, which answers 200; elsewhere these numbers mean something else.
+    Rule { class: Class::RateLimited, statuses: &[200], codes: &["1002", "1039", "1041"], phrases: &[] },
+    // The model wrote no call, or no JSON, that can be read: not the caller's fault, and another may do better.
+    Rule {
+        class: Class::ErrorInside,
+        statuses: &[200, 400],
+        codes: &["tool_use_failed", "json_validate_failed"],
         phrases: &[],
     },
     Rule {

@@ -8,6 +8,7 @@ mod answer;
 mod request;
 mod schema;
 mod stream;
+mod thinking;
 
 pub use answer::read_answer;
 pub(super) use request::resource;

@@ -6,23 +6,30 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        Facts, Media, Message, Outgoing, Part, Reasoning, Request, ResponseFormat, Role, Tool, ToolChoice,
-        Unwritable, percent, signature, turns::CONTINUE,
+        Facts, Media, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable,
+        calls, percent, signature,
+        turns::{CONTINUE, ONE_JSON_OBJECT},
     },
     NAME, schema,
+    thinking::{self, Generation},
 };
 
 /// What Google documents for calls whose signature is not at hand, because another model made them. Gemini 3 refuses
 /// a call without a signature.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
-pub fn write_request(request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
-    if request.stream && request.choices.unwrap_or(1) > 1 {
-        return Err(no_words("several choices in one stream"));
+/// What Gemini takes of stop sequences.
+const MAX_STOPS: usize = 5;
+
+pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
+    refuse_what_has_no_words(request)?;
+    let (mut system, conversation) = parted(&request.messages);
+    if request.response_format == Some(ResponseFormat::JsonObject) && !forms_answers(request) {
+        system.push(json!({"text": ONE_JSON_OBJECT}));
     }
-    let (system, conversation) = parted(&request.messages);
     let mut body = Map::new();
-    body.insert("contents".to_owned(), contents(&conversation, signatures_wanted(&request.model))?);
+    let contents = contents(&calls::distinct(&conversation), Generation::is_third(&request.model))?;
+    body.insert("contents".to_owned(), contents);
     if !system.is_empty() {
         body.insert("systemInstruction".to_owned(), json!({"parts": system}));
     }
@@ -33,7 +40,7 @@ pub fn write_request(request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, 
             body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": calling(choice)}));
         }
     }
-    let config = generation_config(request);
+    let config = generation_config(request, facts);
     if !config.is_empty() {
         body.insert("generationConfig".to_owned(), Value::Object(config));
     }
@@ -43,6 +50,28 @@ pub fn write_request(request: &Request, _facts: &Facts<'_>) -> Result<Outgoing, 
         headers: Vec::new(),
         body: Value::Object(body).to_string().into_bytes(),
     })
+}
+
+fn refuse_what_has_no_words(request: &Request) -> Result<(), Unwritable> {
+    if request.stream && request.choices.unwrap_or(1) > 1 {
+        return Err(no_words("several choices in one stream"));
+    }
+    if stops(request).count() > MAX_STOPS {
+        return Err(no_words("more than 5 stop sequences"));
+    }
+    if matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })) && !forms_answers(request) {
+        return Err(no_words("tools together with an answer in a form, before Gemini 3"));
+    }
+    Ok(())
+}
+
+/// Before Gemini 3 an answer cannot be held to a form when there are tools.
+fn forms_answers(request: &Request) -> bool {
+    request.tools.is_empty() || Generation::is_third(&request.model)
+}
+
+fn stops(request: &Request) -> impl Iterator<Item = &str> {
+    request.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty())
 }
 
 /// `models/` is put before a bare name; `tunedModels/x` and full resource names stay.
@@ -138,7 +167,15 @@ fn parts_of(message: &Message, called: &Called<'_>, signed: bool) -> Result<Vec<
             Part::ToolResult { id, .. } => called.get(id.as_str()).map_or(0, |(place, _)| *place),
             _ => 0,
         };
+        // Only from Gemini 3 on a result holds media; before it they stand beside it.
+        let beside = match (signed, written.pointer_mut("/functionResponse")) {
+            (false, Some(Value::Object(response))) => response.shift_remove("parts"),
+            _ => None,
+        };
         parts.push((place, written));
+        if let Some(Value::Array(media)) = beside {
+            parts.extend(media.into_iter().map(|medium| (place, medium)));
+        }
     }
     Ok(parts)
 }
@@ -251,14 +288,14 @@ fn calling(choice: &ToolChoice) -> Value {
 }
 
 /// Gemini has no words for `parallel_tool_calls` and `user`; neither changes what an answer means.
-fn generation_config(request: &Request) -> Map<String, Value> {
+fn generation_config(request: &Request, facts: &Facts<'_>) -> Map<String, Value> {
     let mut config = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             config.insert(name.to_owned(), value);
         }
     };
-    put("maxOutputTokens", request.max_tokens.map(Value::from));
+    put("maxOutputTokens", facts.bounded(request.max_tokens).map(Value::from));
     put("temperature", request.temperature.map(Value::from));
     put("topP", request.top_p.map(Value::from));
     put("topK", request.top_k.map(Value::from));
@@ -266,55 +303,24 @@ fn generation_config(request: &Request) -> Map<String, Value> {
     put("presencePenalty", request.presence_penalty.map(Value::from));
     put("seed", request.seed.map(Value::from));
     put("candidateCount", request.choices.filter(|&choices| choices > 1).map(Value::from));
-    put("stopSequences", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    let stops: Vec<&str> = stops(request).collect();
+    put("stopSequences", (!stops.is_empty()).then(|| json!(stops)));
     if request.logprobs == Some(true) {
         put("responseLogprobs", Some(true.into()));
         put("logprobs", request.top_logprobs.map(Value::from));
     }
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
+        _ if !forms_answers(request) => {}
         Some(ResponseFormat::JsonObject) => put("responseMimeType", Some("application/json".into())),
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
             put("responseMimeType", Some("application/json".into()));
             put("responseJsonSchema", Some(schema::adapted(schema)));
         }
     }
-    put("thinkingConfig", request.reasoning.as_ref().map(|reasoning| thinking(reasoning, &request.model)));
+    let reasoning = request.reasoning.as_ref();
+    put("thinkingConfig", reasoning.and_then(|reasoning| thinking::config(reasoning, &request.model)));
     config
-}
-
-/// Levels from Gemini 3 on, budgets before it; the budgets are those of Google's own OpenAI endpoint.
-fn thinking(reasoning: &Reasoning, model: &str) -> Value {
-    let effort = match reasoning {
-        Reasoning::BudgetTokens(0) => return json!({"thinkingBudget": 0}),
-        Reasoning::BudgetTokens(budget) => {
-            return json!({"thinkingBudget": budget, "includeThoughts": true});
-        }
-        Reasoning::Effort(effort) => effort.as_str(),
-    };
-    if signatures_wanted(model) {
-        // These models cannot be told not to think.
-        return match effort {
-            "none" | "minimal" => {
-                json!({"thinkingLevel": if model.contains("flash") { "minimal" } else { "low" }})
-            }
-            "low" | "medium" => json!({"thinkingLevel": effort, "includeThoughts": true}),
-            _ => json!({"thinkingLevel": "high", "includeThoughts": true}),
-        };
-    }
-    match effort {
-        "none" => json!({"thinkingBudget": 0}),
-        "minimal" | "low" => json!({"thinkingBudget": 1024, "includeThoughts": true}),
-        "medium" => json!({"thinkingBudget": 8192, "includeThoughts": true}),
-        _ => json!({"thinkingBudget": 24576, "includeThoughts": true}),
-    }
-}
-
-/// From Gemini 3 on, calls must be signed, and thinking has levels.
-fn signatures_wanted(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let version = name.strip_prefix("gemini-").and_then(|rest| rest.split(['-', '.']).next());
-    version.and_then(|version| version.parse::<u32>().ok()).is_some_and(|version| version >= 3)
 }
 
 fn no_words(what: &str) -> Unwritable {

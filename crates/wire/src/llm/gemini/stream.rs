@@ -13,6 +13,8 @@ use super::{
     answer::{Candidate, Response, ResponsePart, finish},
 };
 
+use crate::openai::is_filler;
+
 /// More choices than any model gives.
 const MAX_CHOICES: u64 = 128;
 
@@ -34,6 +36,9 @@ struct Progress {
 
 impl StreamReader {
     pub fn read(&mut self, _event: Option<&str>, data: &[u8]) -> Vec<Delta> {
+        if is_filler(data) {
+            return Vec::new();
+        }
         if let Some(told) = failure::inside(&Dialect::Gemini, data) {
             return vec![Delta::Error(told)];
         }
@@ -104,12 +109,8 @@ fn part_deltas(part: ResponsePart, choice: u64, id: &str, progress: &mut Progres
 
 fn refused(reason: &str, response: &Response) -> Told {
     let words = response.prompt_feedback.as_ref().and_then(|feedback| feedback.block_reason_message.clone());
-    Told {
-        class: Class::ContentFilter,
-        message: words.unwrap_or_else(|| format!("Gemini refused the prompt: {reason}")),
-        code: Some(reason.to_owned()),
-        retry_after: None,
-    }
+    let message = words.unwrap_or_else(|| format!("Gemini refused the prompt: {reason}"));
+    Told { code: Some(reason.to_owned()), ..Told::plain(Class::ContentFilter, message) }
 }
 
 fn unreadable(error: &serde_json::Error) -> Told {

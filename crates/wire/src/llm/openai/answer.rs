@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Shape, message, usage};
+use super::{Shape, made_up_id, message, usage};
 use crate::llm::{Answer, Choice, Finish, Part, Unreadable, fields::Fields};
 
 /// A chat answer, or one of the old endpoint.
@@ -38,7 +38,11 @@ fn choice(mut fields: Fields, at: usize) -> Result<Choice, Unreadable> {
 pub fn write_answer(answer: &Answer, shape: Shape) -> Vec<u8> {
     let choices: Vec<Value> = answer.choices.iter().map(|choice| write_choice(choice, shape)).collect();
     let mut out = Map::new();
-    out.insert("id".to_owned(), answer.id.clone().into());
+    let id = match answer.id.is_empty() {
+        true => made_up_id(answer.created.unwrap_or(0)),
+        false => answer.id.clone(),
+    };
+    out.insert("id".to_owned(), id.into());
     out.insert("object".to_owned(), shape.object().into());
     out.insert("created".to_owned(), answer.created.unwrap_or(0).into());
     out.insert("model".to_owned(), answer.model.clone().into());

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::llm::{Media, Message, Part, Role, ToolCall, Unreadable, fields::Fields};
+use crate::llm::{Media, Message, Part, Role, ToolCall, Unreadable, fields::Fields, signature};
 
 pub(super) fn read_all(items: Vec<Value>) -> Result<Vec<Message>, Unreadable> {
     let mut messages = Vec::with_capacity(items.len());
@@ -84,11 +84,19 @@ fn reasoning(fields: &mut Fields) -> Result<Vec<Part>, Unreadable> {
         let text = block.string("thinking")?.unwrap_or_default();
         parts.push(Part::Reasoning { text, signature: block.string("signature")? });
     }
-    if parts.is_empty()
-        && let Some(Value::String(text)) = text
-        && !text.is_empty()
-    {
-        parts.push(Part::Reasoning { text, signature: None });
+    let Some(Value::String(text)) = text.filter(|text| text.as_str().is_some_and(|text| !text.is_empty()))
+    else {
+        return Ok(parts);
+    };
+    match parts.as_mut_slice() {
+        [] => parts.push(Part::Reasoning { text, signature: None }),
+        // A caller that put a stream together may have the words here and the signature there.
+        [Part::Reasoning { text: thought, signature: Some(signature) }]
+            if thought.is_empty() && signature::is_claudes(signature) =>
+        {
+            *thought = text;
+        }
+        _ => {}
     }
     Ok(parts)
 }

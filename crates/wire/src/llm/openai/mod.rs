@@ -28,6 +28,11 @@ pub enum Shape {
     Completion,
 }
 
+/// The id of an answer to which neither its provider nor its writer's caller gave one: some callers refuse an empty one.
+fn made_up_id(created: i64) -> String {
+    format!("chatcmpl-{created:x}")
+}
+
 impl Shape {
     fn object(self) -> &'static str {
         match self {

@@ -52,7 +52,10 @@ impl StreamReader {
         for choice in items(&chunk, "choices") {
             self.choice(choice, &mut out);
         }
-        if let Some(told) = chunk.get("usage").filter(|value| value.is_object()).and_then(usage::read) {
+        // Groq's own place for it is used when nobody asked for usage.
+        let counts = chunk.get("usage").filter(|value| value.is_object());
+        let counts = counts.or_else(|| chunk.get("x_groq")?.get("usage"));
+        if let Some(told) = counts.and_then(usage::read) {
             out.push(Delta::Usage(told));
         }
         if let Some(told) = failure::inside(&Dialect::OpenAi, data) {
@@ -141,11 +144,12 @@ impl Choice {
     }
 }
 
-/// Whether an entry at the index of an open call is a call of its own: by its id, or, where none are given, because a
-/// name and the beginning of an object come after arguments.
+/// Whether an entry at the index of an open call is a call of its own: by its id and a name, or, where no ids are given,
+/// because a name and the beginning of an object come after arguments. A new id alone says nothing: older vLLM makes one
+/// up for every piece of a call.
 fn begins_another(open: &Call, id: &str, name: &str, arguments: &str) -> bool {
     match id.is_empty() {
-        false => open.id != id,
+        false => open.id != id && !name.is_empty(),
         true => !name.is_empty() && open.has_arguments && arguments.starts_with('{'),
     }
 }

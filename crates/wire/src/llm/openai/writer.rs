@@ -1,13 +1,16 @@
 //! A stream for a caller, in OpenAI's frames: `data: …`, LF LF, and `[DONE]` only after the provider's proper end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use mainstay_base::verdict::{Class, Fault};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Shape, usage};
-use crate::llm::{Delta, Usage, failure::Told};
+use super::{Shape, made_up_id, usage};
+use crate::llm::{Delta, Usage, failure::Told, signature};
+
+/// Of a longer thought only its signature goes on: the text is there to be handed back, not to fill memory.
+const MAX_THOUGHT_BYTES: usize = 256 * 1024;
 
 /// Writes one step after the other. After an end or an error it writes nothing more.
 #[derive(Debug)]
@@ -16,11 +19,22 @@ pub struct StreamWriter {
     include_usage: bool,
     model: String,
     created: i64,
+    /// For a provider without ids.
+    id: String,
     /// What every frame begins with; made when the stream has its id.
     head: Vec<u8>,
     begun: HashSet<u64>,
+    /// By choice, the thought that is not signed yet.
+    thoughts: HashMap<u64, Thought>,
     usage: Option<Usage>,
     is_over: bool,
+}
+
+/// A thought as far as it came. A signature is taken back only together with what it signs.
+#[derive(Debug, Default)]
+struct Thought {
+    text: String,
+    is_too_long: bool,
 }
 
 impl StreamWriter {
@@ -33,11 +47,19 @@ impl StreamWriter {
             include_usage,
             model,
             created,
+            id: made_up_id(created),
             head: Vec::new(),
             begun,
+            thoughts: HashMap::new(),
             usage: None,
             is_over: false,
         }
+    }
+
+    /// The stream's id when the provider gives it none.
+    pub fn or_named(mut self, id: &str) -> StreamWriter {
+        id.clone_into(&mut self.id);
+        self
     }
 
     /// Appends the frames of one step to `out`.
@@ -59,10 +81,17 @@ impl StreamWriter {
                 self.frame(*choice, &json!({}), Some(logprobs), None, out);
             }
             Delta::Text { choice, text } => self.text(*choice, "content", text, out),
-            Delta::Reasoning { choice, text } => self.text(*choice, "reasoning_content", text, out),
+            Delta::Reasoning { choice, text } => {
+                self.thoughts.entry(*choice).or_default().push(text);
+                self.text(*choice, "reasoning_content", text, out);
+            }
             Delta::Refusal { choice, text } => self.text(*choice, "refusal", text, out),
             Delta::ReasoningSignature { choice, signature } => {
-                let block = json!({"type": "thinking", "thinking": "", "signature": signature});
+                let thought = match signature::is_claudes(signature) {
+                    true => self.thoughts.remove(choice).unwrap_or_default().text,
+                    false => String::new(),
+                };
+                let block = json!({"type": "thinking", "thinking": thought, "signature": signature});
                 self.chat_only(*choice, &json!({"thinking_blocks": [block]}), out);
             }
             Delta::ToolCallStart { choice, index, id, name } => {
@@ -146,7 +175,8 @@ impl StreamWriter {
         out.extend_from_slice(&self.head);
     }
 
-    fn set_head(&mut self, id: &str) {
+    fn set_head(&mut self, given: &str) {
+        let id = if given.is_empty() { self.id.as_str() } else { given };
         let head = json!({
             "id": id,
             "object": self.shape.chunk_object(),
@@ -182,6 +212,16 @@ impl StreamWriter {
     fn usage_if_asked(&mut self, out: &mut Vec<u8>) {
         if let Some(usage) = self.usage.filter(|_| self.include_usage) {
             self.write_usage(&usage, out);
+        }
+    }
+}
+
+impl Thought {
+    fn push(&mut self, text: &str) {
+        self.is_too_long |= self.text.len() + text.len() > MAX_THOUGHT_BYTES;
+        match self.is_too_long {
+            true => self.text = String::new(),
+            false => self.text.push_str(text),
         }
     }
 }
