@@ -18,4 +18,4 @@ pub use request::write_request;
 const DIALECT: &str = "Anthropic's Messages";
 
 /// A model that cannot be held to a schema is made to call this tool, whose arguments are then the answer.
-const ANSWER_TOOL: &str = "answer_in_this_form";
+pub(super) const ANSWER_TOOL: &str = "answer_in_this_form";

@@ -121,11 +121,13 @@ impl Tools {
             choice = json!({"type": "none"});
         }
         if let Some(form) = answer_tool(request, generation) {
-            choice = match (request.tools.is_empty(), allowance.thinks()) {
+            let may_call = !request.tools.is_empty() && request.tool_choice != Some(ToolChoice::None);
+            choice = match &request.tool_choice {
+                Some(ToolChoice::Tool(_)) if may_call => choice,
                 // With a budget to think no tool can be forced.
-                (_, true) => json!({"type": "auto"}),
-                (true, false) => json!({"type": "tool", "name": ANSWER_TOOL}),
-                (false, false) => json!({"type": "any"}),
+                _ if allowance.thinks() => json!({"type": "auto"}),
+                _ if may_call => json!({"type": "any"}),
+                _ => json!({"type": "tool", "name": ANSWER_TOOL}),
             };
             all.push(form);
         }

@@ -3,19 +3,19 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::{Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage, signature};
+use super::super::{
+    Answer, Choice, Finish, Media, Part, ToolCall, Unreadable, Usage, anthropic::ANSWER_TOOL, signature,
+};
 
 /// Converse names neither the answer nor the model; both stay empty.
 pub fn read_answer(body: &[u8]) -> Result<Answer, Unreadable> {
     let response: Response = serde_json::from_slice(body)
         .map_err(|error| Unreadable { what: format!("the body is no answer of Converse: {error}") })?;
     let message = response.output.message.unwrap_or_default();
-    let choice = Choice {
-        index: 0,
-        parts: message.content.into_iter().filter_map(read_block).collect(),
-        finish: finish(&response.stop_reason),
-        logprobs: None,
-    };
+    let parts: Vec<Part> = message.content.into_iter().filter_map(read_block).collect();
+    let calls_tools = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    let finish = finish(&response.stop_reason, calls_tools);
+    let choice = Choice { index: 0, parts, finish, logprobs: None };
     Ok(Answer {
         choices: vec![choice],
         usage: response.usage.map(|usage| usage.counted()),
@@ -29,6 +29,9 @@ fn read_block(block: Block) -> Option<Part> {
     }
     if let Some(call) = block.tool_use {
         let arguments = Value::Object(call.input.unwrap_or_default()).to_string();
+        if call.name == ANSWER_TOOL {
+            return Some(Part::Text(arguments));
+        }
         return Some(Part::ToolCall(ToolCall { id: call.tool_use_id, name: call.name, arguments }));
     }
     if let Some(reasoning) = block.reasoning_content {
@@ -45,10 +48,12 @@ fn read_block(block: Block) -> Option<Part> {
     Some(Part::Image { media, detail: None })
 }
 
-pub(super) fn finish(reason: &str) -> Finish {
+/// `calls_tools`: of the caller's. The tool in whose arguments an answer comes is none of them.
+pub(super) fn finish(reason: &str, calls_tools: bool) -> Finish {
     match reason {
         "end_turn" | "stop_sequence" => Finish::Stop,
-        "tool_use" => Finish::ToolCalls,
+        "tool_use" if calls_tools => Finish::ToolCalls,
+        "tool_use" => Finish::Stop,
         "max_tokens" | "model_context_window_exceeded" => Finish::Length,
         "guardrail_intervened" | "content_filtered" => Finish::ContentFilter,
         other => Finish::Other(other.to_owned()),

@@ -11,6 +11,7 @@ mod request;
 pub mod sign;
 mod stream;
 mod thinking;
+mod tools;
 
 pub use answer::read_answer;
 pub use request::write_request;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Tool, ToolChoice, Unwritable,
+        Facts, Message, Outgoing, Part, Request, ResponseFormat, Role, Unwritable,
         anthropic::{model::Generation, schema::enforceable},
         calls, percent, signature,
         turns::{CONTINUE, ONE_JSON_OBJECT, PLACEHOLDER},
@@ -12,6 +12,7 @@ use super::{
     NAME,
     media::{self, Documents},
     thinking::{Thinking, is_anthropic},
+    tools,
 };
 
 pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, Unwritable> {
@@ -27,7 +28,7 @@ pub fn write_request(request: &Request, facts: &Facts<'_>) -> Result<Outgoing, U
     if !config.is_empty() {
         body.insert("inferenceConfig".to_owned(), Value::Object(config));
     }
-    if let Some(tools) = tool_config(request)? {
+    if let Some(tools) = tools::config(request, &thinking)? {
         body.insert("toolConfig".to_owned(), tools);
     }
     let output = output_config(request, &thinking);
@@ -232,7 +233,9 @@ impl Sampling {
 
 fn output_config(request: &Request, thinking: &Thinking) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format {
+    if let Some(ResponseFormat::JsonSchema { name, description, schema, .. }) = &request.response_format
+        && !tools::form_is_a_tool(&request.model)
+    {
         // The schema goes as text, unlike everywhere else.
         let mut schema = json!({"name": name, "schema": enforceable(schema).to_string()});
         if let Some(description) = description {
@@ -264,71 +267,6 @@ fn additional_fields(request: &Request, thinking: &Thinking) -> Map<String, Valu
     };
     fields.insert(name.to_owned(), value);
     fields
-}
-
-fn tool_config(request: &Request) -> Result<Option<Value>, Unwritable> {
-    let mut tools: Vec<Value> =
-        request.tools.iter().map(|tool| tool_spec(tool, holds_to_schemas(&request.model))).collect();
-    let used = used_tools(&request.messages);
-    if request.tool_choice == Some(ToolChoice::None) {
-        // There is no such choice; without tools in the conversation they can simply be left out.
-        return if used.is_empty() { Ok(None) } else { Err(no_words("tools that must not be called")) };
-    }
-    if tools.is_empty() {
-        // A conversation with calls in it must name the tools that were called.
-        tools = used
-            .into_iter()
-            .map(|name| tool_spec(&Tool { name: name.to_owned(), ..bare() }, false))
-            .collect();
-    }
-    if tools.is_empty() {
-        return Ok(None);
-    }
-    let mut config = json!({"tools": tools});
-    if !request.tools.is_empty() {
-        match &request.tool_choice {
-            None | Some(ToolChoice::Auto | ToolChoice::None) => {}
-            Some(ToolChoice::Required) => config["toolChoice"] = json!({"any": {}}),
-            Some(ToolChoice::Tool(name)) => config["toolChoice"] = json!({"tool": {"name": name}}),
-        }
-    }
-    Ok(Some(config))
-}
-
-fn bare() -> Tool {
-    Tool { name: String::new(), description: None, parameters: None, strict: None }
-}
-
-fn used_tools(messages: &[Message]) -> Vec<&str> {
-    let mut names = Vec::new();
-    for part in messages.iter().flat_map(|message| &message.parts) {
-        if let Part::ToolCall(call) = part
-            && !names.contains(&call.name.as_str())
-        {
-            names.push(&call.name);
-        }
-    }
-    names
-}
-
-/// Models that are known to know `strict`; elsewhere it is refused, and no answer's meaning depends on it.
-fn holds_to_schemas(model: &str) -> bool {
-    is_anthropic(model) && Generation::of(model).takes_schemas()
-}
-
-fn tool_spec(tool: &Tool, may_be_strict: bool) -> Value {
-    let nothing = json!({"type": "object", "properties": {}});
-    let schema = tool.parameters.clone().unwrap_or(nothing);
-    let is_strict = may_be_strict && tool.strict == Some(true);
-    let schema = if is_strict { enforceable(&schema) } else { schema };
-    let mut spec = json!({"name": tool.name, "inputSchema": {"json": schema}});
-    if let Some(description) = tool.description.as_deref().filter(|text| !text.is_empty()) {
-        spec["description"] = description.into();
-    }
-    if is_strict {
-        spec["strict"] = true.into();
-    }
-    json!({"toolSpec": spec})
 }
 
 pub(super) fn no_words(what: &str) -> Unwritable {

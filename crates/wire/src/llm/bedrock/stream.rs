@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{
     super::{
         Delta,
+        anthropic::ANSWER_TOOL,
         failure::{self, Told},
         signature,
     },
@@ -18,15 +19,20 @@ use super::{
 #[derive(Debug, Default)]
 pub struct StreamReader {
     started: bool,
-    /// The calls, by the number of their block.
+    /// By the number of their block.
     calls: BTreeMap<u64, Call>,
+    /// Of the caller's tools.
+    count: u64,
 }
 
 #[derive(Debug)]
-struct Call {
-    /// Counts the calls.
-    index: u64,
-    has_arguments: bool,
+enum Call {
+    /// Of the tool in whose arguments an answer comes.
+    Answer,
+    Tool {
+        index: u64,
+        has_arguments: bool,
+    },
 }
 
 impl StreamReader {
@@ -56,7 +62,7 @@ impl StreamReader {
             "contentBlockDelta" => deltas.extend(self.block_delta(read)),
             "contentBlockStop" => deltas.extend(self.block_stop(&read)),
             "messageStop" => {
-                let finish = finish(read.stop_reason.as_deref().unwrap_or("end_turn"));
+                let finish = finish(read.stop_reason.as_deref().unwrap_or("end_turn"), self.count > 0);
                 deltas.push(Delta::Finish { choice: 0, finish });
             }
             "metadata" => {
@@ -72,8 +78,13 @@ impl StreamReader {
     fn block_start(&mut self, read: Event) -> Option<Delta> {
         let block = read.content_block_index.unwrap_or_default();
         let call = read.start?.tool_use?;
-        let index = self.calls.len() as u64;
-        self.calls.insert(block, Call { index, has_arguments: false });
+        if call.name == ANSWER_TOOL {
+            self.calls.insert(block, Call::Answer);
+            return None;
+        }
+        let index = self.count;
+        self.count += 1;
+        self.calls.insert(block, Call::Tool { index, has_arguments: false });
         Some(Delta::ToolCallStart { choice: 0, index, id: call.tool_use_id, name: call.name })
     }
 
@@ -84,9 +95,14 @@ impl StreamReader {
             return (!text.is_empty()).then_some(Delta::Text { choice, text });
         }
         if let Some(given) = delta.tool_use {
-            let call = self.calls.get_mut(&block).filter(|_| !given.input.is_empty())?;
-            call.has_arguments = true;
-            return Some(Delta::ToolCallArguments { choice, index: call.index, text: given.input });
+            let text = given.input;
+            return match self.calls.get_mut(&block).filter(|_| !text.is_empty())? {
+                Call::Answer => Some(Delta::Text { choice, text }),
+                Call::Tool { index, has_arguments } => {
+                    *has_arguments = true;
+                    Some(Delta::ToolCallArguments { choice, index: *index, text })
+                }
+            };
         }
         let reasoning = delta.reasoning_content?;
         if let Some(text) = reasoning.text.filter(|text| !text.is_empty()) {
@@ -101,9 +117,9 @@ impl StreamReader {
 impl StreamReader {
     /// A call without arguments is one with an empty object: callers parse what they get.
     fn block_stop(&mut self, read: &Event) -> Option<Delta> {
-        let call = self.calls.get_mut(&read.content_block_index.unwrap_or_default())?;
-        let is_bare = !std::mem::replace(&mut call.has_arguments, true);
-        is_bare.then(|| Delta::ToolCallArguments { choice: 0, index: call.index, text: "{}".to_owned() })
+        let call = self.calls.remove(&read.content_block_index.unwrap_or_default())?;
+        let Call::Tool { index, has_arguments: false } = call else { return None };
+        Some(Delta::ToolCallArguments { choice: 0, index, text: "{}".to_owned() })
     }
 }
 
