@@ -8,6 +8,7 @@
 //! there.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Weak,
         atomic::{AtomicI64, Ordering},
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use mainstay_base::{Clock, Micros, Usd, snapshot::KeyBudget};
 use parking_lot::Mutex;
 use tokio::{
@@ -63,6 +65,7 @@ impl Purse {
         worst: Usd,
     ) -> Result<Reservation, Refused> {
         let wait_until = Instant::now() + STORE_WAIT;
+        let mut waiting = None;
         loop {
             // Before the look, so that an answer between look and wait is not missed.
             let mut filled = self.filled.subscribe();
@@ -74,7 +77,9 @@ impl Purse {
                     return Ok(Reservation { purse, budget, window, leased, is_open, spent });
                 }
                 Step::Refused(why) => return Err(why),
-                Step::Wait => {}
+                Step::Wait => {
+                    waiting.get_or_insert_with(|| Waiting::new(self, worst));
+                }
             }
             if timeout_at(wait_until, filled.changed()).await.is_err() {
                 // From here on nobody waits until the keeper has answered.
@@ -105,22 +110,17 @@ impl Purse {
         }
     }
 
-    /// Asks the keeper: writes down what is owed, then takes the next slice.
+    /// Outside of a runtime (a process that ends) nothing can be asked any more.
+    fn perform_if_possible(self: &Arc<Purse>, to_do: books::ToDo) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.perform(to_do);
+        }
+    }
+
     async fn fill(self: Arc<Purse>, fill: Fill) {
-        let mut paid = 0;
-        let mut granted = Ok(Usd::ZERO);
-        for (window, owed) in &fill.owed {
-            let booked = self.keeper.book(&self.key, *window, *owed);
-            if !matches!(timeout(STORE_PATIENCE, booked).await, Ok(Ok(()))) {
-                granted = Err(Gone);
-                break;
-            }
-            paid += 1;
-        }
-        if granted.is_ok() && fill.wanted > Usd::ZERO {
-            let taken = self.keeper.take(&self.key, fill.window, fill.limit, fill.wanted);
-            granted = timeout(STORE_PATIENCE, taken).await.unwrap_or(Err(Gone));
-        }
+        // A keeper that panics has not answered; it will be asked again like one that is gone.
+        let asked = AssertUnwindSafe(self.ask(&fill)).catch_unwind().await;
+        let (paid, granted) = asked.unwrap_or((0, Err(Gone)));
         let to_do = {
             let mut books = self.books.lock();
             books.filled(self.clock.now(), fill, paid, granted);
@@ -128,6 +128,45 @@ impl Purse {
         };
         self.filled.send_replace(());
         self.perform(to_do);
+    }
+
+    /// Writes down what is owed, then takes the next slice: how many debts are paid, and what was granted.
+    async fn ask(&self, fill: &Fill) -> (usize, Result<Usd, Gone>) {
+        for (paid, (window, owed)) in fill.owed.iter().enumerate() {
+            let booked = self.keeper.book(&self.key, *window, *owed);
+            if !matches!(timeout(STORE_PATIENCE, booked).await, Ok(Ok(()))) {
+                return (paid, Err(Gone));
+            }
+        }
+        if fill.wanted == Usd::ZERO {
+            return (fill.owed.len(), Ok(Usd::ZERO));
+        }
+        let taken = self.keeper.take(&self.key, fill.window, fill.limit, fill.wanted);
+        (fill.owed.len(), timeout(STORE_PATIENCE, taken).await.unwrap_or(Err(Gone)))
+    }
+}
+
+/// A call that waits for the keeper, told to the books until it waits no more.
+struct Waiting<'a> {
+    purse: &'a Arc<Purse>,
+    worst: Usd,
+}
+
+impl Waiting<'_> {
+    fn new(purse: &Arc<Purse>, worst: Usd) -> Waiting<'_> {
+        purse.books.lock().wait_for(worst);
+        Waiting { purse, worst }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let to_do = {
+            let mut books = self.purse.books.lock();
+            books.wait_over(self.worst);
+            books.take_to_do()
+        };
+        self.purse.perform_if_possible(to_do);
     }
 }
 
@@ -174,6 +213,12 @@ impl Reservation {
         self.spent.store(spent.0, Ordering::Relaxed);
     }
 
+    /// Until the budget's next window.
+    pub(crate) fn turns_in(&self) -> Duration {
+        let now = self.purse.clock.now();
+        books::window_end(now, &self.budget).since(now)
+    }
+
     /// Whether the call may cost `worst` in all; reserves the difference if it is there, and waits for nobody.
     pub(crate) fn covers(&self, worst: Usd) -> bool {
         if self.is_open {
@@ -202,9 +247,6 @@ impl Drop for Reservation {
             books.settle(self.purse.clock.now(), self.window, leased, spent);
             books.take_to_do()
         };
-        // Outside of a runtime (a process that ends) nothing can be asked any more.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.purse.perform(to_do);
-        }
+        self.purse.perform_if_possible(to_do);
     }
 }

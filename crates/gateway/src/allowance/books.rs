@@ -69,12 +69,16 @@ enum Keeper {
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     window: Micros,
+    /// Of the window; another one by a reload begins another window.
+    length_us: i64,
     limit: Usd,
     slice: Usd,
     /// Leased and not reserved; never negative.
     free: Usd,
     /// Spent and not leased, by window.
     owed: Vec<(Micros, Usd)>,
+    /// What the calls need together that wait for the keeper's answer.
+    waiting: Usd,
     keeper: Keeper,
     /// Not asked before then, when it was empty or gone.
     ask_again_at: Micros,
@@ -88,6 +92,10 @@ impl Books {
     pub(crate) fn reserve(&mut self, now: Micros, budget: &KeyBudget, worst: Usd) -> Step {
         self.turn(now, budget);
         let worst = worst.max(Usd::ZERO);
+        if worst > self.limit && self.keeper != Keeper::Gone {
+            // No window covers it, so nothing is leased for it, which others would lack.
+            return Step::Refused(Refused::Spent { until: window_end(now, budget) });
+        }
         let is_enough = self.free >= worst;
         if is_enough {
             self.free = self.free - worst;
@@ -106,6 +114,17 @@ impl Books {
         }
     }
 
+    /// A call begins to wait for this much, so that one answer of the keeper's serves all who wait.
+    pub(crate) fn wait_for(&mut self, worst: Usd) {
+        self.waiting += worst.max(Usd::ZERO);
+    }
+
+    /// It waits no more, whatever came of it.
+    pub(crate) fn wait_over(&mut self, worst: Usd) {
+        self.waiting = (self.waiting - worst.max(Usd::ZERO)).max(Usd::ZERO);
+        self.shed();
+    }
+
     /// What must be leased besides so that a call covers `worst`; `None`: it is not there.
     pub(crate) fn widen(
         &mut self,
@@ -120,10 +139,16 @@ impl Books {
         if more == Usd::ZERO {
             return Some(more);
         }
-        if self.window == window && self.free >= more {
-            self.free = self.free - more;
-            self.ask(now, Usd::ZERO);
-            return Some(more);
+        if self.window == window {
+            if self.free >= more {
+                self.free = self.free - more;
+                self.ask(now, Usd::ZERO);
+                return Some(more);
+            }
+            if worst <= self.limit {
+                // Too late for this attempt, and there for the call's next one.
+                self.ask(now, more - self.free);
+            }
         }
         let is_open = self.keeper == Keeper::Gone && budget.when_store_gone == OnStoreGone::Open;
         is_open.then_some(Usd::ZERO)
@@ -141,14 +166,19 @@ impl Books {
             let from_free = beyond.min(self.free);
             self.free = self.free - from_free + unused;
             self.owe(window, beyond - from_free);
-            // Others may need what this process has too much of.
-            if self.free > self.slice + self.slice {
-                let surplus = self.free - self.slice;
-                self.free = self.slice;
-                self.give_back(window, surplus);
-            }
+            self.shed();
         }
         self.pay(now);
+    }
+
+    /// Others may need what this process has too much of.
+    fn shed(&mut self) {
+        let kept = self.slice.max(self.waiting);
+        if self.free > kept + self.slice {
+            let surplus = self.free - kept;
+            self.free = kept;
+            self.give_back(self.window, surplus);
+        }
     }
 
     /// The time to wake has come.
@@ -200,17 +230,23 @@ impl Books {
         std::mem::take(&mut self.to_do)
     }
 
-    /// Begins a new window when its time has come.
+    /// Begins a new window when its time has come, and follows a budget that was changed by a reload.
     fn turn(&mut self, now: Micros, budget: &KeyBudget) {
-        self.limit = budget.limit.max(Usd::ZERO);
-        self.slice = Usd((self.limit.0 / SLICES).max(1));
-        let window = window_start(now, budget);
-        // A clock that went back stays in the window that it was in.
-        if window > self.window {
+        let limit = budget.limit.max(Usd::ZERO);
+        let (window, length_us) = (window_start(now, budget), length(budget));
+        // A clock that is set back a little stays in the window that it was in; one that had run far ahead is believed.
+        let went_back = self.window.0.saturating_sub(window.0) > length_us;
+        let has_turned = window > self.window || went_back || length_us != self.length_us;
+        // What was leased under a larger limit is asked for again under the new one.
+        if has_turned || limit < self.limit {
             if let Some((window, unused)) = self.close() {
                 self.give_back(window, unused);
             }
-            self.window = window;
+        }
+        self.limit = limit;
+        self.slice = Usd((limit.0 / SLICES).max(1));
+        if has_turned {
+            (self.window, self.length_us) = (window, length_us);
             if self.keeper == Keeper::Empty {
                 self.keeper = Keeper::There;
             }
@@ -219,8 +255,11 @@ impl Books {
 
     /// Asks the keeper for what is missing and a slice besides, unless it is being asked or better left alone.
     fn ask(&mut self, now: Micros, missing: Usd) {
+        let missing = missing.max(self.waiting - self.free);
         let runs_low = self.free < Usd(self.slice.0 / 2) || missing > Usd::ZERO;
-        let may_ask = self.keeper == Keeper::There || now >= self.ask_again_at;
+        // A clock that was set back must not make the pause longer.
+        let is_pause_over = now >= self.ask_again_at || self.ask_again_at.since(now) > ASK_AGAIN_AFTER;
+        let may_ask = self.keeper == Keeper::There || is_pause_over;
         if !may_ask && !self.owed.is_empty() && !self.will_wake {
             (self.will_wake, self.to_do.wake_later) = (true, true);
         }
@@ -256,7 +295,7 @@ fn window_start(now: Micros, budget: &KeyBudget) -> Micros {
     Micros(now.0 - now.0.rem_euclid(length(budget)))
 }
 
-fn window_end(now: Micros, budget: &KeyBudget) -> Micros {
+pub(crate) fn window_end(now: Micros, budget: &KeyBudget) -> Micros {
     Micros(window_start(now, budget).0.saturating_add(length(budget)))
 }
 

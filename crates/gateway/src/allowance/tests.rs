@@ -241,16 +241,7 @@ fn a_keeper_that_forgets_is_found_out() {
 fn a_window_begins_with_the_whole_limit() {
     let mut books = Books::default();
     let hourly = budget(100, OnStoreGone::Closed);
-    let reserve = |books: &mut Books, now, worst| loop {
-        match books.reserve(now, &hourly, Usd(worst)) {
-            Step::Wait => {}
-            Step::Reserved { window, .. } => return window,
-            Step::Refused(why) => panic!("{why:?}"),
-        }
-        let fill = books.take_to_do().fill.unwrap();
-        let granted = fill.wanted;
-        books.filled(now, fill, 0, Ok(granted));
-    };
+    let reserve = |books: &mut Books, now, worst| granted(books, now, &hourly, worst);
     let late = Micros(0) + Duration::from_secs(3599);
     assert_eq!(reserve(&mut books, late, 100), Micros(0));
     let next = Micros(0) + HOUR;
@@ -270,6 +261,7 @@ struct Switch {
     local: Arc<Local>,
     is_gone: std::sync::atomic::AtomicBool,
     is_frozen: std::sync::atomic::AtomicBool,
+    panics: std::sync::atomic::AtomicBool,
     asked: AtomicI64,
     booked: AtomicI64,
     back: AtomicI64,
@@ -286,6 +278,7 @@ impl Allowance for Switch {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match () {
             () if self.is_frozen.load(Ordering::SeqCst) => Box::pin(std::future::pending()),
+            () if self.panics.load(Ordering::SeqCst) => panic!("on purpose"),
             () if self.is_gone.load(Ordering::SeqCst) => Box::pin(std::future::ready(Err(Gone))),
             () => self.local.take(key, window, limit, wanted),
         }
@@ -397,4 +390,179 @@ async fn many_tasks_of_many_gateways_spend_the_limit_and_no_more() {
     }
     let spent = spent.load(Ordering::SeqCst);
     assert!(spent <= 1_000_000 && spent > 500_000, "{spent}");
+}
+
+fn granted(books: &mut Books, now: Micros, budget: &KeyBudget, worst: i64) -> Micros {
+    loop {
+        match books.reserve(now, budget, Usd(worst)) {
+            Step::Wait => {}
+            Step::Reserved { window, .. } => return window,
+            Step::Refused(why) => panic!("{why:?}"),
+        }
+        let fill = books.take_to_do().fill.unwrap();
+        let wanted = fill.wanted;
+        books.filled(now, fill, 0, Ok(wanted));
+    }
+}
+
+/// A gateway that kept its hour's window would have counted a day's budget twice: beside those that began with the day.
+#[test]
+fn another_length_of_the_window_begins_another_window() {
+    let mut books = Books::default();
+    let hourly = budget(1000, OnStoreGone::Closed);
+    let daily = KeyBudget { window: HOUR * 24, ..hourly };
+    let now = Micros(0) + HOUR * 5;
+    assert_eq!(granted(&mut books, now, &hourly, 100), now);
+    books.take_to_do();
+    assert_eq!(granted(&mut books, now, &daily, 1), Micros(0));
+    assert_eq!(granted(&mut books, now, &hourly, 1), now, "and back again");
+}
+
+#[test]
+fn a_clock_that_had_run_far_ahead_is_believed_when_it_is_set_right() {
+    let mut books = Books::default();
+    let hourly = budget(1000, OnStoreGone::Closed);
+    let (wrong, right) = (Micros(0) + HOUR * 9000, Micros(0) + HOUR * 5);
+    assert_eq!(granted(&mut books, wrong, &hourly, 1), wrong);
+    assert_eq!(granted(&mut books, right, &hourly, 1), right, "not the window of next year, for a year");
+    let before = Micros(right.0 - 1);
+    assert_eq!(granted(&mut books, before, &hourly, 1), right, "a second back turns nothing");
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_make_the_pause_longer() {
+    let mut books = Books::default();
+    let hourly = budget(1000, OnStoreGone::Closed);
+    let now = Micros(0) + Duration::from_secs(1800);
+    assert_eq!(books.reserve(now, &hourly, Usd(1)), Step::Wait);
+    let fill = books.take_to_do().fill.unwrap();
+    books.filled(now, fill, 0, Err(Gone));
+    assert_eq!(books.reserve(now, &hourly, Usd(1)), Step::Refused(Refused::Unreachable));
+    assert_eq!(books.take_to_do().fill, None, "not within the pause");
+    books.reserve(Micros(0) + Duration::from_secs(600), &hourly, Usd(1));
+    assert!(books.take_to_do().fill.is_some(), "twenty minutes are no second");
+}
+
+#[test]
+fn a_limit_that_is_lowered_holds_for_what_was_leased_already() {
+    let mut books = Books::default();
+    let now = Micros(5);
+    granted(&mut books, now, &budget(10_000, OnStoreGone::Closed), 1);
+    let lowered = budget(10, OnStoreGone::Closed);
+    assert_eq!(books.reserve(now, &lowered, Usd(10)), Step::Wait);
+    let to_do = books.take_to_do();
+    assert_eq!(to_do.give_back, vec![(Micros(0), Usd(500))]);
+    let fill = to_do.fill.unwrap();
+    assert_eq!(fill.limit, Usd(10));
+    books.filled(now, fill, 0, Ok(Usd(9)));
+    assert!(matches!(books.reserve(now, &lowered, Usd(10)), Step::Refused(Refused::Spent { .. })));
+}
+
+/// A call that asks for absurdly much would have taken all that is left, and kept it from the other gateways.
+#[tokio::test]
+async fn a_call_that_is_too_dear_keeps_nothing_from_others() {
+    let keeper = Arc::new(Switch::default());
+    let purses = [purse(&keeper).0, purse(&keeper).0];
+    let budget = budget(1000, OnStoreGone::Closed);
+    for worst in [Usd::MAX, Usd(1001)] {
+        let refused = purses[0].reserve(&budget, worst).await.err();
+        assert!(matches!(refused, Some(Refused::Spent { .. })), "{refused:?}");
+    }
+    let first = purses[1].reserve(&budget, Usd(100)).await.ok().unwrap();
+    assert!(purses[0].reserve(&budget, Usd(990)).await.is_err(), "no longer there");
+    drop(first);
+    let second = purses[1].reserve(&budget, Usd(700)).await;
+    assert!(second.is_ok(), "what did not suffice went back");
+    assert!(!second.ok().unwrap().covers(Usd::MAX));
+}
+
+/// Takes its time for each answer.
+struct Slow {
+    local: Local,
+    asked: AtomicI64,
+}
+
+impl Allowance for Slow {
+    fn take(
+        &self,
+        key: &str,
+        window: Micros,
+        limit: Usd,
+        wanted: Usd,
+    ) -> BoxFuture<'static, Result<Usd, Gone>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let granted = self.local.take(key, window, limit, wanted);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            granted.await
+        })
+    }
+
+    fn book(&self, key: &str, window: Micros, spent: Usd) -> BoxFuture<'static, Result<(), Gone>> {
+        self.local.book(key, window, spent)
+    }
+
+    fn give_back(&self, key: &str, window: Micros, unused: Usd) {
+        self.local.give_back(key, window, unused);
+    }
+}
+
+/// One answer for each waiting call would have kept the twentieth waiting for 2 s; then the keeper counted as gone, and
+/// the rest of an open key's calls passed without money.
+#[tokio::test(start_paused = true)]
+async fn one_answer_of_a_slow_keeper_serves_all_who_wait() {
+    let keeper = Arc::new(Slow { local: Local::default(), asked: AtomicI64::new(0) });
+    let purse = Arc::new(Purse::new("k", keeper.clone(), Clock::manual(Micros(5))));
+    let budget = budget(10_000, OnStoreGone::Open);
+    let begun = Instant::now();
+    let calls = (0..60).map(|_| {
+        let purse = purse.clone();
+        tokio::spawn(async move {
+            let call = purse.reserve(&budget, Usd(600)).await;
+            call.map(|call| {
+                let is_leased = !call.covers(Usd(i64::MAX));
+                call.settle(Usd(600));
+                is_leased
+            })
+        })
+    });
+    let mut served = 0;
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.unwrap() {
+            Ok(is_leased) => {
+                assert!(is_leased, "a call passed without money");
+                served += 1;
+            }
+            Err(why) => assert!(matches!(why, Refused::Spent { .. }), "{why:?}"),
+        }
+    }
+    assert_eq!(served, 16, "of 10000, at 600 each");
+    assert!(keeper.asked.load(Ordering::SeqCst) <= 4, "{}", keeper.asked.load(Ordering::SeqCst));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_keeper_in_memory_knows_more_than_the_newest_window() {
+    let local = Local::default();
+    let take = |window| local.take("k", Micros(window), Usd(100), Usd(80));
+    assert_eq!(take(900).await, Ok(Usd(80)), "a clock that runs ahead");
+    assert_eq!(take(100).await, Ok(Usd(80)), "and is set right");
+    assert_eq!(take(100).await, Ok(Usd(20)));
+    local.give_back("k", Micros(900), Usd(80));
+    assert_eq!((take(900).await, take(900).await), (Ok(Usd(80)), Ok(Usd(20))));
+}
+
+/// Its key would have waited for the answer that never came, with every call and for ever.
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_panics_is_asked_again() {
+    let keeper = Arc::new(Switch::default());
+    keeper.panics.store(true, Ordering::SeqCst);
+    let (purse, clock) = purse(&keeper);
+    let budget = budget(1000, OnStoreGone::Closed);
+    assert_eq!(purse.reserve(&budget, Usd(10)).await.err(), Some(Refused::Unreachable));
+    keeper.panics.store(false, Ordering::SeqCst);
+    clock.advance(ASK_AGAIN_AFTER);
+    purse.reserve(&budget, Usd(10)).await.err();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(purse.reserve(&budget, Usd(10)).await.is_ok());
 }

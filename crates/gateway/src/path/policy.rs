@@ -84,6 +84,11 @@ impl Permit {
         self.reservation().is_none_or(|reservation| reservation.covers(worst))
     }
 
+    /// When the key's budget is whole again; `None` without a budget.
+    pub(crate) fn budget_turns_in(&self) -> Option<std::time::Duration> {
+        Some(self.reservation()?.turns_in())
+    }
+
     /// The answer is complete and all that it used is known: what the whole call cost (`None`: what was noted), and
     /// the tokens of all its attempts.
     pub(crate) fn settle(mut self, spent: Option<Usd>, tokens: u64) {

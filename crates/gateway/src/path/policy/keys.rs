@@ -101,7 +101,8 @@ impl Keys {
 
     fn state(&self, snapshot: &Snapshot, key: &ModelKey) -> Arc<State> {
         let mut states = self.states.lock();
-        if states.generation != snapshot.generation {
+        // A call that was read slowly may still come by the snapshot before; it sweeps nothing away.
+        if states.generation < snapshot.generation {
             states.generation = snapshot.generation;
             // Keys that are gone are forgotten; calls in flight keep theirs until they end.
             let known: std::collections::HashSet<&str> =

@@ -62,8 +62,10 @@ struct Tried {
 #[derive(Clone, Copy, Debug)]
 enum Barred {
     Turned(Turned),
-    /// The call's ceiling, or its key's budget, does not cover it.
+    /// The call's ceiling does not cover it.
     TooDear,
+    /// The budget of the call's key does not.
+    Spent,
     /// The policy allows no more attempts, or the time is over.
     NoMore,
 }
@@ -175,9 +177,11 @@ impl<'a> Course<'a> {
         }
         let worst = order.worst_case(index);
         let all = self.spent + self.reserved + worst;
-        let is_covered = self.permit.is_none_or(|permit| permit.covers(all));
-        if order.bounds.max_cost.is_some_and(|max_cost| all > max_cost) || !is_covered {
+        if order.bounds.max_cost.is_some_and(|max_cost| all > max_cost) {
             return Err(Barred::TooDear);
+        }
+        if !self.permit.is_none_or(|permit| permit.covers(all)) {
+            return Err(Barred::Spent);
         }
         let wanted = Wanted {
             tokens: order.tokens(),

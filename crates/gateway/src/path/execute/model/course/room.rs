@@ -7,12 +7,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Barred, Course, MAX_ROOM_WAIT, Started};
 use crate::{
-    path::failure::{Failure, FromProvider, Reason},
+    path::{
+        failure::{Failure, FromProvider, Reason},
+        policy::Permit,
+    },
     targets::Turned,
 };
 
 /// How long to wait before a full target is looked at again, should nobody tell.
 const BUSY_LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Another call of the key may give back what it does not need by then.
+const BUDGET_LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a call may wait for.
 enum Room {
@@ -60,7 +66,7 @@ impl Course<'_> {
                     soonest =
                         wait.map_or(soonest, |wait| Some(soonest.map_or(wait, |known| known.min(wait))));
                 }
-                Barred::TooDear | Barred::NoMore => {}
+                Barred::TooDear | Barred::Spent | Barred::NoMore => {}
             }
         }
         match (busy, soonest) {
@@ -70,6 +76,10 @@ impl Course<'_> {
             }
             (_, soonest) => soonest.map(Room::After),
         }
+    }
+
+    fn budget_turns_in(&self) -> Duration {
+        self.permit.and_then(Permit::budget_turns_in).unwrap_or(BUDGET_LOOK_AGAIN)
     }
 
     /// Every target is out of something.
@@ -85,12 +95,18 @@ impl Course<'_> {
         let turned = || {
             self.turned.iter().filter_map(|(_, barred)| match barred {
                 Barred::Turned(turned) => Some(*turned),
-                Barred::TooDear | Barred::NoMore => None,
+                Barred::TooDear | Barred::Spent | Barred::NoMore => None,
             })
         };
         let Some(first_back) = turned().min_by_key(|turned| turned.wait(now).unwrap_or(Duration::MAX)) else {
-            let is_dear = self.turned.iter().any(|(_, barred)| matches!(barred, Barred::TooDear));
-            let reason = if is_dear { Reason::CostCeiling } else { Reason::DeadlineOver };
+            let is_any = |what: fn(&Barred) -> bool| self.turned.iter().any(|(_, barred)| what(barred));
+            let reason = match () {
+                () if is_any(|barred| matches!(barred, Barred::Spent)) => {
+                    Reason::BudgetSpent { retry_after: self.budget_turns_in() }
+                }
+                () if is_any(|barred| matches!(barred, Barred::TooDear)) => Reason::CostCeiling,
+                () => Reason::DeadlineOver,
+            };
             return Failure::new(reason, internal);
         };
         let class = match first_back {
@@ -98,8 +114,7 @@ impl Course<'_> {
             Turned::KeysRest { why, .. } => why,
             Turned::Busy | Turned::BreakerOpen { .. } | Turned::KeysTried => Class::Overloaded,
         };
-        let retry_after = first_back.wait(now);
-        let failed = FromProvider { class, status: None, message: None, retry_after };
+        let failed = FromProvider::wordless(class, first_back.wait(now));
         Failure::new(Reason::Provider(Box::new(failed)), internal)
     }
 }
@@ -113,6 +128,7 @@ impl Barred {
             Barred::Turned(Turned::KeysRest { .. }) => "all its keys rest",
             Barred::Turned(Turned::KeysTried) => "all its keys were tried",
             Barred::TooDear => "the cost ceiling does not cover it",
+            Barred::Spent => "the budget of the key does not cover it",
             Barred::NoMore => "the call's attempts or time are used up",
         }
     }
