@@ -25,8 +25,11 @@ pub(crate) fn boundary(content_type: &str) -> Option<&str> {
     let mut found = None;
     for parameter in Parameters(parameters) {
         let (name, value) = parameter?;
-        if name.eq_ignore_ascii_case("boundary") && found.replace(value).is_some() {
-            return None;
+        match name.to_ascii_lowercase().as_str() {
+            "boundary" if found.replace(value).is_some() => return None,
+            // RFC 2231: `boundary*0=b; boundary*1=c` is another boundary to readers that know it.
+            name if name.starts_with("boundary*") => return None,
+            _ => {}
         }
     }
     found.filter(|boundary| is_boundary(boundary))
@@ -140,20 +143,23 @@ fn disposition<'a>(value: &'a str, found: &mut Head<'a>) -> Result<(), Unreadabl
     for parameter in Parameters(parameters) {
         let (name, value) = parameter.ok_or_else(|| bad("a part's name cannot be read"))?;
         match name.to_ascii_lowercase().as_str() {
-            // A backslash, or RFC 5987's name*, could be read as another name.
+            // A backslash could be read as another name.
             "name" if found.name.is_empty() && !value.is_empty() && !value.contains('\\') => {
                 found.name = value
             }
-            "name" | "name*" => return Err(bad("a part's name is empty, there twice or encoded")),
-            "filename" | "filename*" => found.is_file = true,
+            "name" => return Err(bad("a part's name is empty, there twice or encoded")),
+            "filename" => found.is_file = true,
+            // RFC 2231 and 5987: `name*=utf-8''model`, `name*0="mod"; name*1="el"`.
+            name if name.starts_with("name*") => return Err(bad("a part's name is encoded")),
+            name if name.starts_with("filename*") => found.is_file = true,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// `; name=value; name="value"`: `None` where it cannot be read. A quoted value is given as it stands, without its
-/// quotes.
+/// `; name=value; name="value"`: `None` where two readers could read it differently. A quoted value is given as it
+/// stands, without its quotes.
 struct Parameters<'a>(&'a str);
 
 impl<'a> Iterator for Parameters<'a> {
@@ -175,18 +181,22 @@ impl<'a> Iterator for Parameters<'a> {
 impl<'a> Parameters<'a> {
     fn read(&mut self) -> Option<(&'a str, &'a str)> {
         let (name, rest) = self.0.split_once('=')?;
-        let (value, rest) = match rest.strip_prefix('"') {
+        let (value, rest, is_clean) = match rest.strip_prefix('"') {
             Some(quoted) => {
                 let end = closing_quote(quoted)?;
-                (&quoted[..end], quoted[end + 1..].trim_start())
+                // Some readers take the quote after a backslash for the end.
+                let value = &quoted[..end];
+                (value, quoted[end + 1..].trim_start(), !value.contains('"'))
             }
             None => {
                 let end = rest.find(';').unwrap_or(rest.len());
-                (rest[..end].trim_end(), &rest[end..])
+                let value = rest[..end].trim_end();
+                // `name= "model"` has a name for a reader that skips the blank.
+                (value, &rest[end..], !value.contains([' ', '\t', '"', '\\']))
             }
         };
         self.0 = rest;
-        let is_clean = !name.trim().is_empty() && !name.contains(['"', ';', ' ']);
+        let is_clean = is_clean && !name.is_empty() && !name.contains(['"', ';', ' ', '\t']);
         (is_clean && (rest.is_empty() || rest.starts_with(';'))).then_some((name, value))
     }
 }
@@ -315,6 +325,12 @@ mod tests {
             ("multipart/form-data; boundary=", None),
             ("multipart/form-data; boundary=\"\"", None),
             ("multipart/form-data; boundary=b; boundary=c", None),
+            ("multipart/form-data; boundary=----=_Part_1.2", Some("----=_Part_1.2")),
+            // What a reader of RFC 2231, or one that skips blanks, would take for another boundary.
+            ("multipart/form-data; boundary=b; boundary*=utf-8''c", None),
+            ("multipart/form-data; boundary*0=b; boundary*1=c", None),
+            ("multipart/form-data; boundary\t=c; boundary=b", None),
+            ("multipart/form-data; boundary= \"c\"; boundary=b", None),
             ("multipart/form-data; boundary=\"b", None),
             ("multipart/form-data; boundary=\"b\"c", None),
             ("multipart/form-data; boundary=a\u{e9}", None),
@@ -354,6 +370,9 @@ mod tests {
             form(&[("Content-Disposition: attachment; name=\"model\"", "a")]),
             form(&[("Content-Disposition: form-data; name=\"mod\\el\"", "a")]),
             form(&[("Content-Disposition: form-data; name*=utf-8''model", "a")]),
+            form(&[("Content-Disposition: form-data; name=\"x\"; name*0=\"model\"", "a")]),
+            form(&[("Content-Disposition: form-data; name= \"model\"", "a"), (&model, "b")]),
+            form(&[("Content-Disposition: form-data; x=\"\\\"; name=model; y=\"; name=\"x\"", "a")]),
             form(&[("Content-Disposition: form-data; name=\"x\"; name=\"model\"", "a")]),
             form(&[(&format!("{model}\r\n{}", named("x")), "a")]),
             form(&[(&format!("{model}\r\n folded: x"), "a")]),
@@ -369,9 +388,10 @@ mod tests {
     #[test]
     fn a_known_field_must_be_plain_and_stand_once() {
         let model = named("model");
-        let cases: [(&str, &[(&str, &str)]); 8] = [
+        let cases: [(&str, &[(&str, &str)]); 9] = [
             ("model", &[(&model, "a"), (&model, "b")]),
             ("model", &[("Content-Disposition: form-data; name=model; filename=x", "a")]),
+            ("model", &[("Content-Disposition: form-data; name=model; filename*0=x", "a")]),
             ("model", &[(&format!("{model}\r\nContent-Transfer-Encoding: base64"), "YQ==")]),
             ("model", &[(&format!("{model}\r\nContent-Type: text/plain; charset=utf-16"), "a")]),
             ("model", &[(&model, "a\r\nb")]),

@@ -87,7 +87,29 @@ enum Key {
     Instructions,
     Query,
     Documents,
+    /// One of [`BINDING`], in another case.
+    Misspelt,
     Other,
+}
+
+/// What a virtual key, a budget or the form of the answer hangs on.
+const BINDING: [&str; 6] =
+    ["model", "stream", "n", "max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+/// Readers written in Go (Ollama, LocalAI, many relays) take `Model`, and even `\u{17f}tream`, for the field itself, and
+/// the last one wins: what was asked for would not be what was admitted.
+fn is_misspelt(name: &str) -> bool {
+    if name.len() > 2 * "max_completion_tokens".len() {
+        return false;
+    }
+    let folded = || {
+        name.chars().map(|letter| match letter {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            letter => letter.to_ascii_lowercase(),
+        })
+    };
+    BINDING.iter().any(|field| folded().eq(field.chars()))
 }
 
 impl Key {
@@ -112,6 +134,7 @@ impl Key {
             "instructions" => Key::Instructions,
             "query" => Key::Query,
             "documents" => Key::Documents,
+            name if is_misspelt(name) => Key::Misspelt,
             _ => Key::Other,
         }
     }
@@ -137,6 +160,7 @@ impl Key {
             Key::Instructions => "instructions",
             Key::Query => "query",
             Key::Documents => "documents",
+            Key::Misspelt => "the case of a field's name",
             Key::Other => "",
         }
     }
@@ -212,6 +236,9 @@ impl<'de> Scan<'de> {
 
     fn field<A: MapAccess<'de>>(&mut self, key: Key, fields: &mut A) -> Result<(), A::Error> {
         match key {
+            Key::Misspelt => {
+                Err(self.refuse(key, "must be lower: some providers read such a field as the known one"))
+            }
             Key::Other => fields.next_value_seed(Over),
             Key::Messages | Key::Input | Key::Prompt | Key::Instructions | Key::Query | Key::Documents => {
                 let shape =
@@ -663,6 +690,12 @@ mod tests {
             (r#"{"model":"a\u0000b"}"#, "model"),
             (r#"{"model":"a","model":"b"}"#, "model"),
             (r#"{"model":"a","mod\u0065l":"b"}"#, "model"),
+            // Go's encoding/json takes these for `model`, `stream` and `max_tokens`.
+            (r#"{"model":"a","MODEL":"b"}"#, "the case of a field's name"),
+            (r#"{"model":"a","\u004dodel":"b"}"#, "the case of a field's name"),
+            ("{\"model\":\"a\",\"\u{17f}tream\":true}", "the case of a field's name"),
+            ("{\"model\":\"a\",\"max_to\u{212a}ens\":9}", "the case of a field's name"),
+            (r#"{"model":"a","N":9}"#, "the case of a field's name"),
             (r#"{"stream":"true"}"#, "stream"),
             (r#"{"stream":1}"#, "stream"),
             (r#"{"stream_options":[true]}"#, "stream_options"),
@@ -737,7 +770,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_never_a_reason_to_refuse() {
-        let body = r#"{"model":"a","x":1,"x":2,"seed":"odd","Model":5,"metadata":{"a":[[[{}]]]},"":null}"#;
+        let body =
+            r#"{"model":"a","x":1,"x":2,"seed":"odd","User":5,"models":5,"metadata":{"a":[[[{}]]]},"":null}"#;
         assert_eq!(read(body).model.as_deref(), Some("a"));
         assert_eq!(read(r#"{"user":"a\u0007b"}"#).user, None, "an odd user is not kept, and not refused");
     }
