@@ -68,7 +68,8 @@ pub struct Client {
 
 struct Inner {
     tls: rustls::ClientConfig,
-    names: Arc<Names>,
+    /// For guarded rules alone: whose hosts are anybody's choice, and many, must not crowd out those that are configured.
+    guarded_names: Arc<Names>,
     any: Pools,
     guarded: Mutex<Vec<(AddressRule, Pools)>>,
 }
@@ -87,9 +88,9 @@ impl Client {
     /// With another source of addresses than the machine's.
     pub fn with_resolver(options: ClientOptions, resolver: Arc<dyn Resolver>) -> Result<Client, ClientError> {
         let tls = tls_config(&options)?;
-        let names = Names::new(resolver);
+        let (names, guarded_names) = (Names::new(resolver.clone()), Names::new(resolver));
         let any = Pools::new(&tls, &names, AddressRule::Any, MAX_IDLE_PER_PEER);
-        Ok(Client { inner: Arc::new(Inner { tls, names, any, guarded: Mutex::default() }) })
+        Ok(Client { inner: Arc::new(Inner { tls, guarded_names, any, guarded: Mutex::default() }) })
     }
 
     /// Sends a request with an absolute URL. Redirects are not followed: the caller sees them.
@@ -158,9 +159,9 @@ impl Client {
             return pools.clone();
         }
         if guarded.len() >= MAX_GUARDED_POOLS {
-            return Pools::new(&self.inner.tls, &self.inner.names, rule, 0);
+            return Pools::new(&self.inner.tls, &self.inner.guarded_names, rule, 0);
         }
-        let pools = Pools::new(&self.inner.tls, &self.inner.names, rule.clone(), MAX_IDLE_PER_PEER);
+        let pools = Pools::new(&self.inner.tls, &self.inner.guarded_names, rule.clone(), MAX_IDLE_PER_PEER);
         guarded.push((rule, pools.clone()));
         pools
     }

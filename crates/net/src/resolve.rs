@@ -110,7 +110,8 @@ impl Names {
         }
         let name = known.entry(host.to_owned()).or_default();
         let good = name.good.clone().filter(|good| good.at.elapsed() <= LAST_GOOD_FOR);
-        if let Some(asking) = &name.asking {
+        // One whose task is gone without an answer (a resolver that panicked) is asked anew.
+        if let Some(asking) = name.asking.as_ref().filter(|asking| asking.answer.has_changed().is_ok()) {
             return (asking.clone(), good);
         }
         let (sender, answer) = watch::channel(None);
@@ -198,6 +199,7 @@ mod tests {
         Good([u8; 4]),
         Fails,
         Empty,
+        Panics,
         SlowGood(Duration, [u8; 4]),
     }
 
@@ -222,6 +224,7 @@ mod tests {
                     Behaviour::Good(address) => Ok(vec![address.into()]),
                     Behaviour::Fails => Err(io::Error::other("SERVFAIL")),
                     Behaviour::Empty => Ok(Vec::new()),
+                    Behaviour::Panics => panic!("on purpose"),
                     Behaviour::SlowGood(wait, address) => {
                         tokio::time::sleep(wait).await;
                         Ok(vec![address.into()])
@@ -238,6 +241,14 @@ mod tests {
 
     fn first(answer: &Answer) -> IpAddr {
         answer.as_ref().unwrap()[0]
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_panics_is_asked_again() {
+        let (scripted, names) = names(Behaviour::Panics);
+        assert!(names.addresses("peer").await.is_err());
+        *scripted.behaviour.lock() = Behaviour::Good([192, 0, 2, 1]);
+        assert_eq!(first(&names.addresses("peer").await), IpAddr::from([192, 0, 2, 1]));
     }
 
     #[tokio::test(start_paused = true)]
