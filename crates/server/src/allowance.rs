@@ -1,10 +1,16 @@
 //! Budgets of virtual keys, kept in the store: the gateway's port, filled.
 
+use std::time::Duration;
+
 use mainstay_base::{Micros, Usd};
 use mainstay_gateway::{Allowance, BoxFuture, Gone};
 use mainstay_store::{Store, StoreError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
+
+/// How long the end of the process waits for what is given back. A store that hangs keeps nobody longer: what is not
+/// given back stays taken.
+const LAST_GIVE_BACK: Duration = Duration::from_secs(2);
 
 pub(crate) struct AllowancePort {
     pub(crate) store: Store,
@@ -41,7 +47,10 @@ impl Allowance for AllowancePort {
     fn give_back(&self, key: &str, window_start: Micros, unused: Usd) {
         let (store, key, stop) = (self.store.clone(), key.to_owned(), self.stop.clone());
         self.tasks.spawn(async move {
-            // At the end of the process a store that hangs keeps nobody: what is not given back stays taken.
+            let over = async {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST_GIVE_BACK).await;
+            };
             tokio::select! {
                 biased;
                 given = give_back(&store, &key, window_start, unused) => {
@@ -49,7 +58,7 @@ impl Allowance for AllowancePort {
                         debug!(%error, "{unused} of the budget of {key} stay taken until its window ends");
                     }
                 }
-                () = stop.cancelled() => {}
+                () = over => {}
             }
         });
     }
