@@ -101,7 +101,11 @@ fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"api\""));
         }
         Reason::WrongMethod => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"));
+            let allowed = match path {
+                Path::App => "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS",
+                Path::Model => "GET, HEAD, POST",
+            };
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
         }
         reason => {
             if let Some(wait) = retry_after(reason) {

@@ -98,7 +98,18 @@ pub(crate) struct FromProvider {
     pub(crate) status: Option<u16>,
     /// The provider's words, masked and shortened; shown only where the class makes them the caller's business.
     pub(crate) message: Option<String>,
+    /// The field of the request that is wrong and the word for what is, from a provider that speaks the caller's own
+    /// dialect; shown for a caller's mistake.
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<String>,
     pub(crate) retry_after: Option<Duration>,
+}
+
+impl FromProvider {
+    /// In no words but the class's.
+    pub(crate) fn wordless(class: Class, retry_after: Option<Duration>) -> FromProvider {
+        FromProvider { class, status: None, message: None, param: None, code: None, retry_after }
+    }
 }
 
 impl Reason {

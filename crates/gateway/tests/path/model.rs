@@ -24,13 +24,13 @@ async fn only_the_model_and_the_key_are_changed() {
     let mut rig = Setup::model(&[provider("one", &one.url())]).start().await;
     let mut request = rig.model_request(Method::POST, CHAT, ask("hi", false));
     request.headers_mut().insert("mainstay-app", "app-7".parse().unwrap());
-    request.headers_mut().insert("openai-organization", "kept".parse().unwrap());
+    request.headers_mut().insert("openai-beta", "kept".parse().unwrap());
     let got = rig.got(request).await;
     assert_eq!(got.json()["choices"][0]["message"]["content"], "Echo from real-small: hi");
     let seen = &one.requests()[0];
     assert_eq!(seen.body(), &ask("hi", false).replace("small", "real-small"));
     assert_eq!(seen.headers()["authorization"], "Bearer sk-one");
-    assert_eq!(seen.headers()["openai-organization"], "kept");
+    assert_eq!(seen.headers()["openai-beta"], "kept");
     assert_eq!(seen.uri().path(), CHAT);
     assert!(seen.headers().contains_key("traceparent"));
     assert!(!seen.headers().contains_key("mainstay-app") && !seen.headers().contains_key("x-forwarded-for"));

@@ -19,8 +19,8 @@ const QUOTA: &str = "insufficient_quota";
 struct Words<'a> {
     status: u16,
     kind: &'static str,
-    code: Option<&'static str>,
-    param: Option<&'static str>,
+    code: Option<&'a str>,
+    param: Option<&'a str>,
     message: Cow<'a, str>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn words(reason: &Reason) -> (u16, String) {
 fn say<'a>(
     status: u16,
     kind: &'static str,
-    code: Option<&'static str>,
+    code: Option<&'a str>,
     message: impl Into<Cow<'a, str>>,
 ) -> Words<'a> {
     Words { status, kind, code, param: None, message: message.into() }
@@ -156,8 +156,8 @@ fn of_policy(reason: &Reason) -> Words<'_> {
             429,
             QUOTA,
             Some("insufficient_quota"),
-            "You exceeded your current quota, please check your plan and billing details: the budget of this \
-             API key is spent.",
+            "You exceeded your current quota: the budget of this API key has not enough left for this call. Lower \
+             max_tokens, or try again when the budget's next window begins.",
         ),
         Reason::BudgetUnreachable => say(
             503,
@@ -189,7 +189,11 @@ fn of_provider(failed: &FromProvider) -> Words<'_> {
         Class::CallerError | Class::NotConvertible => {
             // The provider's own status, as far as it blames the caller.
             let status = failed.status.filter(|status| matches!(status, 400..=499)).unwrap_or(status);
-            say(status, INVALID, None, told.unwrap_or("The provider refused this request."))
+            Words {
+                param: failed.param.as_deref(),
+                code: failed.code.as_deref(),
+                ..say(status, INVALID, None, told.unwrap_or("The provider refused this request."))
+            }
         }
         Class::ContextOverflow => Words {
             param: Some("messages"),
@@ -286,8 +290,8 @@ mod tests {
 
     fn told(class: Class, status: Option<u16>) -> (u16, Value) {
         let message = Some("the provider's own words".to_owned());
-        let (status, body) =
-            words(&Reason::Provider(Box::new(FromProvider { class, status, message, retry_after: None })));
+        let failed = FromProvider { status, message, ..FromProvider::wordless(class, None) };
+        let (status, body) = words(&Reason::Provider(Box::new(failed)));
         (status, serde_json::from_str(&body).unwrap())
     }
 
@@ -334,6 +338,18 @@ mod tests {
         for class in Class::ALL {
             let shown = told(class, None).1["error"]["message"] == "the provider's own words";
             assert_eq!(shown, class.fault() == mainstay_base::verdict::Fault::Caller, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_callers_mistake_keeps_its_param_and_code_and_no_other_failure_does() {
+        for class in Class::ALL {
+            let mut failed = FromProvider::wordless(class, None);
+            (failed.param, failed.code) = (Some("messages[1].role".into()), Some("invalid_value".into()));
+            let body: Value = serde_json::from_str(&words(&Reason::Provider(Box::new(failed))).1).unwrap();
+            let is_kept = (&body["error"]["param"], &body["error"]["code"])
+                == (&Value::from("messages[1].role"), &Value::from("invalid_value"));
+            assert_eq!(is_kept, matches!(class, Class::CallerError | Class::NotConvertible), "{class:?}");
         }
     }
 

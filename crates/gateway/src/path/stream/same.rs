@@ -206,6 +206,8 @@ impl Passing {
             class: Class::ErrorInside,
             message: short(data).into_owned(),
             code: None,
+            param: None,
+            param_code: None,
             retry_after: None,
         })
     }

@@ -15,6 +15,9 @@ pub(super) struct Spoken {
     pub(super) message: String,
     /// Every code, type, status and reason, from the outside in.
     pub(super) codes: Vec<String>,
+    /// The outermost `param`, and the `code` that is a word, of an error in OpenAI's shape.
+    pub(super) param: Option<String>,
+    pub(super) param_code: Option<String>,
     /// An HTTP status inside the body, as relays report the provider's.
     pub(super) status: Option<u16>,
     /// A wait named by a field: `retryDelay` of Gemini, `retry_after` of others.
@@ -68,6 +71,11 @@ impl Spoken {
         self.is_error |= depth == 0 && says_error(map);
         for name in ["__type", "code", "error_code", "status_code", "status", "type", "reason", "quotaId"] {
             self.note_code(map.get(name));
+        }
+        if self.param.is_none() && self.param_code.is_none() {
+            self.param = word_of(map, "param");
+            // A number is the status once more.
+            self.param_code = word_of(map, "code").filter(|code| code.parse::<u64>().is_err());
         }
         for name in ["message", "Message", "msg", "error_msg", "status_msg", "error_description", "raw"] {
             match map.get(name) {
@@ -131,6 +139,10 @@ impl Spoken {
             false => {}
         }
     }
+}
+
+fn word_of(map: &Map<String, Value>, name: &str) -> Option<String> {
+    map.get(name).and_then(Value::as_str).filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
 /// Whether an object, as the body of a success, is an error all the same.

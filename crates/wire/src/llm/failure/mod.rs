@@ -23,6 +23,10 @@ pub struct Told {
     pub message: String,
     /// The provider's own word for it, as `rate_limit_exceeded`.
     pub code: Option<String>,
+    /// What OpenAI's error says in `param` and in `code`, as it stands there: which field of the request, and what is
+    /// wrong with it. Shortened, and with keys masked.
+    pub param: Option<String>,
+    pub param_code: Option<String>,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
 }
@@ -30,7 +34,7 @@ pub struct Told {
 impl Told {
     /// In our own words.
     pub fn plain(class: Class, message: impl Into<String>) -> Told {
-        Told { class, message: message.into(), code: None, retry_after: None }
+        Told { class, message: message.into(), code: None, param: None, param_code: None, retry_after: None }
     }
 }
 
@@ -72,6 +76,8 @@ fn said(dialect: &Dialect, status: u16, spoken: &Spoken, retry_after: Option<Dur
         class: rules::class(dialect, status, spoken),
         message,
         code: spoken.code().map(words::shown_code),
+        param: spoken.param.as_deref().map(words::shown_code),
+        param_code: spoken.param_code.as_deref().map(words::shown_code),
         retry_after,
     }
 }

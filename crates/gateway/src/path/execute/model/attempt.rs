@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, Response, response::Parts};
 use mainstay_base::{
     Class,
-    snapshot::{ModelTarget, Timeouts},
+    snapshot::{ModelTarget, Provider, Timeouts},
 };
 use mainstay_net::{AddressRule, Body, Class as SendClass, SendError};
 use mainstay_signal::limits::{Learned, Told as Grant};
@@ -78,6 +78,20 @@ impl Missed {
     pub(super) fn told(told: Told) -> Missed {
         let internal = told.message.clone();
         Missed { class: told.class, told: Some(Box::new(told)), internal, usage: None }
+    }
+
+    /// Some providers repeat the key that they refuse, or a part of it: words that hold one are kept nowhere.
+    pub(super) fn hide_keys(&mut self, provider: &Provider) {
+        let hide = |text: &mut String| {
+            if whole::holds_a_key(provider, text) {
+                *text = "the provider's words hold a key and are not kept".to_owned();
+            }
+        };
+        hide(&mut self.internal);
+        if let Some(told) = self.told.as_deref_mut() {
+            hide(&mut told.message);
+            [&mut told.code, &mut told.param, &mut told.param_code].into_iter().flatten().for_each(hide);
+        }
     }
 
     /// Whether the provider may have done work for it that it bills.
@@ -199,12 +213,7 @@ async fn refused(order: &Order, target: &ModelTarget, response: Response<Body>) 
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let now = order.gateway.ports().clock.now().unix_seconds();
     let status = head.status.as_u16();
-    let mut told = failure::told(&target.provider.dialect, status, header, &body, now);
-    // Some providers repeat the key that they refuse.
-    if whole::holds_a_key(&target.provider, told.message.as_bytes()) {
-        told.message = "the provider's words hold a key and are not kept".to_owned();
-    }
-    let mut missed = Missed::told(told);
+    let mut missed = Missed::told(failure::told(&target.provider.dialect, status, header, &body, now));
     missed.internal = format!("{status}: {}", missed.internal);
     missed
 }

@@ -78,8 +78,7 @@ pub(super) fn nobody(order: &Order, plan: &Plan) -> Failure {
     let internal = format!("no target of {name} fits: {}", why.join("; "));
     let is_length = |why: &Why| matches!(why, Why::ContextTooShort { .. } | Why::InputTooLong { .. });
     if plan.passed_over.iter().all(|(_, why)| is_length(why)) {
-        let (class, message) = (Class::ContextOverflow, None);
-        let failed = FromProvider { class, status: None, message, retry_after: None };
+        let failed = FromProvider::wordless(Class::ContextOverflow, None);
         return Failure::new(Reason::Provider(Box::new(failed)), internal);
     }
     let demands = demands(plan);

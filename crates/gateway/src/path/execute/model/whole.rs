@@ -106,16 +106,29 @@ fn broke(error: &BodyError) -> Missed {
     Missed::new(class, internal)
 }
 
-/// Whether one of this provider's keys stands in the text.
-pub(super) fn holds_a_key(provider: &Provider, text: &[u8]) -> bool {
+/// A part of a key so long gives it away; no word of a sentence is.
+const KEY_PART_BYTES: usize = 12;
+
+/// Whether one of this provider's keys, or a long part of one, stands in the text.
+pub(super) fn holds_a_key(provider: &Provider, text: &str) -> bool {
     provider.keys.iter().any(|key| match &key.secret {
-        ProviderSecret::Token(token) => contains(text, token.expose()),
-        ProviderSecret::Aws { secret_access_key, .. } => contains(text, secret_access_key.expose()),
+        ProviderSecret::Token(token) => holds_part(text, token.expose()),
+        ProviderSecret::Aws { access_key_id: _, secret_access_key, session_token } => {
+            holds_part(text, secret_access_key.expose())
+                || session_token.as_ref().is_some_and(|token| holds_part(text, token.expose()))
+        }
     })
 }
 
-fn contains(text: &[u8], key: &str) -> bool {
-    !key.is_empty() && mainstay_wire::openai::contains(text, key.as_bytes())
+fn holds_part(text: &str, key: &str) -> bool {
+    match key.len() {
+        0 => false,
+        1..=KEY_PART_BYTES => text.contains(key),
+        _ => {
+            let mut parts = text.as_bytes().windows(KEY_PART_BYTES);
+            parts.any(|part| mainstay_wire::openai::contains(key.as_bytes(), part))
+        }
+    }
 }
 
 /// An answer too large to be held, or of sound: its first bytes are no page and no error.
@@ -256,5 +269,27 @@ fn readable(dialect: &Dialect, body: &[u8]) -> Result<(), Missed> {
             Err(Missed::new(Class::TruncatedJson, "the answer's JSON ends too early"))
         }
         Err(_) => Err(Missed::new(Class::NotAnAnswer, "the answer is not JSON")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_part_of_a_key_is_found() {
+        let key = "sk-proj-0123456789abcdefghijklmnop";
+        for (text, expected) in [
+            ("bad key sk-proj-0123456789abcdefghijklmnop.", true),
+            ("bad key ending in 'efghijklmnop'", true),
+            ("bad key sk-proj-0123", true),
+            ("bad key sk-proj-012", false),
+            ("bad key sk-proj-****mnop", false),
+            ("", false),
+        ] {
+            assert_eq!(holds_part(text, key), expected, "{text}");
+        }
+        assert!(holds_part("your key is sk-one", "sk-one") && !holds_part("your key is sk-on", "sk-one"));
+        assert!(!holds_part("anything", ""), "a provider without a key");
     }
 }

@@ -18,7 +18,7 @@ use mainstay_wire::llm::{Facts, Outgoing, anthropic, azure, bedrock, embeddings,
 use super::order::Order;
 use crate::path::{
     execute::join,
-    headers::{self, TRACEPARENT, TRACESTATE, X_REQUEST_ID},
+    headers::{TRACEPARENT, TRACESTATE, X_REQUEST_ID},
     normalize::Endpoint,
 };
 
@@ -77,8 +77,9 @@ fn draft(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Draf
     let below = endpoint.path().strip_prefix("/v1").unwrap_or(endpoint.path());
     match &target.provider.dialect {
         Dialect::OpenAi => {
-            let query = order.head.query.clone();
-            Ok(Draft { path: below.to_owned(), query, body: same(order, target, said)?, headers: None })
+            // No endpoint of models has a query, and some relays take one before the body: `?model=…` would be a way
+            // around what a key may ask for.
+            Ok(Draft { path: below.to_owned(), query: None, body: same(order, target, said)?, headers: None })
         }
         Dialect::Azure { api_version } => {
             let base = &target.provider.base_url;
@@ -150,45 +151,39 @@ fn no_words(target: &ModelTarget, endpoint: Endpoint) -> Unwritten {
 
 /// Of the caller's headers, those that go on: one look at each, one map.
 fn passed_on(caller: &HeaderMap) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(caller.len() + 8);
+    let mut map = HeaderMap::with_capacity(16);
     for (name, value) in caller {
-        if !stays_here(name) {
+        if goes_on(name) {
             map.append(name.clone(), value.clone());
         }
     }
-    // What it names is of one hop too.
-    if map.contains_key(CONNECTION) {
-        headers::strip_hop_by_hop(&mut map);
+    // What it names is of this hop.
+    for named in caller.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()) {
+        for name in named.split(',') {
+            map.remove(name.trim());
+        }
     }
     map
 }
 
-/// Credentials and cookies are nobody's; usage is read from answers that are not compressed.
-fn stays_here(name: &HeaderName) -> bool {
-    let name = name.as_str();
+/// What describes the body and the caller's program, and what providers of this dialect document for a call. Everything
+/// else stays here: credentials and cookies, a caller's network (`X-Forwarded-For`), words meant for gateways and relays
+/// that would change whom or what they ask (`X-Portkey-Config`, `CF-AIG-*`), and whose account pays
+/// (`OpenAI-Organization`, `OpenAI-Project`): that goes by the provider's key.
+fn goes_on(name: &HeaderName) -> bool {
     matches!(
-        name,
-        "authorization"
-            | "api-key"
-            | "x-api-key"
-            | "x-goog-api-key"
-            | "cookie"
-            | "accept-encoding"
-            | "content-length"
-            | "host"
-            | "expect"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "content-encoding"
-            | "x-request-id"
-            | "traceparent"
-    ) || name.starts_with("mainstay-")
+        name.as_str(),
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "http-referer"
+            | "idempotency-key"
+            | "openai-beta"
+            | "tracestate"
+            | "user-agent"
+            | "x-client-request-id"
+            | "x-title"
+    )
 }
 
 fn of_dialect(own: Vec<(&'static str, String)>) -> HeaderMap {

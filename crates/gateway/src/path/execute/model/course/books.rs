@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_base::{Class, Usd};
+use mainstay_base::{Class, Usd, snapshot::Dialect};
 use mainstay_wire::llm::Usage;
 
 use super::{Course, Failed, Flying, Won};
@@ -47,7 +47,8 @@ impl Course<'_> {
                 self.spent += estimate.unwrap_or_default();
                 Ok(Won { index, attempted, answered })
             }
-            Err(missed) => {
+            Err(mut missed) => {
+                missed.hide_keys(&self.order.target(index).provider);
                 let estimate = || attempt::estimated(&self.order.asked);
                 let told = missed.usage.as_deref().copied();
                 let usage = told.or_else(|| missed.may_be_billed(status).then(estimate));
@@ -85,12 +86,18 @@ impl Course<'_> {
     pub(super) fn failure(&self, failed: Failed) -> Failure {
         let Failed { index, status, missed } = failed;
         let Missed { class, told, internal, usage: _ } = missed;
-        let internal = format!("{}: {internal}", self.order.target(index).provider.name);
+        let provider = &self.order.target(index).provider;
+        let internal = format!("{}: {internal}", provider.name);
         if class == Class::TotalTimeout && self.order.bounds.is_over() {
             return Failure::new(Reason::DeadlineOver, internal);
         }
-        let (message, retry_after) = told.map_or((None, None), |told| (Some(told.message), told.retry_after));
-        let failed = FromProvider { class, status, message, retry_after };
+        let mut failed = FromProvider { status, ..FromProvider::wordless(class, None) };
+        if let Some(told) = told {
+            (failed.message, failed.retry_after) = (Some(told.message), told.retry_after);
+            if matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. }) {
+                (failed.param, failed.code) = (told.param, told.param_code);
+            }
+        }
         Failure::new(Reason::Provider(Box::new(failed)), internal)
     }
 }
