@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+pub use auth::token::AdminTokens;
 pub use ports::{
     Apps, Control, Explained, ImportError, ImportFile, ImportProblem, Imported, Ports, RouteAsk,
     RouteRefused, Routes, Simulation, Step,
@@ -44,7 +45,6 @@ pub fn router(ports: Ports) -> Router {
 pub(crate) struct App(Arc<Shared>);
 
 pub(crate) struct Shared {
-    pub(crate) tokens: auth::token::Tokens,
     pub(crate) attempts: auth::attempts::Attempts,
     pub(crate) ended: auth::session::Ended,
     pub(crate) live: live::Live,
@@ -54,7 +54,6 @@ pub(crate) struct Shared {
 impl App {
     fn new(ports: Ports) -> App {
         App(Arc::new(Shared {
-            tokens: auth::token::Tokens::new(&ports.tokens),
             attempts: auth::attempts::Attempts::default(),
             ended: auth::session::Ended::default(),
             live: live::Live::default(),

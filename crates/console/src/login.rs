@@ -53,7 +53,8 @@ fn try_token(app: &App, address: Option<IpAddr>, pairs: &[(String, String)]) -> 
             Failure::too_many("too_many_logins", "too many failed logins from this address", seconds);
         return failure.dress(show(&LoginPage { to, failure: Some(&failure), left: false }));
     }
-    let Some(token) = app.tokens.find(field("token").trim()) else {
+    let tokens = app.ports.tokens.now();
+    let Some(token) = tokens.find(field("token").trim()) else {
         app.attempts.failed(address, now);
         tracing::warn!(address = ?address, "a login failed");
         let failure =

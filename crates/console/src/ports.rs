@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use mainstay_base::{AppMode, Clock, Micros, Secret, Snapshot};
+use mainstay_base::{AppMode, Clock, Micros, Snapshot};
 use mainstay_control::{
     Acknowledged, Change, ControlError, Facade, Freeze, Operation, Overrides, Peers, Procedure,
     ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
@@ -12,6 +12,8 @@ use mainstay_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::token::AdminTokens;
+
 /// Everything [`crate::router`] needs.
 #[derive(Clone)]
 pub struct Ports {
@@ -19,8 +21,7 @@ pub struct Ports {
     pub control: Arc<dyn Control>,
     pub apps: Arc<dyn Apps>,
     pub routes: Arc<dyn Routes>,
-    /// Admin tokens by name; the name is what the timeline keeps as the actor. An empty token lets nobody in.
-    pub tokens: Vec<(String, Secret)>,
+    pub tokens: AdminTokens,
     pub clock: Clock,
     /// Whether browsers come by HTTPS, so that the cookie may be kept from plain HTTP.
     pub secure_cookies: bool,

@@ -11,15 +11,15 @@ use axum::{
     routing::{get, post},
 };
 use mainstay_base::Micros;
+use mainstay_console::AdminTokens;
 use serde_json::{Value, json};
 
 use crate::{
     config::Problem,
     reload::{Applied, NotReloaded, Refused, Reloader},
-    token::Tokens,
 };
 
-pub(crate) fn router(reloader: Arc<Reloader>, tokens: Arc<Tokens>) -> Router {
+pub(crate) fn router(reloader: Arc<Reloader>, tokens: AdminTokens) -> Router {
     Router::new()
         .route("/api/config", get(show))
         .route("/api/reload", post(reload))
@@ -31,15 +31,16 @@ pub(crate) fn router(reloader: Arc<Reloader>, tokens: Arc<Tokens>) -> Router {
 #[derive(Clone)]
 struct Actor(String);
 
-async fn door(State(tokens): State<Arc<Tokens>>, mut request: Request, next: Next) -> Response {
+async fn door(State(tokens): State<AdminTokens>, mut request: Request, next: Next) -> Response {
     let presented = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    match presented.and_then(|token| tokens.find(token.trim())) {
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match presented.and_then(|(_, token)| tokens.name_of(token.trim())) {
         Some(name) => {
-            request.extensions_mut().insert(Actor(name.to_owned()));
+            request.extensions_mut().insert(Actor(name));
             next.run(request).await
         }
         None => failure(
@@ -85,13 +86,18 @@ async fn reload(State(reloader): State<Arc<Reloader>>, Extension(Actor(name)): E
 }
 
 fn told(applied: &Applied) -> Value {
-    let Applied { revision, generation, at, by, restart_needed, warnings } = applied;
+    let Applied { revision, generation, at, by, restart_needed, secrets, warnings } = applied;
     json!({
         "revision": revision,
         "generation": generation,
         "applied_at": iso(*at),
         "applied_by": by,
         "restart_needed": restart_needed,
+        "secrets": {
+            "generation": secrets.generation,
+            "changed_at": iso(secrets.changed_at),
+            "changed": secrets.changed,
+        },
         "warnings": listed(warnings),
     })
 }

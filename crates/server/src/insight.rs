@@ -96,6 +96,7 @@ impl Insight {
                 generation: applied.generation,
                 applied_at: applied.at,
                 failures: self.reloader.failures(),
+                secrets_generation: applied.secrets.generation,
             }),
             state_write_failures: self.files.as_ref().map_or(0, StateFiles::failures),
             store_joined: self.publisher.trouble().is_none(),

@@ -17,9 +17,10 @@ use std::{
 
 use mainstay_base::{AppMode, Micros, id::KeyHash, snapshot::Failover};
 use mainstay_store::model::App;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::StorePlace, instance, routes::Published};
+use crate::{config::StorePlace, instance, routes::Published, wiring};
 
 /// Ten thousand apps need a few megabytes; a larger file is not ours.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -32,12 +33,15 @@ pub(crate) struct StateFiles {
     /// Tells the files of two stores apart when they share a folder.
     store: String,
     failures: Arc<AtomicU64>,
+    /// The generation of the configuration that was kept last. Held while a file is written: two writers of one draft
+    /// would leave a mixture of both.
+    turn: Arc<Mutex<u64>>,
 }
 
 impl StateFiles {
     /// In `store.state_dir`, else next to the SQLite file, else in the user's state folder. `None`: nowhere.
     pub(crate) fn of(place: &StorePlace) -> Option<StateFiles> {
-        let beside = place.url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let beside = place.url.sqlite_path();
         let (folder, prefix) = match (&place.state_dir, beside.map(Path::new)) {
             (Some(folder), _) => (folder.clone(), String::new()),
             (None, Some(file)) => {
@@ -49,8 +53,9 @@ impl StateFiles {
         Some(StateFiles {
             published: folder.join(format!("{prefix}published.json")),
             config: folder.join(format!("{prefix}last-good.toml")),
-            store: store_name(&place.url),
+            store: store_name(place.url.expose()),
             failures: Arc::default(),
+            turn: Arc::default(),
         })
     }
 
@@ -66,6 +71,7 @@ impl StateFiles {
     pub(crate) fn keep_published(&self, published: &Published, at: Micros) {
         let kept = Kept::of(published, &self.store, at);
         let text = serde_json::to_vec(&kept).map_err(io::Error::other);
+        let _turn = self.turn.lock();
         self.count(&self.published, text.and_then(|text| replace(&self.published, &text)));
     }
 
@@ -75,7 +81,13 @@ impl StateFiles {
         (kept.store == self.store).then(|| kept.into_published())
     }
 
-    pub(crate) fn keep_config(&self, text: &str) {
+    /// An older configuration that comes late is left out.
+    pub(crate) fn keep_config(&self, text: &str, generation: u64) {
+        let mut newest = self.turn.lock();
+        if generation < *newest {
+            return;
+        }
+        *newest = generation;
         self.count(&self.config, replace(&self.config, text.as_bytes()));
     }
 
@@ -123,6 +135,7 @@ struct KeptApp {
 
 impl Kept {
     fn of(published: &Published, store: &str, at: Micros) -> Kept {
+        // After a start no key rests.
         let Published { apps, keys, drained, failovers } = published;
         let app = |app: &App| KeptApp { id: app.id.clone(), name: app.name.clone(), mode: app.mode };
         Kept {
@@ -151,7 +164,8 @@ impl Kept {
             updated_at: at,
         };
         let keys = keys.into_iter().filter_map(|(hex, app)| Some((KeyHash::from_hex(&hex)?, app))).collect();
-        (Published { apps: apps.into_iter().map(app).collect(), keys, drained, failovers }, at)
+        let apps = apps.into_iter().map(app).collect();
+        (Published { apps, keys, drained, failovers }, at)
     }
 }
 
@@ -168,7 +182,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.tmp", std::process::id()));
+    // In two containers that share a folder both may be process 1.
+    draft.push(format!(".{}.tmp", wiring::instance().replace(['/', ':'], "-")));
     let draft = PathBuf::from(draft);
     let written = write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
@@ -192,9 +207,10 @@ mod tests {
     use mainstay_base::id;
 
     use super::*;
+    use crate::config::StoreUrl;
 
     fn place(folder: &Path, url: &str) -> StorePlace {
-        StorePlace { url: url.to_owned(), state_dir: Some(folder.to_owned()) }
+        StorePlace { url: StoreUrl::new(url), state_dir: Some(folder.to_owned()) }
     }
 
     fn published() -> Published {
@@ -255,15 +271,33 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let files = StateFiles::of(&place(&file, "sqlite:a.db")).unwrap();
-        files.keep_config("x = 1");
+        files.keep_config("x = 1", 1);
         files.keep_published(&published(), Micros(1));
         assert_eq!((files.failures(), files.config()), (2, None));
+    }
+
+    // Reloads write aside: without an order the last file of a storm held an older configuration, or half of one.
+    #[test]
+    fn of_many_writers_at_once_the_newest_configuration_is_kept_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = StateFiles::of(&place(folder.path(), "sqlite:a.db")).unwrap();
+        let text = |generation: u64| format!("# {}\n{generation}", "x".repeat(200_000));
+        std::thread::scope(|scope| {
+            for generation in 1..=16 {
+                let (files, text) = (files.clone(), text(generation));
+                scope.spawn(move || files.keep_config(&text, generation));
+            }
+        });
+        assert_eq!((files.config().unwrap() == text(16), files.failures()), (true, 0));
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["last-good.toml"]);
     }
 
     #[test]
     fn files_lie_beside_the_sqlite_file_unless_a_folder_is_given() {
         let beside =
-            StateFiles::of(&StorePlace { url: "sqlite:/data/m.db".to_owned(), state_dir: None }).unwrap();
+            StateFiles::of(&StorePlace { url: StoreUrl::new("sqlite:/data/m.db"), state_dir: None }).unwrap();
         assert_eq!(beside.config_path(), Path::new("/data/m.db.last-good.toml"));
         let given = StateFiles::of(&place(Path::new("/state"), "sqlite:/data/m.db")).unwrap();
         assert_eq!(given.config_path(), Path::new("/state/last-good.toml"));

@@ -177,7 +177,7 @@ impl Publisher {
     async fn follow(&self) -> Result<(), String> {
         if !self.joined.load(Ordering::Acquire) {
             let url = self.state.lock().config.store_url.clone();
-            self.store.verify(&url).await.map_err(|error| chain(&error))?;
+            self.store.verify(url.expose()).await.map_err(|error| chain(&error))?;
             self.joined.store(true, Ordering::Release);
         }
         self.refresh().await.map_err(|error| error.to_string())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{failure::Failure, reload::Reloader};
@@ -28,18 +28,25 @@ pub(crate) fn cancel_on_end(token: &CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Loads the configuration again at each SIGHUP, as daemons do.
-pub(crate) fn reload_on_hangup(reloader: Arc<Reloader>) -> Result<(), Failure> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(|error| {
-        Failure::problem("cannot listen for signals", error, "check the limits of this user")
-    })?;
-    tokio::spawn(async move {
-        // What came of it is told by the reloader: in the log, in health and in the timeline.
-        while hangup.recv().await.is_some() {
-            let _ = reloader.reload("SIGHUP").await;
-        }
-    });
-    Ok(())
+/// SIGHUP, heard from now on: unheard it ends a process.
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    pub(crate) fn listen() -> Result<Hangups, Failure> {
+        let fail =
+            |error| Failure::problem("cannot listen for signals", error, "check the limits of this user");
+        signal(SignalKind::hangup()).map(Hangups).map_err(fail)
+    }
+
+    /// Loads the configuration again at each, as daemons do; one that came before counts.
+    pub(crate) fn reload(mut self, reloader: Arc<Reloader>) {
+        tokio::spawn(async move {
+            // What came of it is told by the reloader: in the log, in health and in the timeline.
+            while self.0.recv().await.is_some() {
+                let _ = reloader.reload("SIGHUP").await;
+            }
+        });
+    }
 }
 
 /// The exit code of a process that SIGTERM ended, as shells spell it.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{Secret, snapshot::Target};
-use mainstay_control::{Peers, ProbeKind, ProviderPeer, UpstreamPeer};
+use mainstay_control::{Peers, ProviderPeer, UpstreamPeer};
 use mainstay_gateway::ListenLimits;
 use mainstay_standby::Standby;
 use mainstay_store::{Store, model::Severity};
@@ -36,7 +36,7 @@ pub(crate) fn orders(config: &Config, engine_key: &Secret, model_url: Option<Str
         slot: 0,
         worker_id: String::new(),
         host: host(),
-        store_url: config.store_url.clone(),
+        store_url: config.store_url.expose().to_owned(),
         concurrency: config.workers.concurrency,
         lease_ms: millis(config.workers.lease),
         grace_ms: millis(config.workers.grace),
@@ -145,7 +145,8 @@ pub(crate) fn peers(config: &Config) -> Peers {
     let takes_others = |name: &str| config.model.other_models_to.iter().any(|other| other.name == name);
     let providers = config.providers.iter().map(|provider| {
         let models = config.model.routes.iter().map(|model| &**model);
-        ProviderPeer::new(provider, models, takes_others(&provider.name), ProbeKind::Models)
+        let probe = config.probes.get(&provider.name).cloned().unwrap_or_default();
+        ProviderPeer::new(provider, models, takes_others(&provider.name), probe)
     });
     let providers = providers.collect();
     Peers { upstreams, providers }

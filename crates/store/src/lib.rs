@@ -77,15 +77,19 @@ impl Store {
         Ok(Store { db })
     }
 
-    /// Opens a database that may be away: every call fails until it is back. [`Store::verify`] says when that is so
-    /// and its schema is this version's.
+    /// Opens a database that may be away: every call fails, and nothing is written, until [`Store::verify`] has found
+    /// it back with this version's schema.
     pub fn attach(options: Options) -> Result<Store, OpenError> {
-        Ok(Store { db: Db::start(&options.url, &options.clock, false)? })
+        let db = Db::start(&options.url, &options.clock, false)?;
+        db.shut();
+        Ok(Store { db })
     }
 
     /// Whether the database answers and has this version's schema.
     pub async fn verify(&self, url: &str) -> Result<(), OpenError> {
-        schema::check(&self.db, url).await
+        schema::check(&self.db.unguarded(), url).await?;
+        self.db.open();
+        Ok(())
     }
 
     /// Brings the schema of the database to this version, making the database file when there is none.

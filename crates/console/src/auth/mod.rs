@@ -67,10 +67,10 @@ pub(crate) async fn same_origin(request: Request, next: Next) -> Response {
 
 pub(crate) fn identify(app: &App, headers: &HeaderMap) -> Option<Actor> {
     if let Some(presented) = bearer(headers) {
-        let name = app.tokens.find(presented)?.name.clone();
+        let name = app.ports.tokens.name_of(presented)?;
         return Some(Actor { name, session: None });
     }
-    let session = session::read(&app.tokens, headers, app.ports.clock.now())?;
+    let session = session::read(&app.ports.tokens.now(), headers, app.ports.clock.now())?;
     let ended = app.ended.contains(&session.id);
     (!ended).then(|| Actor { name: session.name.clone(), session: Some(session) })
 }

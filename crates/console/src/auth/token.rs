@@ -1,7 +1,37 @@
 //! Admin tokens: kept as hashes, compared in constant time.
 
+use std::sync::Arc;
+
 use mainstay_base::Secret;
+use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
+
+/// Who is let in now; clones are one, so that a token may come or go while the console runs.
+#[derive(Clone, Default)]
+pub struct AdminTokens(Arc<RwLock<Arc<Tokens>>>);
+
+impl AdminTokens {
+    /// Tokens by name; the name is what the timeline keeps as the actor. An empty token lets nobody in.
+    pub fn new(tokens: &[(String, Secret)]) -> AdminTokens {
+        let known = AdminTokens::default();
+        known.set(tokens);
+        known
+    }
+
+    /// A token that is gone, and every session made from it, lets nobody in any more.
+    pub fn set(&self, tokens: &[(String, Secret)]) {
+        *self.0.write() = Arc::new(Tokens::new(tokens));
+    }
+
+    /// Whose token it is.
+    pub fn name_of(&self, presented: &str) -> Option<String> {
+        self.now().find(presented).map(|token| token.name.clone())
+    }
+
+    pub(crate) fn now(&self) -> Arc<Tokens> {
+        self.0.read().clone()
+    }
+}
 
 /// One admin token, by name.
 pub(crate) struct Token {
@@ -11,6 +41,7 @@ pub(crate) struct Token {
     pub(crate) session_key: [u8; 32],
 }
 
+#[derive(Default)]
 pub(crate) struct Tokens(Vec<Token>);
 
 impl Tokens {
@@ -69,5 +100,14 @@ mod tests {
         for wrong in ["", " ", "long-and-secre", "long-and-secret ", "LONG-AND-SECRET"] {
             assert!(tokens.find(wrong).is_none(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_gone_lets_nobody_in() {
+        let known = AdminTokens::new(&[("ops".to_owned(), Secret::new("first"))]);
+        let held_by_a_handler = known.clone();
+        known.set(&[("ops".to_owned(), Secret::new("second"))]);
+        assert_eq!(held_by_a_handler.name_of("first"), None);
+        assert_eq!(held_by_a_handler.name_of("second").as_deref(), Some("ops"));
     }
 }

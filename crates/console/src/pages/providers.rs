@@ -194,6 +194,11 @@ impl Page for ProviderPage {
 }
 
 impl ProviderPage {
+    /// The run of failures that is told goes on, or is over and only remembered.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        matches!(self.row.state, "degraded" | "down")
+    }
+
     /// Whether a test by hand would ask for a chat, an embedding or a ranking.
     pub(crate) fn asks(&self, model: &str) -> &'static str {
         match Asks::of(model) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Apps, ImportError, ImportFile, ImportProblem, Imported, Ports};
+use crate::{AdminTokens, Apps, ImportError, ImportFile, ImportProblem, Imported, Ports};
 
 /// 2026-11-23 09:00:00 UTC.
 pub(crate) const NOW: Micros = Micros(1_795_424_400_000_000);
@@ -70,7 +70,10 @@ impl World {
             control: Arc::new(super::control::Judge::default()),
             apps: Arc::new(FakeApps),
             routes: Arc::new(super::routing::Signpost),
-            tokens: vec![("ops".to_owned(), Secret::new(TOKEN)), ("empty".to_owned(), Secret::new(""))],
+            tokens: AdminTokens::new(&[
+                ("ops".to_owned(), Secret::new(TOKEN)),
+                ("empty".to_owned(), Secret::new("")),
+            ]),
             clock: clock.clone(),
             secure_cookies: false,
             shutdown: CancellationToken::new(),

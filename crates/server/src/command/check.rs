@@ -73,7 +73,11 @@ pub(crate) fn failure(path: &str, error: &LoadError) -> Failure {
             chain(error),
             "give --config, or start from mainstay check --print-example",
         ),
-        LoadError::TooLarge { .. } | LoadError::Syntax { .. } => Failure::usage(
+        LoadError::TooLarge { .. }
+        | LoadError::Syntax { .. }
+        | LoadError::Empty { .. }
+        | LoadError::Changing { .. }
+        | LoadError::Silent { .. } => Failure::usage(
             format!("cannot use {path}"),
             chain(error),
             "mainstay check --print-example shows every key",

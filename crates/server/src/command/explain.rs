@@ -38,7 +38,9 @@ fn human(answer: &Value) {
         ("trace", "/trace_id"),
         ("error", "/error"),
     ] {
-        let text = cell(record, pointer);
+        // A call of a model is on behalf of an app of which only the id is told.
+        let is_named = pointer != "/app" || !record["app"].is_null();
+        let text = cell(record, if is_named { pointer } else { "/app_id" });
         if text != "-" {
             output::line(format!("{label:<9} {}", output::clean(&text)));
         }

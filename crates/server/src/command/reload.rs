@@ -36,6 +36,9 @@ fn told(applied: &Value) {
         cell(applied, "/revision"),
         cell(applied, "/generation")
     ));
+    for reference in items(&applied["secrets"], "changed").iter().filter_map(Value::as_str) {
+        output::line(format!("another secret than before: {reference}"));
+    }
     for warning in items(applied, "warnings") {
         output::line(format!("warning: {}", line(warning).trim()));
     }

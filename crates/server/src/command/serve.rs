@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub(super) async fn run(serve: Serve) -> Result<Exit, Failure> {
+    let hangups = signals::Hangups::listen()?;
     let (config, origin) = load(&serve)?;
     logging::install(config.log.json, &config.log.filter);
     let end = CancellationToken::new();
@@ -32,7 +33,7 @@ pub(super) async fn run(serve: Serve) -> Result<Exit, Failure> {
         migrate_first(&config).await?;
     }
     let service = Service::start_from(config, origin, serve.role, None).await?;
-    signals::reload_on_hangup(Arc::clone(&service.reloader))?;
+    hangups.reload(Arc::clone(&service.reloader));
     let _published = publish(&service);
     info!(
         admin = %service.admin,
@@ -88,7 +89,7 @@ fn last_good(
 
 /// A first start in one step. The folder is made for SQLite only; a server's database is its administrator's.
 async fn migrate_first(config: &Config) -> Result<(), Failure> {
-    let file = config.store_url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    let file = config.store_url.sqlite_path();
     if let Some(folder) = file.and_then(|file| Path::new(file).parent()) {
         std::fs::create_dir_all(folder).map_err(|error| {
             Failure::unreachable(
@@ -131,7 +132,7 @@ pub(super) async fn migrate(file: &ConfigFile) -> Result<Exit, Failure> {
 
 /// The versions before and after.
 async fn migrated(config: &Config) -> Result<(i64, i64), Failure> {
-    let options = Options { url: config.store_url.clone(), clock: Clock::System };
+    let options = Options { url: config.store_url.expose().to_owned(), clock: Clock::System };
     Store::migrate(&options).await.map_err(|error| {
         Failure::unreachable(
             "cannot bring the store up to date",

@@ -17,6 +17,7 @@ impl Config {
             unknown_keys_to,
             apps,
             providers,
+            probes,
             model,
             admin_tokens,
             receivers,
@@ -24,6 +25,7 @@ impl Config {
             records,
             retention,
             limits,
+            secrets,
             revision,
             warnings,
         } = new;
@@ -37,14 +39,24 @@ impl Config {
             ("upstream", upstreams == self.upstreams),
             ("app_path", unknown_keys_to == self.unknown_keys_to),
             ("app", apps == self.apps),
-            ("admin.token", admin_tokens == self.admin_tokens),
             ("receiver", receivers == self.receivers),
             ("callbacks", callbacks == self.callbacks),
             ("retention", retention == self.retention),
             ("limits", limits == self.limits),
         ];
         let differ = sections.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect();
-        (Config { providers, model, records, revision, warnings, ..self.clone() }, differ)
+        let adopted = Config {
+            providers,
+            probes,
+            model,
+            admin_tokens,
+            records,
+            secrets,
+            revision,
+            warnings,
+            ..self.clone()
+        };
+        (adopted, differ)
     }
 }
 
@@ -67,7 +79,7 @@ mod tests {
         check("", one, &[], 1);
         check(one, "", &[], 0);
         check(one, &format!("{one}[workers]\ncount = 9\n[log]\nformat = 'json'"), &["log", "workers"], 1);
-        check(one, &format!("{one}[[admin.token]]\nname = 'ops'\ntoken = 'env:T'"), &["admin.token"], 1);
+        check(one, &format!("{one}[[admin.token]]\nname = 'ops'\ntoken = 'env:T'"), &[], 1);
         check(one, &format!("{one}[[upstream]]\nname = 'd'\nbase_url = 'http://d'"), &["upstream"], 1);
         // The same value written out is no change.
         check(one, &format!("{one}[workers]\ncount = 2"), &[], 1);

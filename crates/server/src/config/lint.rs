@@ -2,11 +2,19 @@
 //!
 //! A problem refuses the file; a warning is told by `mainstay check`, at the start and at each reload.
 
-use mainstay_base::snapshot::{LogicalModel, ModelTarget};
+use std::collections::HashMap;
 
-use super::{Model, reader::Findings};
+use mainstay_base::{
+    Secret,
+    snapshot::{Dialect, LogicalModel, ModelTarget},
+};
+use mainstay_control::ProbeKind;
 
-pub(super) fn model(model: &Model, findings: &Findings) {
+use super::{
+    AdminToken, App, ENGINE_KEY, Engine, Model, VirtualKey, read::provider::Declared, reader::Findings,
+};
+
+pub(super) fn model(model: &Model, engine: &Engine, findings: &Findings) {
     for (index, route) in model.routes.iter().enumerate() {
         let path = match index < model.declared_routes {
             true => format!("model.route[{index}]"),
@@ -23,6 +31,70 @@ pub(super) fn model(model: &Model, findings: &Findings) {
         );
     }
     keys(model, findings);
+    let engine_key = engine.model_key.as_ref();
+    if let Some(twin) = model.keys.iter().find(|key| Some(&key.key) == engine_key) {
+        let name = &twin.caller.name;
+        findings.report("engine.model_key", format!("is the same key as that of the virtual key {name}"));
+    }
+}
+
+pub(super) fn providers(providers: &[Declared], model: &Model, findings: &Findings) {
+    let mut names: HashMap<String, &str> = HashMap::new();
+    for (index, Declared { provider, models, probe }) in providers.iter().enumerate() {
+        let path = |key: &str| format!("provider[{index}].{key}");
+        if let Some(twin) = names.insert(provider.name.to_lowercase(), &provider.name) {
+            findings.warn(path("name"), format!("differs from {twin} in upper and lower case only"));
+        }
+        let is_open = provider.dialect == Dialect::OpenAi;
+        if provider.keys.is_empty() && !is_open {
+            findings.warn(path("key"), "is missing: calls go there without credentials");
+        }
+        let has_path = provider.base_url.splitn(4, '/').nth(3).is_some();
+        if !has_path && !matches!(provider.dialect, Dialect::Azure { .. } | Dialect::Bedrock { .. }) {
+            findings.warn(path("base_url"), "has no path; most providers need their version part, as …/v1");
+        }
+        let is_listed = |name: &str| models.iter().any(|target| target.model == name);
+        if let ProbeKind::Chat { model } = probe
+            && !is_listed(model)
+        {
+            findings
+                .warn(path("probe"), format!("asks for {model}, which is not among the provider's models"));
+        }
+        if models.is_empty() {
+            continue;
+        }
+        let routes = model.routes.iter().take(model.declared_routes).enumerate();
+        for (at, target) in
+            routes.flat_map(|(at, route)| route.targets.iter().map(move |target| (at, target)))
+        {
+            if target.provider.name == provider.name && !is_listed(&target.model) {
+                let shown = shown(target);
+                findings.warn(
+                    format!("model.route[{at}]"),
+                    format!(
+                        "has {shown}, which is not among the models that are listed for {}",
+                        provider.name
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// One secret under two names would be the one or the other by chance.
+pub(super) fn doubles(apps: &[App], tokens: &[AdminToken], findings: &Findings) {
+    let apps: Vec<(&str, &Secret)> = apps.iter().map(|app| (app.name.as_str(), &app.key)).collect();
+    let tokens: Vec<_> = tokens.iter().map(|token| (token.name.as_str(), &token.token)).collect();
+    for (path, what, named) in [("app", "key", apps), ("admin.token", "token", tokens)] {
+        for (index, (name, secret)) in named.iter().enumerate() {
+            if let Some((twin, _)) = named[..index].iter().find(|(_, earlier)| earlier == secret) {
+                findings.report(
+                    format!("{path}[{index}].{what}"),
+                    format!("{twin} and {name} have the same one"),
+                );
+            }
+        }
+    }
 }
 
 /// Vectors of different models do not compare, so a chain of embeddings keeps to the model of its first target, known
@@ -85,7 +157,7 @@ fn prices(route: &LogicalModel, path: &str, findings: &Findings) {
 }
 
 fn conditions(model: &Model, route: &LogicalModel, path: &str, findings: &Findings) {
-    let is_key = |name: &str| model.keys.iter().any(|key| key.caller.name == name);
+    let is_key = |name: &str| name == ENGINE_KEY || model.keys.iter().any(|key| key.caller.name == name);
     for target in &route.targets {
         for name in target.when.keys.iter().filter(|name| !is_key(name)) {
             findings.report(
@@ -112,20 +184,43 @@ fn keys(model: &Model, findings: &Findings) {
                 );
             }
         }
+        places(index, key, model, findings);
         if caller.budget.is_none() {
             continue;
         }
-        let may_ask = |route: &LogicalModel| match &caller.models {
-            Some(models) => models.contains(&route.name),
-            None => true,
-        };
-        let targets = model.routes.iter().filter(|route| may_ask(route)).flat_map(|route| &route.targets);
-        if let Some(target) = targets.into_iter().find(|target| target.price.is_none()) {
+        if let Some(target) = targets(key, model).find(|target| target.price.is_none()) {
             findings.warn(
                 format!("model.key[{index}].budget"),
                 format!("counts nothing for {}, which has no price", shown(target)),
             );
         }
+    }
+}
+
+/// The targets of all that a key may ask for.
+fn targets<'m>(key: &'m VirtualKey, model: &'m Model) -> impl Iterator<Item = &'m ModelTarget> {
+    let may_ask = |route: &LogicalModel| match &key.caller.models {
+        Some(models) => models.contains(&route.name),
+        None => true,
+    };
+    model.routes.iter().filter(move |route| may_ask(route)).flat_map(|route| &route.targets)
+}
+
+/// A region or a class of data that no target has refuses every call of the key.
+fn places(index: usize, key: &VirtualKey, model: &Model, findings: &Findings) {
+    if let Some(region) = &key.caller.region
+        && !targets(key, model).any(|target| target.offer.region.as_ref() == Some(region))
+    {
+        let path = format!("model.key[{index}].region");
+        findings.warn(path, format!("is {region}, where no model of the key is: all its calls are refused"));
+    }
+    if let Some(class) = &key.caller.data_class
+        && !targets(key, model)
+            .any(|target| target.offer.data_classes.is_empty() || target.offer.data_classes.contains(class))
+    {
+        let path = format!("model.key[{index}].data_class");
+        findings
+            .warn(path, format!("is {class}, which no model of the key may see: all its calls are refused"));
     }
 }
 

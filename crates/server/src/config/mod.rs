@@ -15,6 +15,8 @@ mod secrets;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
+    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,6 +27,7 @@ use mainstay_base::{
     AppMode, Secret,
     snapshot::{Breaker, CallPolicy, Ejection, LogicalModel, ModelKey, Provider, Upstream},
 };
+use mainstay_control::ProbeKind;
 use mainstay_net::AddressRule;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +35,7 @@ pub(crate) use self::{
     example::example,
     read::{DEFAULT_STORE_URL, EMBEDDED, model::ENGINE_KEY},
     reader::Problem,
-    secrets::Follow,
+    secrets::{Follow, Known},
 };
 use crate::env;
 
@@ -45,7 +48,7 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 pub(crate) struct Config {
     pub(crate) listeners: Listeners,
     pub(crate) log: Log,
-    pub(crate) store_url: String,
+    pub(crate) store_url: StoreUrl,
     /// Where the state files are; `None`: next to the SQLite file, or in the user's state folder.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) engine: Engine,
@@ -54,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) unknown_keys_to: Option<Arc<Upstream>>,
     pub(crate) apps: Vec<App>,
     pub(crate) providers: Vec<Arc<Provider>>,
+    /// How each provider, by name, is asked whether it is well.
+    pub(crate) probes: BTreeMap<String, ProbeKind>,
     pub(crate) model: Model,
     pub(crate) admin_tokens: Vec<AdminToken>,
     pub(crate) receivers: Vec<Receiver>,
@@ -61,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) records: Records,
     pub(crate) retention: Retention,
     pub(crate) limits: Limits,
+    /// What was behind each reference.
+    pub(crate) secrets: Known,
     /// A short hash of the file and the environment together: which configuration this is.
     pub(crate) revision: String,
     /// What is allowed and probably not meant.
@@ -183,10 +190,36 @@ pub(crate) struct Records {
     pub(crate) max_stored_a_second: f64,
 }
 
+/// The address of the store, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StoreUrl(String);
+
+impl StoreUrl {
+    pub(crate) fn new(url: impl Into<String>) -> StoreUrl {
+        StoreUrl(url.into())
+    }
+
+    /// With the password, for the one who connects.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The file's path, when it is SQLite.
+    pub(crate) fn sqlite_path(&self) -> Option<&str> {
+        self.0.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path))
+    }
+}
+
+impl std::fmt::Debug for StoreUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&revision::without_password(&self.0))
+    }
+}
+
 /// Where Mainstay keeps its own data.
 #[derive(Clone, Debug)]
 pub(crate) struct StorePlace {
-    pub(crate) url: String,
+    pub(crate) url: StoreUrl,
     pub(crate) state_dir: Option<PathBuf>,
 }
 
@@ -209,6 +242,12 @@ pub(crate) enum LoadError {
     Read { path: String, source: std::io::Error },
     #[error("{path} is larger than {MAX_FILE_BYTES} bytes")]
     TooLarge { path: String },
+    #[error("{path} is empty; a copy that failed looks like that (write a comment into it if you mean it)")]
+    Empty { path: String },
+    #[error("{path} was being written all the time")]
+    Changing { path: String },
+    #[error("{path}, or a secret that it refers to, could not be read within {waited:?}")]
+    Silent { path: String, waited: Duration },
     #[error("{path} is not TOML: {message}")]
     Syntax { path: String, message: String },
     #[error("{} found", if .0.len() == 1 { "one problem".to_owned() } else { format!("{} problems", .0.len()) })]
@@ -231,18 +270,25 @@ pub(crate) fn parse(
     variables: &[(String, String)],
     follow: Follow,
 ) -> Result<Config, LoadError> {
-    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| LoadError::Syntax {
-        path: name.to_owned(),
-        message: error.to_string(),
-    })?;
+    let mut table: toml::Table = text
+        .parse()
+        .map_err(|error| LoadError::Syntax { path: name.to_owned(), message: syntax(text, &error) })?;
     let findings = reader::Findings::default();
     overlay::apply(&mut table, variables, &findings);
     let config = read::config(reader::Reader::root(&table, &findings), follow);
-    let (problems, warnings) = findings.into_both();
+    let reader::Found { problems, warnings, secrets } = findings.into_found();
     if !problems.is_empty() {
         return Err(LoadError::Problems(problems));
     }
-    Ok(Config { revision: revision::of(table), warnings, ..config })
+    Ok(Config { revision: revision::of(table), warnings, secrets, ..config })
+}
+
+/// Where, and what; never the line itself, which may hold a secret that somebody wrote there.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 /// Where a configuration that cannot be used keeps its data, as far as it can be told: the state folder has the last
@@ -253,7 +299,7 @@ pub(crate) fn salvage_store(text: &str, variables: &[(String, String)]) -> Store
     overlay::apply(&mut table, variables, &reader::Findings::default());
     let said = |key: &str| Some(table.get("store")?.get(key)?.as_str()?.to_owned());
     StorePlace {
-        url: said("url").unwrap_or_else(|| DEFAULT_STORE_URL.to_owned()),
+        url: StoreUrl::new(said("url").unwrap_or_else(|| DEFAULT_STORE_URL.to_owned())),
         state_dir: said("state_dir").map(PathBuf::from),
     }
 }
@@ -266,10 +312,25 @@ fn store_section(text: &str) -> String {
     head.into_iter().chain(section).collect::<Vec<_>>().join("\n")
 }
 
+/// As [`read_file`], for a process that serves: a pipe, which a start may read once, would hold it up.
+pub(crate) fn read_again(path: &Path) -> Result<String, LoadError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(LoadError::Read {
+            path: path.display().to_string(),
+            source: std::io::Error::other("it is not a file, and cannot be read a second time"),
+        }),
+        _ => read_file(path),
+    }
+}
+
 pub(crate) fn read_file(path: &Path) -> Result<String, LoadError> {
     let fail = |source| LoadError::Read { path: path.display().to_string(), source };
-    if std::fs::metadata(path).map_err(fail)?.len() > MAX_FILE_BYTES {
-        return Err(LoadError::TooLarge { path: path.display().to_string() });
+    let mut text = String::new();
+    // What a device or a pipe says of its length is not what it gives.
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    match text.len() as u64 > MAX_FILE_BYTES {
+        true => Err(LoadError::TooLarge { path: path.display().to_string() }),
+        false => Ok(text),
     }
-    std::fs::read_to_string(path).map_err(fail)
 }

@@ -9,6 +9,9 @@ pub(crate) const PREFIX: &str = "MAINSTAY__";
 
 /// An override may append to a list, but not leave holes in it.
 pub(crate) fn apply(table: &mut Table, variables: &[(String, String)], findings: &Findings) {
+    let mut variables: Vec<_> = variables.iter().collect();
+    // Items of a list are appended one after the other, so the tenth comes after the ninth.
+    variables.sort_by_key(|(name, _)| in_order(name));
     for (name, text) in variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let path = path.to_lowercase();
@@ -21,6 +24,11 @@ pub(crate) fn apply(table: &mut Table, variables: &[(String, String)], findings:
             findings.report(name.clone(), message);
         }
     }
+}
+
+/// By segment, numbers as numbers.
+fn in_order(name: &str) -> Vec<(Option<usize>, &str)> {
+    name.split("__").map(|segment| (segment.parse().ok(), segment)).collect()
 }
 
 fn value(text: &str) -> Value {
@@ -102,6 +110,12 @@ mod tests {
             &[("MAINSTAY__UPSTREAM__1__NAME", "b")],
             "[[upstream]]\nname = 'a'\n[[upstream]]\nname = 'b'",
         );
+        let many: Vec<(String, String)> =
+            (0..12).map(|at| (format!("MAINSTAY__UPSTREAM__{at}__NAME"), format!("u{at}"))).rev().collect();
+        let mut table = Table::new();
+        let findings = Findings::default();
+        apply(&mut table, &many, &findings);
+        assert!(findings.are_none(), "the environment has no order of its own");
         check(
             file,
             &[("MAINSTAY__UPSTREAM__5__NAME", "b")],

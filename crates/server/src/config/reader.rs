@@ -5,8 +5,10 @@ mod span;
 
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
-use mainstay_base::Usd;
+use mainstay_base::{Secret, Usd};
 use toml::{Table, Value};
+
+use super::secrets::Known;
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,14 @@ pub(crate) struct Findings {
     warnings: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with `[]` for indices: what the example file must explain.
     asked: RefCell<BTreeSet<String>>,
+    secrets: RefCell<Known>,
+}
+
+/// What came of reading a document.
+pub(crate) struct Found {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) secrets: Known,
 }
 
 impl Findings {
@@ -44,9 +54,18 @@ impl Findings {
         self.problems.into_inner()
     }
 
-    /// Problems first, warnings second.
-    pub(crate) fn into_both(self) -> (Vec<Problem>, Vec<Problem>) {
-        (self.problems.into_inner(), self.warnings.into_inner())
+    /// Remembers what was behind a reference.
+    pub(crate) fn knows(&self, reference: &str, secret: &Secret) {
+        self.secrets.borrow_mut().insert(reference, secret);
+    }
+
+    pub(crate) fn into_found(self) -> Found {
+        let Findings { problems, warnings, asked: _, secrets } = self;
+        Found {
+            problems: problems.into_inner(),
+            warnings: warnings.into_inner(),
+            secrets: secrets.into_inner(),
+        }
     }
 
     #[cfg(test)]
@@ -178,13 +197,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `250ms`, `5s`, `10m`, `2h`, `30d`; more than nothing.
-    pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
-        self.parsed(key, span::parse)
-    }
-
-    /// A time span within bounds; `0s` is one where the bounds have it.
+    /// `250ms`, `5s`, `10m`, `2h`, `30d`, within bounds; `0s` is one where the bounds have it.
     pub(crate) fn span(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        if let Some(number @ (Value::Integer(_) | Value::Float(_))) = self.value(key) {
+            return self.wrong_type(key, &format!("a time span; write \"{number}s\" for seconds"), number);
+        }
         self.parsed(key, |text| {
             let wanted = if span::is_nothing(text) { Duration::ZERO } else { span::parse(text)? };
             let (least, most) = (span::spell(*range.start()), span::spell(*range.end()));
@@ -283,7 +300,15 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_type<T>(&self, key: &str, wanted: &str, found: &Value) -> Option<T> {
-        self.report(key, format!("is {}, not {wanted}", kind(found)));
+        let hint = match found {
+            Value::String(text) if text.parse::<f64>().is_ok() => "; take the quotes away",
+            Value::Integer(_) | Value::Float(_) if wanted == "a text" => "; put it in quotes",
+            Value::Table(_) if wanted == "a list of tables" || key == "key" => {
+                "; write its head in double brackets: [[…]]"
+            }
+            _ => "",
+        };
+        self.report(key, format!("is {}, not {wanted}{hint}", kind(found)));
         None
     }
 }

@@ -17,7 +17,8 @@ pub(super) fn of(mut table: Table) -> String {
     hash[..DIGITS].to_owned()
 }
 
-fn without_password(url: &str) -> String {
+/// `postgres://u@h/d` of `postgres://u:p@h/d`; what is no address of a server has none.
+pub(super) fn without_password(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
             let _ = parsed.set_password(None);

@@ -1,8 +1,8 @@
 //! Turns references to secrets (`env:NAME`, `file:PATH`) into their values, once, while the configuration is read.
 
-use std::io::Read;
+use std::{collections::BTreeMap, fmt, io::Read};
 
-use mainstay_base::{Secret, secret::SecretRef};
+use mainstay_base::{Secret, id::KeyHash, secret::SecretRef};
 
 use super::reader::Reader;
 use crate::env;
@@ -17,12 +17,40 @@ pub(crate) enum Follow {
     FormOnly,
 }
 
+/// What was behind each reference when it was read, as hashes: enough to say that a secret was changed, and which.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known(BTreeMap<String, KeyHash>);
+
+impl Known {
+    pub(super) fn insert(&mut self, reference: &str, secret: &Secret) {
+        self.0.insert(reference.to_owned(), KeyHash::of(secret.expose()));
+    }
+
+    /// The references that both have, with different values behind them.
+    pub(crate) fn changed_since(&self, before: &Known) -> Vec<String> {
+        let is_other =
+            |(name, hash): &(&String, &KeyHash)| before.0.get(*name).is_some_and(|old| old != *hash);
+        self.0.iter().filter(is_other).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl fmt::Debug for Known {
+    /// A hash of a short secret tells it to whoever tries them all.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// The secret that a key refers to; problems are reported at the key.
 pub(crate) fn read(reader: &Reader<'_>, key: &'static str, follow: Follow) -> Option<Secret> {
     reader.parsed(key, |text| {
         let reference = SecretRef::try_from(text.to_owned()).map_err(|error| error.to_string())?;
         match follow {
-            Follow::Yes => resolve(&reference),
+            Follow::Yes => {
+                let secret = resolve(&reference)?;
+                reader.findings().knows(text, &secret);
+                Ok(secret)
+            }
             // Distinct by reference, so that the check for doubles still means something.
             Follow::FormOnly => Ok(Secret::new(text)),
         }
@@ -36,23 +64,42 @@ pub(crate) fn required(reader: &Reader<'_>, key: &'static str, follow: Follow) -
 
 fn resolve(reference: &SecretRef) -> Result<Secret, String> {
     match reference {
-        SecretRef::Env(name) => env::var(name)
-            .map(Secret::new)
-            .ok_or_else(|| format!("refers to the environment variable {name}, which is not set")),
+        SecretRef::Env(name) => {
+            let missing = || format!("refers to the environment variable {name}, which is not set");
+            sendable(env::var(name).ok_or_else(missing)?)
+                .map_err(|why| format!("refers to the environment variable {name}, which {why}"))
+        }
         SecretRef::File(path) => {
-            let file = std::fs::File::open(path).map_err(|error| format!("refers to {path}: {error}"))?;
+            let fail = |error| format!("refers to {path}: {error}");
+            // Opening a pipe waits for its writer, and might wait for ever.
+            if !std::fs::metadata(path).map_err(fail)?.is_file() {
+                return Err(format!("refers to {path}, which is not a file"));
+            }
+            let file = std::fs::File::open(path).map_err(fail)?;
             let mut text = String::new();
-            file.take(MAX_SECRET_BYTES + 1)
-                .read_to_string(&mut text)
-                .map_err(|error| format!("refers to {path}: {error}"))?;
+            file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
             if text.len() as u64 > MAX_SECRET_BYTES {
                 return Err(format!("refers to {path}, which is longer than {MAX_SECRET_BYTES} bytes"));
             }
             match text.trim_end_matches(['\n', '\r']) {
                 "" => Err(format!("refers to {path}, which is empty")),
-                value => Ok(Secret::new(value)),
+                value => sendable(value.to_owned()).map_err(|why| format!("refers to {path}, which {why}")),
             }
         }
+    }
+}
+
+/// What no header can carry, or what a copied key never has, would fail at each call instead of here.
+fn sendable(value: String) -> Result<Secret, &'static str> {
+    match value {
+        _ if value.contains(['\n', '\r']) => Err("has more than one line"),
+        _ if value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']) => {
+            Err("begins or ends with a blank")
+        }
+        _ if !value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) => {
+            Err("has characters that no key has (a byte order mark?)")
+        }
+        value => Ok(Secret::new(value)),
     }
 }
 
@@ -67,8 +114,16 @@ mod tests {
         std::fs::write(&path, "s3cret\n").unwrap();
         let reference = SecretRef::File(path.display().to_string());
         assert_eq!(resolve(&reference).unwrap().expose(), "s3cret");
-        std::fs::write(&path, "\n").unwrap();
-        assert!(resolve(&reference).unwrap_err().ends_with("which is empty"));
+        for (text, why) in [
+            ("\n", "which is empty"),
+            ("one\ntwo\n", "more than one line"),
+            ("s3cret \n", "ends with a blank"),
+            ("\u{feff}s3cret\n", "(a byte order mark?)"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = resolve(&reference).unwrap_err();
+            assert!(error.ends_with(why) && !error.contains("s3cret"), "{text:?}: {error}");
+        }
     }
 
     #[test]

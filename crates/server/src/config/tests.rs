@@ -9,6 +9,8 @@ use mainstay_base::{
     },
 };
 
+use mainstay_control::ProbeKind;
+
 use super::{Config, Follow, LoadError, Problem, StorePlace, parse, salvage_store};
 
 const ONE: &str = "[[provider]]\nname = 'one'\nbase_url = 'http://one/v1'\nmodels = ['chat']\n";
@@ -219,9 +221,9 @@ fn what_parts_say_of_each_other_is_checked() {
         ],
     );
     warned(
-        "[[model.route]]\nmodel='e'\ntargets=['one/text-embedding-3-small','one/deployment']\n",
+        "[[provider]]\nname='free'\nbase_url='http://f/v1'\n[[model.route]]\nmodel='e'\ntargets=['free/text-embedding-3-small','free/deployment']\n",
         &[
-            "model.route[0] one/text-embedding-3-small and one/deployment differ in their names, so embeddings are asked of one of them only",
+            "model.route[0] free/text-embedding-3-small and free/deployment differ in their names, so embeddings are asked of one of them only",
         ],
     );
     warned(
@@ -232,11 +234,14 @@ fn what_parts_say_of_each_other_is_checked() {
         "[model.policy]\nhedge.ratio=0.2\n",
         &["model.policy.hedge.ratio has no effect: hedge.enabled is false"],
     );
-    warned("[[model.route]]\nmodel='e'\ntargets=['one/vendor/bge-m3','one/bge-m3']\n", &[]);
     warned(
-        "[[model.route]]\nmodel='e'\ntargets=['one/cohere.embed-v3','one/embed-v3']\n",
+        "[[provider]]\nname='free'\nbase_url='http://f/v1'\n[[model.route]]\nmodel='e'\ntargets=['free/vendor/bge-m3','free/bge-m3']\n",
+        &[],
+    );
+    warned(
+        "[[provider]]\nname='free'\nbase_url='http://f/v1'\n[[model.route]]\nmodel='e'\ntargets=['free/cohere.embed-v3','free/embed-v3']\n",
         &[
-            "model.route[0] one/cohere.embed-v3 and one/embed-v3 differ in their names, so embeddings are asked of one of \
+            "model.route[0] free/cohere.embed-v3 and free/embed-v3 differ in their names, so embeddings are asked of one of \
            them only",
         ],
     );
@@ -246,7 +251,7 @@ fn what_parts_say_of_each_other_is_checked() {
 fn a_broken_file_still_tells_where_its_store_is() {
     let check = |text: &str, url: &str, state_dir: Option<&str>| {
         let StorePlace { url: found, state_dir: folder } = salvage_store(text, &[]);
-        assert_eq!((found.as_str(), folder.as_deref()), (url, state_dir.map(std::path::Path::new)), "{text}");
+        assert_eq!((found.expose(), folder.as_deref()), (url, state_dir.map(std::path::Path::new)), "{text}");
     };
     check("[store]\nurl = 'sqlite:a.db'\n[workers]\ncount = 'x'", "sqlite:a.db", None);
     check("[log\n[store]\nurl = 'sqlite:a.db'\nstate_dir = '/s'\n[x", "sqlite:a.db", Some("/s"));
@@ -254,4 +259,141 @@ fn a_broken_file_still_tells_where_its_store_is() {
     check("[store", "sqlite:mainstay.db", None);
     let variables = [("MAINSTAY__STORE__STATE_DIR".to_owned(), "/e".to_owned())];
     assert_eq!(salvage_store("[[[", &variables).state_dir.as_deref(), Some(std::path::Path::new("/e")));
+}
+
+#[test]
+fn what_would_fail_at_each_call_is_refused_at_the_start() {
+    refused(
+        "[[provider]]\nname='bedä'\nbase_url='http://h/v1?a=b'\n[[provider]]\nname=\"q\\n\"\nbase_url=' http://h/v1'\n",
+        &[
+            "provider[1].name may hold ASCII letters, digits and signs only: it is sent in headers",
+            "provider[1].base_url has a query or fragment (?… or #…); give the address alone",
+            "provider[2].name begins or ends with a blank",
+            "provider[2].name may hold ASCII letters, digits and signs only: it is sent in headers",
+            "provider[2].base_url has a blank in it",
+        ],
+    );
+    refused(
+        "[[provider]]\nname='z'\ndialect='azure'\nkey='env:Z'\napi_version='2024-10-21'\nbase_url='https://z.openai.azure.com/openai/v1'\n\
+         [[provider]]\nname='y'\ndialect='azure'\nkey='env:Y'\napi_version='v1'\nbase_url='https://y.openai.azure.com/openai/deployments/gpt'\n",
+        &[
+            "provider[1].base_url ends in /openai/v1, which goes with api_version \"v1\" or \"preview\"",
+            "provider[2].base_url names a deployment; give the resource, as https://NAME.openai.azure.com",
+        ],
+    );
+    refused(
+        "total_timeout='100000000000d'\n[retention]\nruns='100000000000d'\n[workers]\nlease='100ms'\n",
+        &[
+            "workers.lease is 100ms, allowed is 1s to 1h",
+            "provider[0].total_timeout is 100000000000d, allowed is 1ms to 1d",
+            "retention.runs is 100000000000d, allowed is 1s to 3650d",
+        ],
+    );
+    refused(
+        "[model]\nother_models_to=['one','one']\n[[model.route]]\nmodel=' r'\ntargets=['one/ chat']\n",
+        &[
+            "model.other_models_to[1] names one twice",
+            "model.route[0].model begins or ends with a blank",
+            "model.route[0].targets[0] begins or ends with a blank",
+        ],
+    );
+}
+
+#[test]
+fn one_secret_has_one_name() {
+    let aws = |name| {
+        format!("[[provider.key]]\nname='{name}'\naccess_key_id='env:ID'\nsecret_access_key='env:S'\n")
+    };
+    refused(
+        &format!(
+            "[[provider]]\nname='b'\ndialect='bedrock'\nregion='cn-north-1'\n{}{}",
+            aws("first"),
+            aws("second")
+        ),
+        &["provider[1].key first and second are the same key"],
+    );
+    refused(
+        "[[upstream]]\nname='d'\nbase_url='http://d'\n\
+         [[app]]\nname='a'\nupstream='d'\nmode='chat'\nkey='env:K'\n[[app]]\nname='b'\nupstream='d'\nmode='chat'\nkey='env:K'\n\
+         [[admin.token]]\nname='x'\ntoken='env:T'\n[[admin.token]]\nname='y'\ntoken='env:T'\n\
+         [engine]\nmodel_key='env:M'\n[[model.key]]\nname='m'\nkey='env:M'\n",
+        &[
+            "engine.model_key is the same key as that of the virtual key m",
+            "app[1].key a and b have the same one",
+            "admin.token[1].token x and y have the same one",
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_type_is_told_with_its_cure() {
+    refused(
+        "[workers]\ncount='8'\nlease=5\n[records]\nkeep_success=nan\n[log]\nfilter=7\n[receiver]\nname='x'\n",
+        &[
+            "log.filter is a whole number, not a text; put it in quotes",
+            "workers.count is a text, not a whole number; take the quotes away",
+            "workers.lease is a whole number, not a time span; write \"5s\" for seconds",
+            "receiver is a table, not a list of tables; write its head in double brackets: [[…]]",
+            "records.keep_success is NaN, allowed is 0 to 1",
+        ],
+    );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    warned(
+        "[[provider]]\nname='One'\ndialect='anthropic'\nbase_url='https://api.anthropic.com'\nprobe='chat:gone'\n",
+        &[
+            "provider[1].name differs from one in upper and lower case only",
+            "provider[1].key is missing: calls go there without credentials",
+            "provider[1].base_url has no path; most providers need their version part, as …/v1",
+            "provider[1].probe asks for gone, which is not among the provider's models",
+        ],
+    );
+    warned(
+        "[[model.route]]\nmodel='r'\ntargets=['one/chta']\n",
+        &["model.route[0] has one/chta, which is not among the models that are listed for one"],
+    );
+    warned(
+        "[[provider.model]]\nname='p'\ndata_classes=['public']\n\
+         [[model.key]]\nname='k'\nkey='env:K'\nmodels=['p']\nregion='mars'\ndata_class='secret'\n",
+        &[
+            "model.key[0].region is mars, where no model of the key is: all its calls are refused",
+            "model.key[0].data_class is secret, which no model of the key may see: all its calls are refused",
+        ],
+    );
+    // The embedded engine has a key too, of a fixed name.
+    warned(
+        "[[model.route]]\nmodel='r'\ntargets=['one/chat']\n[[model.route.target]]\nprovider='one'\nmodel='chat2'\nwhen.keys=['engine']\n\
+         [[provider]]\nname='two'\nbase_url='http://two/v1'\nprobe='chat:x'\nmodels=['x','chat2']\n",
+        &["model.route[0] has one/chat2, which is not among the models that are listed for one"],
+    );
+}
+
+#[test]
+fn a_provider_is_asked_as_its_configuration_says() {
+    let config =
+        read(&format!("{ONE}probe='chat:chat'\n[[provider]]\nname='two'\nbase_url='http://two/v1'\n"));
+    let probes: Vec<_> = crate::wiring::peers(&config).providers.into_iter().map(|peer| peer.probe).collect();
+    assert_eq!(probes, [ProbeKind::Chat { model: "chat".to_owned() }, ProbeKind::Models]);
+    refused(
+        "[[provider]]\nname='x'\nbase_url='http://x/v1'\nprobe='completion'\n",
+        &["provider[1].probe is neither models nor chat:MODEL"],
+    );
+}
+
+// The parser shows the line that it does not understand, and that line may hold a key that somebody wrote there.
+#[test]
+fn what_is_no_toml_is_told_by_its_place_and_never_repeated() {
+    for (text, place) in [
+        ("[store]\nurl = \"postgres://u:SESAME@h/d\n", "line 2, column "),
+        ("[[provider]]\nkey = SESAME\n", "line 2, column 7: "),
+        ("key = 'SESAME' SESAME\n", "line 1, column "),
+        ("key = \"\\q SESAME\"\n", "line 1, column "),
+        ("a = 1\na = \"SESAME\"\n", "line 2, column "),
+        ("\"SESAME\n", "line 1, column "),
+    ] {
+        let error = parse("test", text, &[], Follow::FormOnly).unwrap_err().to_string();
+        assert!(error.contains(place) && !error.contains("SESAME"), "{error}");
+    }
 }

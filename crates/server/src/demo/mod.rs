@@ -24,7 +24,7 @@ use self::{receiver::Receiver, sample::Keys, traffic::Traffic};
 use crate::{
     cli::{self, Role},
     command::serve::publish,
-    config::{self, AdminToken, Config, Follow, Listeners, Reach},
+    config::{self, AdminToken, Config, Follow, Listeners, Reach, StoreUrl},
     failure::{Exit, Failure, chain},
     logging,
     output::note,
@@ -103,7 +103,7 @@ async fn set(
         .await
         .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
     let config = configuration(demo, folder, &primary, &reserve, &receiver, callback_secret)?;
-    let options = Options { url: config.store_url.clone(), clock: Clock::System };
+    let options = Options { url: config.store_url.expose().to_owned(), clock: Clock::System };
     Store::migrate(&options).await.map_err(|error| {
         Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir")
     })?;
@@ -135,10 +135,10 @@ fn configuration(
         .map_err(|error| Failure::problem("the demo is misconfigured", chain(&error), "please report it"))?;
     config.listeners = Listeners { admin: demo.admin, admin_https: false, app: demo.app, model: demo.model };
     config.log.filter = demo.log.clone();
-    config.store_url = match &demo.store {
+    config.store_url = StoreUrl::new(match &demo.store {
         Some(url) => url.clone(),
         None => format!("sqlite:{}", folder.path.join("mainstay.db").display()),
-    };
+    });
     config.workers.count = demo.workers;
     let provider = |name: &str, running: &Provider| {
         Arc::new(ProviderRoute {

@@ -12,12 +12,17 @@ use mainstay_base::{Micros, Record, Standing, record::Path};
 use mainstay_control::{Report, Slot, SlotState, State};
 use mainstay_gateway::Stats;
 use mainstay_store::model::QueueStats;
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
+use self::names::Names;
+
+/// Distinct upstreams and providers that get series of their own.
+const MAX_PEERS: usize = 200;
 /// From an answer of the embedded engine to a run at Dify's own limit.
 const SECONDS: [f64; 14] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1200.0];
@@ -63,6 +68,9 @@ pub(crate) struct Metrics {
 }
 
 struct Inner {
+    turn: Mutex<()>,
+    /// Configured names; a reload brings others.
+    peers: Names,
     registry: Registry,
     requests: Family<Request, Counter>,
     seconds: Histograms,
@@ -106,6 +114,7 @@ pub(crate) struct ConfigNow {
     pub(crate) generation: u64,
     pub(crate) applied_at: Micros,
     pub(crate) failures: u64,
+    pub(crate) secrets_generation: u64,
 }
 
 impl Metrics {
@@ -114,6 +123,8 @@ impl Metrics {
             Histogram::new(SECONDS)
         }
         let mut inner = Inner {
+            turn: Mutex::default(),
+            peers: Names::new(MAX_PEERS),
             registry: Registry::with_prefix("mainstay"),
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
@@ -131,7 +142,7 @@ impl Metrics {
             health: Family::default(),
             own: own::Own::default(),
             model: model::Model::new(),
-            standing: standing::Targets::default(),
+            standing: standing::Targets::new(),
         };
         let registry = &mut inner.registry;
         registry.register("requests", "Requests by path, outcome and whose doing", inner.requests.clone());
@@ -197,18 +208,24 @@ impl Metrics {
         inner.model.observe(path, record);
         for attempt in &record.attempts {
             let outcome = if attempt.error.is_none() { "ok" } else { "failed" };
-            inner.attempts.get_or_create(&OfPeer { path, upstream: attempt.upstream.clone(), outcome }).inc();
+            let upstream = inner.peers.label(&attempt.upstream);
+            inner.attempts.get_or_create(&OfPeer { path, upstream, outcome }).inc();
         }
     }
 
     pub(crate) fn text(&self, now: &Now) -> String {
         let inner = &self.inner;
+        // Two scrapes at once would each clear what the other has set.
+        let _turn = inner.turn.lock();
         if let Some(stats) = now.gateway {
             inner.in_flight.set(stats.in_flight as i64);
             inner.records_lost.set(signed(stats.records_lost));
         }
         inner.records_unstored.set(signed(now.records_unstored));
         inner.generation.set(signed(now.generation));
+        // What cannot be known now is not told as it once was.
+        inner.jobs.clear();
+        inner.oldest_queued_seconds.set(f64::NAN);
         if let Some(queue) = &now.queue {
             for (state, count) in [
                 ("queued", queue.queued),
@@ -225,6 +242,7 @@ impl Metrics {
         inner.workers.get_or_create(&OfState { state: "running" }).set(running as i64);
         inner.workers.get_or_create(&OfState { state: "exited" }).set((now.slots.len() - running) as i64);
         inner.worker_restarts.set(now.slots.iter().map(|slot| i64::from(slot.restarts)).sum());
+        inner.health.clear();
         if let Some(report) = &now.report {
             for component in &report.components {
                 let up = i64::from(component.state == State::Ok);
@@ -244,4 +262,73 @@ impl Metrics {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::{
+        Standing,
+        standing::{BreakerState, TargetStanding},
+    };
+    use mainstay_control::{Component, Group, Told};
+
+    use super::*;
+
+    fn now(component: &str, model: &str) -> Now {
+        let told = Told { state: State::Ok, reason: String::new(), at: Micros(1) };
+        let mut report = Report::unknown(Micros(1));
+        report.components =
+            vec![Component { id: component.to_owned(), ..Component::told(Group::Config, &told, Micros(1)) }];
+        let target = TargetStanding {
+            provider: "one".to_owned(),
+            model: model.to_owned(),
+            breaker: BreakerState::Closed,
+            since: Micros(1),
+            probe_at: None,
+            ejected_until: None,
+            in_flight: 1,
+            calls: 1,
+            failures: 0,
+            last_failure: None,
+            last_failure_at: None,
+            last_success_at: None,
+            first_token_ms_p50: None,
+            first_token_ms_p95: None,
+            requests_left: None,
+            tokens_left: None,
+        };
+        let standing =
+            Standing { at: Micros(1), snapshot_generation: 1, targets: vec![target], keys: Vec::new() };
+        Now { report: Some(Arc::new(report)), standing: Some(standing), ..Now::default() }
+    }
+
+    // A provider that a reload removed stayed up for ever.
+    #[test]
+    fn what_is_gone_is_not_told_any_more() {
+        let metrics = Metrics::new();
+        let queue = Some(QueueStats { queued: 3, ..QueueStats::default() });
+        let before = metrics.text(&Now { queue, ..now("provider:gone", "m") });
+        assert!(
+            before.contains("provider:gone") && before.contains("mainstay_jobs{state=\"queued\"} 3"),
+            "{before}"
+        );
+        let after = metrics.text(&now("provider:new", "m"));
+        assert!(after.contains("provider:new") && !after.contains("provider:gone"), "{after}");
+        assert!(
+            !after.contains("mainstay_jobs{") && after.contains("mainstay_oldest_queued_seconds NaN"),
+            "{after}"
+        );
+    }
+
+    // Names of no route are their callers' words.
+    #[test]
+    fn targets_of_ever_new_names_make_no_endless_series() {
+        let metrics = Metrics::new();
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..1000 {
+            let text = metrics.text(&now("config", &format!("model-{number}")));
+            seen.extend(text.lines().filter(|line| line.contains("target_in_flight{")).map(str::to_owned));
+        }
+        assert!(seen.len() <= MAX_PEERS + 1, "{}", seen.len());
+    }
 }

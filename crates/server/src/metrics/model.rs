@@ -12,10 +12,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::names::Names;
+use super::names::{Combinations, Names, OTHER};
 
 /// Distinct models, keys and apps that get series of their own.
 const MAX_NAMES: usize = 200;
+/// Distinct spenders (provider, model, key and app together) that get series of their own. A key without an app of its
+/// own lets its caller choose one for each call.
+const MAX_SPENDERS: usize = 2000;
 const FIRST_TOKEN_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 /// The gateway takes microseconds.
 const OVERHEAD_SECONDS: [f64; 11] =
@@ -65,6 +68,7 @@ pub(super) struct Model {
     models: Names,
     keys: Names,
     apps: Names,
+    spenders: Combinations,
     attempts: Family<OfTry, Counter>,
     first_token: Histograms<OfTarget>,
     tokens: Family<OfTokens, Counter>,
@@ -81,6 +85,7 @@ impl Model {
             models: names(),
             keys: names(),
             apps: names(),
+            spenders: Combinations::new(MAX_SPENDERS),
             attempts: Family::default(),
             first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_SECONDS)),
             tokens: Family::default(),
@@ -152,6 +157,8 @@ impl Model {
             let target = OfTarget { provider: provider.clone(), model: model.clone() };
             self.first_token.get_or_create(&target).observe(us as f64 / 1e6);
         }
+        let is_known = self.spenders.admit(&[&provider, &model, key, app]);
+        let (key, app) = if is_known { (key, app) } else { (OTHER, OTHER) };
         for (direction, tokens) in [("input", attempt.input_tokens), ("output", attempt.output_tokens)] {
             let Some(tokens) = tokens.filter(|tokens| *tokens > 0) else { continue };
             let spender = OfTokens {
@@ -202,6 +209,32 @@ mod tests {
     use mainstay_base::record::Path;
 
     use super::*;
+
+    // A caller whose key has no app of its own names another one with each call: 200 apps times all models were series.
+    #[test]
+    fn a_caller_that_names_ever_new_apps_makes_no_endless_series() {
+        let mut registry = Registry::default();
+        let metrics = Model::new();
+        metrics.register(&mut registry);
+        for number in 0..60_000_usize {
+            let attempt = Attempt {
+                upstream: "one".to_owned(),
+                model: Some(format!("model-{}", number % 150)),
+                input_tokens: Some(1),
+                cost: Some(mainstay_base::Usd(1)),
+                ..Attempt::default()
+            };
+            let app = Some(format!("app-{}", number / 150));
+            metrics.observe("model", &Record { app, attempts: vec![attempt], ..Record::blank(Path::Model) });
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let spent: Vec<&str> = text.lines().filter(|line| line.starts_with("model_tokens_total{")).collect();
+        assert!(spent.len() <= MAX_SPENDERS + 150, "{}", spent.len());
+        let sum: u64 =
+            spent.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 60_000, "every token is counted somewhere");
+    }
 
     #[test]
     fn overhead_is_what_no_attempt_covers() {

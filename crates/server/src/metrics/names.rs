@@ -1,11 +1,14 @@
 //! Names as labels, so many and no more: each new one makes new series, and callers choose some of them.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use parking_lot::RwLock;
 
 /// What every name beyond the bound is called.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 pub(super) struct Names {
     known: RwLock<HashSet<String>>,
@@ -32,9 +35,45 @@ impl Names {
     }
 }
 
+/// Combinations of names, so many and no more: the product of bounded names is not bounded enough.
+pub(super) struct Combinations {
+    known: RwLock<HashSet<u64>>,
+    most: usize,
+}
+
+impl Combinations {
+    pub(super) fn new(most: usize) -> Combinations {
+        Combinations { known: RwLock::default(), most }
+    }
+
+    /// Whether there is room for these names together.
+    pub(super) fn admit(&self, names: &[&str]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        names.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.known.read().contains(&hash) {
+            return true;
+        }
+        let mut known = self.known.write();
+        let has_room = known.len() < self.most;
+        if has_room {
+            known.insert(hash);
+        }
+        has_room || known.contains(&hash)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn combinations_beyond_the_bound_are_refused_and_known_ones_stay() {
+        let combinations = Combinations::new(2);
+        let admitted =
+            [["a", "b"], ["ab", ""], ["a", "c"], ["a", "b"]].map(|names| combinations.admit(&names));
+        assert_eq!(admitted, [true, true, false, true]);
+    }
 
     #[test]
     fn names_beyond_the_bound_are_other() {

@@ -21,6 +21,7 @@ pub(super) struct Own {
     revision: Family<OfRevision, Gauge>,
     config_generation: Gauge,
     config_applied_at: Gauge<f64, AtomicU64>,
+    secrets_generation: Gauge,
     reload_failures: Gauge,
     state_write_failures: Gauge,
     store_joined: Gauge,
@@ -49,6 +50,11 @@ impl Own {
             self.config_applied_at.clone(),
         );
         registry.register(
+            "config_secrets_generation",
+            "Grows with each reload that found another secret behind a reference",
+            self.secrets_generation.clone(),
+        );
+        registry.register(
             "config_reload_failures_total",
             "Configurations that were refused since the start",
             self.reload_failures.clone(),
@@ -74,6 +80,7 @@ impl Own {
         self.revision.get_or_create(&OfRevision { revision: config.revision.clone() }).set(1);
         self.config_generation.set(signed(config.generation));
         self.config_applied_at.set(config.applied_at.0 as f64 / 1e6);
+        self.secrets_generation.set(signed(config.secrets_generation));
         self.reload_failures.set(signed(config.failures));
     }
 }

@@ -7,6 +7,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::names::Names;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTarget {
     provider: String,
@@ -19,9 +21,12 @@ struct OfKey {
     key: String,
 }
 
-/// Targets are configuration (and bounded there), so their names are labels as they are.
-#[derive(Default)]
+/// Distinct names of models that get series of their own over the life of the process: where names of no route are
+/// passed on, callers choose them.
+const MAX_NAMES: usize = 200;
+
 pub(super) struct Targets {
+    models: Names,
     breaker: Family<OfTarget, Gauge>,
     in_flight: Family<OfTarget, Gauge>,
     ejected: Family<OfTarget, Gauge>,
@@ -29,6 +34,16 @@ pub(super) struct Targets {
 }
 
 impl Targets {
+    pub(super) fn new() -> Targets {
+        Targets {
+            models: Names::new(MAX_NAMES),
+            breaker: Family::default(),
+            in_flight: Family::default(),
+            ejected: Family::default(),
+            resting: Family::default(),
+        }
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("target_breaker_state", "0 closed, 1 half open, 2 open", self.breaker.clone());
         registry.register("target_in_flight", "Calls at a target now", self.in_flight.clone());
@@ -47,16 +62,18 @@ impl Targets {
         }
         self.resting.clear();
         for target in &standing.targets {
-            let labels = OfTarget { provider: target.provider.clone(), model: target.model.clone() };
+            let model = self.models.label(&target.model);
+            let labels = OfTarget { provider: target.provider.clone(), model };
             let state = match target.breaker {
                 BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,
                 BreakerState::Open => 2,
             };
-            self.breaker.get_or_create(&labels).set(state);
-            self.in_flight.get_or_create(&labels).set(i64::from(target.in_flight));
-            let is_ejected = target.ejected_until.is_some_and(|until| until > standing.at);
-            self.ejected.get_or_create(&labels).set(i64::from(is_ejected));
+            let is_ejected = i64::from(target.ejected_until.is_some_and(|until| until > standing.at));
+            // Several may share the label `other`: the worst of them is told.
+            worst(&self.breaker, &labels, state);
+            worst(&self.ejected, &labels, is_ejected);
+            self.in_flight.get_or_create(&labels).inc_by(i64::from(target.in_flight));
         }
         for key in &standing.keys {
             let labels = OfKey { provider: key.provider.clone(), key: key.key.clone() };
@@ -64,4 +81,9 @@ impl Targets {
             self.resting.get_or_create(&labels).set(i64::from(rests));
         }
     }
+}
+
+fn worst(family: &Family<OfTarget, Gauge>, labels: &OfTarget, value: i64) {
+    let gauge = family.get_or_create(labels);
+    gauge.set(gauge.get().max(value));
 }

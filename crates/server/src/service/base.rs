@@ -6,6 +6,7 @@ use axum::{Router, extract::ConnectInfo};
 use http::Request;
 use http_body_util::BodyExt;
 use mainstay_base::{Clock, Secret};
+use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer, Peers};
 use mainstay_engine::Engine;
 use mainstay_gateway::{Gateway, PeerAddress, records};
@@ -29,12 +30,11 @@ use crate::{
     orders::Orders,
     publisher::Publisher,
     records::{Consumer, Keep},
-    reload::{self, Origin, Reloader},
+    reload::{self, Doors, Origin, Reloader},
     route_port::RoutePort,
     standings,
     supervisor::{self, Supervisor},
-    token::{self, Tokens},
-    wiring,
+    token, wiring,
 };
 
 /// What all parts of an instance share.
@@ -95,7 +95,7 @@ impl Base {
 
     /// With one process for all and a file of its own, whatever runs outside the queue ran in a process that died.
     pub(super) async fn fail_abandoned_runs(&self, role: Role) {
-        if role != Role::All || !self.config.store_url.starts_with("sqlite:") {
+        if role != Role::All || self.config.store_url.sqlite_path().is_none() {
             return;
         }
         let why = "The process that executed it has ended.";
@@ -127,6 +127,7 @@ impl Base {
         peers: watch::Sender<Arc<Peers>>,
         keep: Arc<Keep>,
         observer: Observer,
+        doors: Doors,
     ) -> Arc<Reloader> {
         let (notes, writer) = notes::channel(self.store.clone());
         self.tasks.spawn(writer.run(self.stop.clone()));
@@ -134,6 +135,7 @@ impl Base {
             publisher: Arc::clone(&self.publisher),
             peers,
             keep,
+            doors,
             observer,
             files: self.files.clone(),
             notes,
@@ -210,9 +212,7 @@ impl Base {
         }
     }
 
-    pub(super) fn console(&self, facade: &Facade, standby: &Standby, token: &Secret) -> Router {
-        let configured =
-            self.config.admin_tokens.iter().map(|token| (token.name.clone(), token.token.clone()));
+    pub(super) fn console(&self, facade: &Facade, standby: &Standby, tokens: &AdminTokens) -> Router {
         mainstay_console::router(mainstay_console::Ports {
             store: self.store.clone(),
             control: Arc::new(facade.clone()),
@@ -222,17 +222,11 @@ impl Base {
                 store: self.store.clone(),
                 clock: self.clock.clone(),
             }),
-            tokens: configured.chain([("local".to_owned(), token.clone())]).collect(),
+            tokens: tokens.clone(),
             clock: self.clock.clone(),
             secure_cookies: self.config.listeners.admin_https,
             shutdown: self.stop.clone(),
         })
-    }
-
-    /// Who may ask and change the configuration of this process.
-    pub(super) fn tokens(&self, token: &Secret) -> Tokens {
-        let configured = self.config.admin_tokens.iter().map(|token| (token.name.as_str(), &token.token));
-        Tokens::new(configured.chain([("local", token)]))
     }
 
     /// The admin listener has the data plane's own guards against slow and many callers.

@@ -7,6 +7,7 @@ mod store;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mainstay_base::Secret;
+use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer};
 use mainstay_standby::Standby;
 use mainstay_store::Store;
@@ -24,7 +25,7 @@ use crate::{
     metrics::Metrics,
     publisher::Publisher,
     records::{Consumer, Keep, Unstored},
-    reload::{Origin, Reloader},
+    reload::{Doors, Origin, Reloader},
     supervisor::Supervisor,
     token,
     wiring::{self, LISTEN_GRACE},
@@ -80,7 +81,10 @@ impl Service {
         let observer = Observer::default();
         let (peers, peers_seen) = watch::channel(Arc::new(wiring::peers(&base.config)));
         let keep = Arc::new(Keep::new(base.config.records));
-        let reloader = base.reloader(origin, peers, Arc::clone(&keep), observer.clone());
+        let token = admin_token.unwrap_or_else(|| token::random("mt-"));
+        let tokens = AdminTokens::default();
+        let doors = Doors { tokens: tokens.clone(), local: token.clone() };
+        let reloader = base.reloader(origin, peers, Arc::clone(&keep), observer.clone(), doors);
         let control = match role {
             Role::All | Role::Control => {
                 Some(base.control(&standby, engine, supervisor.as_ref(), &observer, peers_seen)?)
@@ -96,7 +100,6 @@ impl Service {
             gateway
         });
         base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));
-        let token = admin_token.unwrap_or_else(|| token::random("mt-"));
         let insight = Insight {
             store: base.store.clone(),
             facade: facade.clone(),
@@ -110,11 +113,10 @@ impl Service {
             clock: base.clock.clone(),
             started_at: base.clock.now(),
         };
-        let tokens = Arc::new(base.tokens(&token));
         let mut router = health_routes::router(Arc::new(insight))
-            .merge(config_routes::router(Arc::clone(&reloader), tokens));
+            .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
-            router = router.merge(base.console(facade, &standby, &token));
+            router = router.merge(base.console(facade, &standby, &tokens));
         }
         base.serve_admin(bound.admin, router);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })

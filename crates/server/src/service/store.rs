@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::{
     cli::Role,
-    config::Config,
+    config::{Config, StoreUrl},
     failure::{Failure, chain},
     last_good::StateFiles,
     routes::Published,
@@ -36,7 +36,7 @@ pub(super) async fn open(
     role: Role,
     files: Option<&StateFiles>,
 ) -> Result<Opened, Failure> {
-    let options = Options { url: config.store_url.clone(), clock: clock.clone() };
+    let options = Options { url: config.store_url.expose().to_owned(), clock: clock.clone() };
     let why = match tokio::time::timeout(OPEN_WAIT, Store::open(options.clone())).await {
         Ok(Ok(store)) => return Ok(Opened { store, instead: None }),
         Ok(Err(error)) if role == Role::Gateway && is_away(&error, &config.store_url) => chain(&error),
@@ -57,11 +57,8 @@ pub(super) async fn open(
 }
 
 /// A store of another version, or none yet, is not away: somebody has to act.
-fn is_away(error: &OpenError, url: &str) -> bool {
-    let is_missing_file = || {
-        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-        path.is_some_and(|path| !Path::new(path).exists())
-    };
+fn is_away(error: &OpenError, url: &StoreUrl) -> bool {
+    let is_missing_file = || url.sqlite_path().is_some_and(|path| !Path::new(path).exists());
     match error {
         OpenError::Open { .. } => true,
         OpenError::Older { found, .. } => *found == 0 && is_missing_file(),

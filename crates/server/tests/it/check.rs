@@ -80,7 +80,7 @@ const EXPECTED: &[&str] = &[
     "engine.http_request_allow[0] `10.0.0.0/99` is neither a host, host:port, address nor network (10.0.0.0/8)",
     "workers.count is -1, allowed is 0 to 256",
     "workers.concurrency is a text, not a whole number",
-    "workers.lease is shorter than 1s: a worker could not renew it in time",
+    "workers.lease is 10ms, allowed is 1s to 1h",
     "upstream[0].base_url ends in /v1; give the address without it, as http://dify-api:5001",
     "upstream[0].idle_timeout is not a time span such as 250ms, 5s, 10m, 2h or 30d",
     "upstream[1].name dify is also upstream[0].name",

@@ -79,6 +79,7 @@ pub(crate) fn chat(model: &str, stream: bool) -> Value {
 }
 
 const CHAT: &str = "/v1/chat/completions";
+const ADMIN: &str = "/api/config";
 const NO_WORKERS: &str = "[workers]\ncount = 0\n";
 
 async fn component(admin: &Caller, name: &str) -> Option<String> {
@@ -211,4 +212,129 @@ async fn nobody_reads_or_reloads_a_configuration_without_a_token() {
         let refused = caller.post("/api/reload", json!({})).await;
         assert_eq!((refused.status, refused.text.contains("sk-old")), (401, false), "{refused:?}");
     }
+}
+
+// The revision knows references only: nobody could see whether a rotated key had been taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_told_by_its_reference_and_never_by_its_value() {
+    let one = provider(Arc::new(Semaphore::new(0))).await;
+    let home = Home::new();
+    write_keys(&home);
+    home.write("mainstay.toml", &configuration(&home, &one.url(), "\"small\"", NO_WORKERS));
+    let process = Process::start(home.command(&["serve", "--migrate"]));
+    wait_for_instance(&home, &process).await;
+    let before = home.admin().get(ADMIN).await.json();
+    assert_eq!((&before["secrets"]["generation"], &before["secrets"]["changed"]), (&json!(1), &json!([])));
+
+    home.write("provider-key", "sk-new\n");
+    let ran = home.run(&["reload", "--json"]);
+    let after = ran.json();
+    assert_eq!(
+        (&after["revision"], &after["secrets"]["generation"]),
+        (&before["revision"], &json!(2)),
+        "{after}"
+    );
+    let reference = format!("file:{}", home.path("provider-key").display());
+    assert_eq!(after["secrets"]["changed"], json!([reference]));
+    let told = [ran.out, home.admin().get("/metrics").await.text, process.err.lock().clone()].concat();
+    assert!(told.contains("mainstay_config_secrets_generation 2\n"), "{told}");
+    assert!(!told.contains("sk-new") && !told.contains("sk-old"), "{told}");
+
+    let again = home.run(&["reload", "--json"]).json();
+    assert_eq!((&again["secrets"]["generation"], &again["secrets"]["changed"]), (&json!(2), &json!([])));
+}
+
+// A leaked token let its holder in until a restart dropped every stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_token_comes_and_goes_with_a_reload() {
+    let one = provider(Arc::new(Semaphore::new(0))).await;
+    let home = Home::new();
+    write_keys(&home);
+    let token = home.write("ops-token", "leaked-token");
+    let more = format!("{NO_WORKERS}[[admin.token]]\nname = \"ops\"\ntoken = \"file:{}\"\n", token.display());
+    home.write("mainstay.toml", &configuration(&home, &one.url(), "\"small\"", &more));
+    let process = Process::start(home.command(&["serve", "--migrate"]));
+    wait_for_instance(&home, &process).await;
+    let holder = |token: &str| Caller::new(&home.address("admin"), token);
+    let statuses = async |token: &str| {
+        let (caller, mut found) = (holder(token), Vec::new());
+        for path in [ADMIN, "/api/timeline"] {
+            found.push(caller.get(path).await.status);
+        }
+        found
+    };
+    assert_eq!(statuses("leaked-token").await, [200, 200]);
+    home.write("ops-token", "fresh-token");
+    let applied = holder("leaked-token").post("/api/reload", json!({})).await.json();
+    assert_eq!(
+        (&applied["applied_by"], &applied["restart_needed"]),
+        (&json!("ops"), &json!([])),
+        "{applied}"
+    );
+    assert_eq!(statuses("leaked-token").await, [401, 401]);
+    assert_eq!(statuses("fresh-token").await, [200, 200]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_copy_leaves_behind_is_refused() {
+    let one = provider(Arc::new(Semaphore::new(0))).await;
+    let home = Home::new();
+    write_keys(&home);
+    let good = configuration(&home, &one.url(), "\"small\"", NO_WORKERS);
+    home.write("mainstay.toml", &good);
+    let process = Process::start(home.command(&["serve", "--migrate"]));
+    wait_for_instance(&home, &process).await;
+    let refused = |why: &str| {
+        let ran = home.run(&["reload"]);
+        assert!(ran.code == 2 && ran.err.contains(why), "{why}: {ran:?}");
+    };
+    home.write("mainstay.toml", "\n");
+    refused("is empty");
+    std::fs::remove_file(home.path("mainstay.toml")).unwrap();
+    refused("cannot read");
+    home.write("mainstay.toml", "key = \"sk-in-the-file");
+    refused("line 1, column");
+    // A secret behind a pipe without a writer: nothing waits for it.
+    home.write("mainstay.toml", &good);
+    std::fs::remove_file(home.path("provider-key")).unwrap();
+    make_pipe(&home, "provider-key");
+    refused("which is not a file");
+    assert!(!process.err.lock().contains("sk-in-the-file"));
+    let caller = Caller::new(&home.address("model"), "mk-caller");
+    assert_eq!(caller.post(CHAT, chat("small", false)).await.status, 200);
+}
+
+fn make_pipe(home: &Home, name: &str) {
+    let made = std::process::Command::new("mkfifo").arg(home.path(name)).status().unwrap();
+    assert!(made.success());
+}
+
+// SIGHUP ended a process that was still starting, as it does where nobody listens for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_during_the_start_ends_nothing() {
+    let one = provider(Arc::new(Semaphore::new(0))).await;
+    let home = Home::new();
+    write_keys(&home);
+    make_pipe(&home, "mainstay.toml");
+    let process = Process::start(home.command(&["serve", "--migrate"]));
+    let path = home.path("mainstay.toml");
+    // It opens when the process has come as far as to read it.
+    let mut pipe =
+        tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(path).unwrap())
+            .await
+            .unwrap();
+    process.signal(Signal::HUP);
+    std::io::Write::write_all(
+        &mut pipe,
+        configuration(&home, &one.url(), "\"small\"", NO_WORKERS).as_bytes(),
+    )
+    .unwrap();
+    drop(pipe);
+    wait_for_instance(&home, &process).await;
+    let admin = home.admin();
+    wait_until("the hangup is answered", SOON, || async {
+        let now = admin.get(ADMIN).await.json();
+        now["refused"]["reason"].as_str()?.contains("it is not a file").then_some(())
+    })
+    .await;
 }

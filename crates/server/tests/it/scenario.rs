@@ -32,6 +32,16 @@ fn a_killed_worker_is_restarted_and_loses_no_run() {
 }
 
 #[test]
+fn a_provider_that_stalls_is_left_by_its_breaker_and_fails_no_call() {
+    closes("provider-stalls");
+}
+
+#[test]
+fn a_refused_key_rests_alone_and_fails_no_call() {
+    closes("key-refused");
+}
+
+#[test]
 fn a_provider_that_is_down_is_detoured_and_comes_back() {
     closes("provider-down");
 }

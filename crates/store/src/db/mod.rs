@@ -15,6 +15,11 @@ mod sqlite;
 mod target;
 mod value;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use mainstay_base::{Clock, Micros};
 use tokio::sync::oneshot;
 
@@ -29,6 +34,8 @@ use crate::{OpenError, StoreError};
 pub(crate) struct Db {
     writers: Pool,
     readers: Pool,
+    /// Shut while nobody has looked at the schema of a database that was away.
+    is_shut: Arc<AtomicBool>,
 }
 
 /// How a transaction begins.
@@ -46,7 +53,28 @@ impl Db {
             Pool::start(&target, mode)
                 .map_err(|source| OpenError::Open { url: target::without_password(url), source })
         };
-        Ok(Db { writers: pool(Mode::Write)?, readers: pool(Mode::Read)? })
+        Ok(Db { writers: pool(Mode::Write)?, readers: pool(Mode::Read)?, is_shut: Arc::default() })
+    }
+
+    /// Refuses all work, but that of [`Db::unguarded`], until it is opened.
+    pub(crate) fn shut(&self) {
+        self.is_shut.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_shut.store(false, Ordering::Release);
+    }
+
+    /// The same database for whoever looks whether it may be used.
+    pub(crate) fn unguarded(&self) -> Db {
+        Db { is_shut: Arc::default(), ..self.clone() }
+    }
+
+    fn ask(&self) -> Result<(), StoreError> {
+        match self.is_shut.load(Ordering::Acquire) {
+            true => Err(StoreError::Unavailable("its schema has not been looked at yet".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Runs `work` in a transaction and answers when it is durable.
@@ -55,6 +83,7 @@ impl Db {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.ask()?;
         call(&self.writers, work).await
     }
 
@@ -64,6 +93,7 @@ impl Db {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.ask()?;
         call(&self.readers, work).await
     }
 }

@@ -1,10 +1,12 @@
 //! Which databases are opened and which are refused, with what words.
 
+use std::time::Duration;
+
 use mainstay_base::{
-    Clock, Micros, Record,
+    Clock, Micros, Record, Standing,
     record::{Outcome, Path},
 };
-use mainstay_store::{OpenError, Options, Store, model::CallFilter};
+use mainstay_store::{OpenError, Options, Store, StoreError, model::CallFilter};
 
 use crate::fixture::{START, on_each, on_each_empty, raw};
 
@@ -112,4 +114,29 @@ async fn a_database_that_cannot_be_reached_is_named_without_its_password() {
     assert!(!format!("{refused:?}").contains("hunter2"));
     let refused = Store::migrate(&options("sqlite:/nowhere/at/all/store.db")).await.unwrap_err();
     assert!(refused.to_string().contains("/nowhere/at/all/store.db"), "{refused}");
+}
+
+// A gateway that started while the store was away wrote records, standings and budgets into whatever came back.
+#[tokio::test]
+async fn a_store_that_was_away_takes_nothing_until_its_schema_was_found_to_be_this_one() {
+    on_each(|fixture| async move {
+        let attached = Store::attach(fixture.options.clone()).unwrap();
+        let put = async || {
+            let standing = Standing { at: START, snapshot_generation: 1, targets: vec![], keys: vec![] };
+            attached.standings().put("gateway", &standing).await
+        };
+        fixture.tamper("UPDATE meta SET number = number + 900 WHERE name = 'schema'").await;
+        for _ in 0..2 {
+            let refused = put().await.unwrap_err();
+            assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+            assert!(attached.apps().list().await.is_err());
+            let newer = attached.verify(&fixture.options.url).await.unwrap_err();
+            assert!(matches!(newer, OpenError::Newer { .. }), "{newer}");
+        }
+        fixture.tamper("UPDATE meta SET number = number - 900 WHERE name = 'schema'").await;
+        attached.verify(&fixture.options.url).await.unwrap();
+        put().await.unwrap();
+        assert_eq!(fixture.store.standings().list(Duration::from_secs(60)).await.unwrap().len(), 1);
+    })
+    .await;
 }

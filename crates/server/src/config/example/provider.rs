@@ -32,6 +32,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 value: "[\"gpt-4o-mini\"]",
                 about: "The models it is asked for. A model that two providers have falls back from the first to the second.",
             },
+            Key {
+                name: "probe",
+                value: "\"models\"",
+                about: "How it is asked whether it is well while nobody calls it: models (its list of models; free), or chat:MODEL\n\
+                        (a few tokens each time, and proves that completions work).",
+            },
             CONNECT,
             Key {
                 name: "first_byte_timeout",

@@ -5,14 +5,18 @@ pub(super) mod model;
 mod people;
 mod policy;
 mod process;
-mod provider;
+pub(super) mod provider;
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use mainstay_base::snapshot::Timeouts;
 use mainstay_net::Allowed;
 
-use super::{Config, lint, reader::Reader, secrets::Follow};
+use super::{
+    Config, lint,
+    reader::Reader,
+    secrets::{Follow, Known},
+};
 
 pub(crate) const DEFAULT_STORE_URL: &str = "sqlite:mainstay.db";
 
@@ -39,7 +43,9 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
     let findings = root.findings();
     root.done();
     if findings.are_none() {
-        lint::model(&model, findings);
+        lint::model(&model, &engine, findings);
+        lint::providers(&providers, &model, findings);
+        lint::doubles(&apps, &admin_tokens, findings);
     }
     Config {
         listeners,
@@ -51,6 +57,10 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         upstreams,
         unknown_keys_to,
         apps,
+        probes: providers
+            .iter()
+            .map(|declared| (declared.provider.name.clone(), declared.probe.clone()))
+            .collect(),
         providers: providers.into_iter().map(|declared| declared.provider).collect(),
         model,
         admin_tokens,
@@ -59,6 +69,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         records,
         retention,
         limits,
+        secrets: Known::default(),
         revision: String::new(),
         warnings: Vec::new(),
     }
@@ -67,12 +78,16 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
 /// How the embedded engine is called among upstreams.
 pub(crate) const EMBEDDED: &str = "embedded";
 
+/// What any timeout may be. Longer ones are mistakes, and clocks overflow at some of them.
+const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+
 fn timeouts(reader: &Reader<'_>, default: Timeouts) -> Timeouts {
+    let span = |key, default| reader.span(key, SOME_TIME).unwrap_or(default);
     let timeouts = Timeouts {
-        connect: reader.duration("connect_timeout").unwrap_or(default.connect),
-        first_byte: reader.duration("first_byte_timeout").unwrap_or(default.first_byte),
-        idle: reader.duration("idle_timeout").unwrap_or(default.idle),
-        total: reader.duration("total_timeout").unwrap_or(default.total),
+        connect: span("connect_timeout", default.connect),
+        first_byte: span("first_byte_timeout", default.first_byte),
+        idle: span("idle_timeout", default.idle),
+        total: span("total_timeout", default.total),
     };
     if timeouts.total < timeouts.first_byte {
         reader.report("total_timeout", "is shorter than first_byte_timeout");
@@ -100,6 +115,7 @@ fn named<T>(
     for reader in readers {
         let name = reader.required(key);
         if let Some(name) = &name {
+            check_name(&reader, key, name);
             if let Some(path) = first.get(name) {
                 reader.report(key, format!("{name} is also {path}"));
             } else {
@@ -113,6 +129,19 @@ fn named<T>(
     items
 }
 
+const MAX_NAME_CHARS: usize = 200;
+
+/// Names stand in logs, labels, headers and addresses.
+fn check_name(reader: &Reader<'_>, key: &str, name: &str) {
+    let why = match name {
+        _ if name.trim() != name => "begins or ends with a blank",
+        _ if name.chars().any(char::is_control) => "has a control character in it",
+        _ if name.chars().count() > MAX_NAME_CHARS => "is longer than 200 characters",
+        _ => return,
+    };
+    reader.report(key, why);
+}
+
 /// An http or https address without user, query or trailing slash.
 fn http_url(text: &str) -> Result<String, String> {
     let url = url::Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
@@ -122,8 +151,11 @@ fn http_url(text: &str) -> Result<String, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or password; give secrets as references".to_owned());
     }
-    if url.fragment().is_some() {
-        return Err("has a fragment (#…)".to_owned());
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has a query or fragment (?… or #…); give the address alone".to_owned());
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("has a blank in it".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

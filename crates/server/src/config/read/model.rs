@@ -6,7 +6,7 @@ use mainstay_base::snapshot::{
     CallPolicy, Conditions, KeyBudget, LogicalModel, ModelKey, ModelTarget, OnStoreGone, Provider, Strategy,
 };
 
-use super::{count, named, policy, provider::Declared};
+use super::{check_name, count, named, policy, provider::Declared};
 use crate::config::{
     Model, VirtualKey,
     reader::Reader,
@@ -41,6 +41,9 @@ fn other_models_to(reader: &Reader<'_>, providers: &[Declared]) -> Vec<Arc<Provi
     let mut found = Vec::new();
     for (index, name) in reader.texts("other_models_to").unwrap_or_default().iter().enumerate() {
         match find(providers, name) {
+            Ok(declared) if found.contains(&declared.provider) => {
+                reader.report(&format!("other_models_to[{index}]"), format!("names {name} twice"));
+            }
             Ok(declared) => found.push(Arc::clone(&declared.provider)),
             Err(message) => reader.report(&format!("other_models_to[{index}]"), message),
         }
@@ -79,7 +82,10 @@ fn route(
             _ => Err("is not PROVIDER/MODEL".to_owned()),
         };
         match found {
-            Ok(target) => add(reader, &mut targets, target),
+            Ok(target) => {
+                check_name(reader, &format!("targets[{index}]"), &target.model);
+                add(reader, &mut targets, target);
+            }
             Err(message) => reader.report(&format!("targets[{index}]"), message),
         }
     }
@@ -112,6 +118,7 @@ fn target(reader: &Reader<'_>, providers: &[Declared]) -> Option<ModelTarget> {
         .text("provider")
         .and_then(|name| find(providers, &name).map_err(|message| reader.report("provider", message)).ok());
     let model = reader.required("model");
+    check_name(reader, "model", model.as_deref().unwrap_or_default());
     let priority = count(reader, "priority", 0..=MAX_PRIORITY);
     let weight = count(reader, "weight", 1..=MAX_WEIGHT);
     let when = conditions(reader.section("when"));

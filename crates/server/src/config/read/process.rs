@@ -9,7 +9,7 @@ use std::{
 
 use super::{DEFAULT_STORE_URL, allowed, http_url};
 use crate::config::{
-    Engine, Limits, Listeners, Log, Reach, Records, Retention, StorePlace, Workers,
+    Engine, Limits, Listeners, Log, Reach, Records, Retention, StorePlace, StoreUrl, Workers,
     reader::Reader,
     secrets::{self, Follow},
 };
@@ -18,6 +18,8 @@ const MAX_WORKERS: u64 = 256;
 const MAX_JOBS_A_WORKER: u64 = 1024;
 const MIN_BODY_BYTES: u64 = 1024;
 const MAX_BODY_BYTES: u64 = 1024 * 1024 * 1024;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn listeners(reader: Reader<'_>) -> Listeners {
@@ -65,7 +67,7 @@ pub(super) fn store(reader: Reader<'_>) -> StorePlace {
     });
     let state_dir = reader.text("state_dir").map(PathBuf::from);
     reader.done();
-    StorePlace { url: url.unwrap_or_else(|| DEFAULT_STORE_URL.to_owned()), state_dir }
+    StorePlace { url: StoreUrl::new(url.unwrap_or_else(|| DEFAULT_STORE_URL.to_owned())), state_dir }
 }
 
 pub(super) fn engine(reader: Reader<'_>, follow: Follow) -> Engine {
@@ -78,7 +80,7 @@ pub(super) fn engine(reader: Reader<'_>, follow: Follow) -> Engine {
     });
     let allow = allowed(&reader, "http_request_allow");
     let http_request = Reach { any: rule.as_deref() == Some("any"), allow };
-    let run_timeout = reader.duration("run_timeout").unwrap_or(Duration::from_secs(1200));
+    let run_timeout = reader.span("run_timeout", SECOND..=7 * DAY).unwrap_or(Duration::from_secs(1200));
     reader.done();
     Engine { enabled, model_url, model_key, http_request, run_timeout }
 }
@@ -86,11 +88,9 @@ pub(super) fn engine(reader: Reader<'_>, follow: Follow) -> Engine {
 pub(super) fn workers(reader: Reader<'_>) -> Workers {
     let count = reader.number("count", 0..=MAX_WORKERS).unwrap_or(2);
     let concurrency = reader.number("concurrency", 1..=MAX_JOBS_A_WORKER).unwrap_or(8);
-    let lease = reader.duration("lease").unwrap_or(Duration::from_secs(4));
-    if lease < Duration::from_secs(1) {
-        reader.report("lease", "is shorter than 1s: a worker could not renew it in time");
-    }
-    let grace = reader.duration("grace").unwrap_or(Duration::from_secs(10));
+    // A worker could not renew a shorter one in time.
+    let lease = reader.span("lease", SECOND..=HOUR).unwrap_or(Duration::from_secs(4));
+    let grace = reader.span("grace", Duration::from_millis(1)..=HOUR).unwrap_or(Duration::from_secs(10));
     reader.done();
     Workers {
         count: u32::try_from(count).unwrap_or(2),
@@ -108,8 +108,8 @@ pub(super) fn records(reader: Reader<'_>) -> Records {
 }
 
 pub(super) fn retention(reader: Reader<'_>) -> Retention {
-    let runs = reader.duration("runs").unwrap_or(30 * DAY);
-    let records = reader.duration("records").unwrap_or(7 * DAY);
+    let runs = reader.span("runs", SECOND..=3650 * DAY).unwrap_or(30 * DAY);
+    let records = reader.span("records", SECOND..=3650 * DAY).unwrap_or(7 * DAY);
     reader.done();
     Retention { runs, records }
 }

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_base::{
-    Secret,
-    snapshot::{
-        Adaptation, CacheSystem, Dialect, ModelTarget, Offer, Price, Provider, ProviderKey, ProviderSecret,
-        TargetLimits, Timeouts,
-    },
+use mainstay_base::snapshot::{
+    Adaptation, CacheSystem, Dialect, ModelTarget, Offer, Price, Provider, ProviderKey, ProviderSecret,
+    TargetLimits, Timeouts,
 };
 
-use super::{count, http_url, named, timeouts};
+use mainstay_control::ProbeKind;
+use mainstay_wire::llm::azure;
+
+use super::{SOME_TIME, check_name, count, http_url, named, timeouts};
 use crate::config::{
     reader::Reader,
     secrets::{self, Follow},
@@ -24,9 +24,11 @@ const MAX_TOKENS_A_MINUTE: u64 = 1_000_000_000_000;
 const NEEDED_FIELDS: &[&str] = &["model", "messages", "input", "prompt", "stream"];
 
 /// A provider and what was said of its models: the short list first, then the tables.
-pub(super) struct Declared {
-    pub(super) provider: Arc<Provider>,
-    pub(super) models: Vec<ModelTarget>,
+pub(in crate::config) struct Declared {
+    pub(in crate::config) provider: Arc<Provider>,
+    pub(in crate::config) models: Vec<ModelTarget>,
+    /// How it is asked whether it is well while nobody calls it.
+    pub(in crate::config) probe: ProbeKind,
 }
 
 impl Declared {
@@ -41,20 +43,34 @@ pub(super) fn providers(readers: Vec<Reader<'_>>, follow: Follow) -> Vec<Declare
     named(readers, "name", |reader, name| {
         if name.contains('/') {
             reader.report("name", "has a /, which separates provider and model in routes");
+        } else if !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            reader.report("name", "may hold ASCII letters, digits and signs only: it is sent in headers");
         }
         let dialect = dialect(reader);
         let base_url = base_url(reader, dialect.as_ref());
         let keys = keys(reader, dialect.as_ref(), follow);
         let timeouts = timeouts(reader, DEFAULT_TIMEOUTS);
-        let first_token = reader.duration("first_token_timeout").unwrap_or(timeouts.first_byte);
+        let first_token = reader.span("first_token_timeout", SOME_TIME).unwrap_or(timeouts.first_byte);
         if first_token > timeouts.total {
             reader.report("first_token_timeout", "is longer than total_timeout");
         }
+        let probe = reader.parsed("probe", probe).unwrap_or_default();
         let short = reader.texts("models").unwrap_or_default();
         let described = named(reader.sections("model"), "name", |reader, name| Some(model(reader, name)));
         let provider = Provider { name, dialect: dialect?, base_url: base_url?, keys, timeouts, first_token };
-        Some(declared(reader, Arc::new(provider), &short, described))
+        let provider = Arc::new(provider);
+        let models = models(reader, &provider, &short, described);
+        Some(Declared { provider, models, probe })
     })
+}
+
+/// `models`, or `chat:MODEL`: a few tokens each time, and proves that completions work.
+fn probe(text: &str) -> Result<ProbeKind, String> {
+    match text.split_once(':') {
+        None if text == "models" => Ok(ProbeKind::Models),
+        Some(("chat", model)) if !model.trim().is_empty() => Ok(ProbeKind::Chat { model: model.to_owned() }),
+        _ => Err("is neither models nor chat:MODEL".to_owned()),
+    }
 }
 
 const DEFAULT_TIMEOUTS: Timeouts = Timeouts {
@@ -67,22 +83,23 @@ const DEFAULT_TIMEOUTS: Timeouts = Timeouts {
 /// What a table says of a model; the provider is put to it when it is known.
 type Described = Box<dyn FnOnce(Arc<Provider>) -> ModelTarget>;
 
-fn declared(
+fn models(
     reader: &Reader<'_>,
-    provider: Arc<Provider>,
+    provider: &Arc<Provider>,
     short: &[String],
     described: Vec<Described>,
-) -> Declared {
+) -> Vec<ModelTarget> {
     let mut models: Vec<ModelTarget> = Vec::new();
-    let short = short.iter().map(|name| ModelTarget::new(Arc::clone(&provider), name));
-    let tables = described.into_iter().map(|describe| describe(Arc::clone(&provider)));
+    let short = short.iter().map(|name| ModelTarget::new(Arc::clone(provider), name));
+    let tables = described.into_iter().map(|describe| describe(Arc::clone(provider)));
     for target in short.chain(tables) {
+        check_name(reader, "models", &target.model);
         match models.iter_mut().find(|known| known.model == target.model) {
             Some(_) => reader.report("models", format!("names {} twice (or as a table too)", target.model)),
             None => models.push(target),
         }
     }
-    Declared { provider, models }
+    models
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,13 +172,34 @@ fn base_url(reader: &Reader<'_>, dialect: Option<&Dialect>) -> Option<String> {
         Some(Dialect::Anthropic) => Some("https://api.anthropic.com/v1".to_owned()),
         Some(Dialect::Gemini) => Some("https://generativelanguage.googleapis.com/v1beta".to_owned()),
         Some(Dialect::Cohere) => Some("https://api.cohere.com/v2".to_owned()),
-        Some(Dialect::Bedrock { region }) => Some(format!("https://bedrock-runtime.{region}.amazonaws.com")),
+        Some(Dialect::Bedrock { region }) => {
+            let china = if region.starts_with("cn-") { ".cn" } else { "" };
+            Some(format!("https://bedrock-runtime.{region}.amazonaws.com{china}"))
+        }
         Some(Dialect::OpenAi | Dialect::Azure { .. }) | None => None,
     };
     if default.is_none() && dialect.is_some() {
         reader.require("base_url");
     }
-    if reader.is_given("base_url") { reader.parsed("base_url", http_url) } else { default }
+    let given = reader.parsed("base_url", |text| {
+        let url = http_url(text)?;
+        if let Some(Dialect::Azure { api_version }) = dialect {
+            is_azure_base(&url, api_version)?;
+        }
+        Ok(url)
+    });
+    if reader.is_given("base_url") { given } else { default }
+}
+
+/// What Azure's portal shows is the address of one deployment; a base is what all have in common.
+fn is_azure_base(url: &str, api_version: &str) -> Result<(), String> {
+    if url.contains("/deployments") {
+        return Err("names a deployment; give the resource, as https://NAME.openai.azure.com".to_owned());
+    }
+    match !azure::is_undated(api_version) && url.ends_with("/openai/v1") {
+        true => Err("ends in /openai/v1, which goes with api_version \"v1\" or \"preview\"".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// `key = "env:…"` for one, `[[provider.key]]` for several; AWS credentials in either place.
@@ -216,13 +254,8 @@ fn aws(reader: &Reader<'_>, dialect: Option<&Dialect>, follow: Follow) -> Option
 }
 
 fn refuse_doubles(reader: &Reader<'_>, keys: &[ProviderKey]) {
-    let token = |key: &ProviderKey| match &key.secret {
-        ProviderSecret::Token(token) => Some(token.clone()),
-        ProviderSecret::Aws { .. } => None::<Secret>,
-    };
     for (index, key) in keys.iter().enumerate() {
-        let twin = keys[..index].iter().find(|earlier| token(key).is_some() && token(earlier) == token(key));
-        if let Some(twin) = twin {
+        if let Some(twin) = keys[..index].iter().find(|earlier| earlier.secret == key.secret) {
             reader.report("key", format!("{} and {} are the same key", twin.name, key.name));
         }
     }
