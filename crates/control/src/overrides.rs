@@ -22,6 +22,9 @@ pub struct Overrides {
     /// Calls of one provider that go to another first, by hand. One for each provider.
     #[serde(default)]
     pub failovers: Vec<FailedOver>,
+    /// Providers whose resting keys are tried again, and since when: a refused one was found to work.
+    #[serde(default)]
+    pub woken: BTreeMap<String, Micros>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +69,11 @@ impl Overrides {
     pub fn failovers(&self) -> Vec<snapshot::Failover> {
         let pair = |one: &FailedOver| snapshot::Failover { from: one.from.clone(), to: one.to.clone() };
         self.failovers.iter().map(pair).collect()
+    }
+
+    /// The value of `Snapshot::model.woken`.
+    pub fn woken(&self) -> Vec<(String, Micros)> {
+        self.woken.iter().map(|(provider, at)| (provider.clone(), *at)).collect()
     }
 
     pub(crate) fn failover_of(&self, from: &str) -> Option<&FailedOver> {

@@ -79,6 +79,8 @@ pub struct TestReport {
     /// Of all calls; `None`: no price is known.
     pub cost: Option<Usd>,
     pub calls: Vec<Tested>,
+    /// Keys that had been refused and work again: the gateways use them from now on.
+    pub woken: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -191,18 +193,30 @@ impl Facade {
             Err(refused) => return Err(refused),
         };
         let is_down = self.state_of(name) == crate::State::Down;
+        let refused = self.refused_keys(name);
         let done = Procedure {
-            changed: drained.is_some(),
+            changed: drained.is_some() || !refused.is_empty(),
             text: match drained {
                 Some(_) => format!("provider {name} goes back into rotation"),
-                None => format!("provider {name} is in rotation already"),
+                None if refused.is_empty() => format!("provider {name} is in rotation already"),
+                None => {
+                    format!(
+                        "provider {name} is in rotation already; its refused keys are tried again: {}",
+                        refused.join(", ")
+                    )
+                }
             },
             models,
             warnings: is_down.then(|| format!("{name} is down at the moment")).into_iter().collect(),
             undo: format!("mainstay provider drain {name}"),
             ..Procedure::new("restore", name, &change)
         };
-        self.apply(done, &change, |overrides, name| drop(overrides.drained.remove(name))).await
+        let now = self.shared.clock.now();
+        self.apply(done, &change, |overrides, name| {
+            overrides.drained.remove(name);
+            overrides.woken.insert(name.to_owned(), now);
+        })
+        .await
     }
 
     /// From now on, calls that would go to `from` go to `to` first, wherever a model has both.
@@ -302,6 +316,7 @@ impl Facade {
         let calls =
             keys.into_iter().map(|key| probe::call(client, clock, &peer.provider, key, &model, price));
         let calls = futures_util::future::join_all(calls).await;
+        let woken = self.refused_before(name, calls.iter().filter(|call| call.ok));
         for call in &calls {
             if let (Some(key), Some(_)) = (&call.key, call.status) {
                 let is_refused = call.class == Some(mainstay_base::Class::BadKey);
@@ -315,12 +330,40 @@ impl Facade {
             ok: calls.iter().all(|call| call.ok),
             cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
             calls,
+            woken,
         };
         let word = if report.ok { "answered" } else { "failed" };
         let text = format!("provider {name} was tested with {}: {word}", report.model);
         let detail = json!({ "provider": name, "test": report });
         self.note(&subject(name), "provider.test", actor, &text, detail).await?;
+        if !report.woken.is_empty() {
+            self.wake_keys(name, actor).await?;
+        }
         Ok(report)
+    }
+
+    /// Of these calls' keys, those that health knows as refused.
+    fn refused_before<'a>(&self, provider: &str, calls: impl Iterator<Item = &'a Tested>) -> Vec<String> {
+        let refused = self.refused_keys(provider);
+        calls.filter_map(|call| call.key.clone()).filter(|key| refused.contains(key)).collect()
+    }
+
+    fn refused_keys(&self, provider: &str) -> Vec<String> {
+        let report = self.report();
+        let of_it = format!("provider-key:{provider}/");
+        let keys = report.components.iter().filter(|component| component.state.is_trouble());
+        keys.filter_map(|component| component.id.strip_prefix(&of_it).map(str::to_owned)).collect()
+    }
+
+    /// A gateway lets a refused key rest for minutes; it is told that waiting is over.
+    async fn wake_keys(&self, provider: &str, actor: &str) -> Result<(), ProcedureRefused> {
+        let now = self.shared.clock.now();
+        let wake = |overrides: &mut Overrides| {
+            overrides.woken.insert(provider.to_owned(), now);
+        };
+        overrides::change_overrides(&self.shared.store, actor, wake).await?;
+        self.shared.wake.notify_one();
+        Ok(())
     }
 
     async fn apply(

@@ -246,6 +246,10 @@ fn other(scene: Scene) -> Response<Body> {
     match scene.fault {
         Fault::TruncatedJson => text.truncate(text.floor_char_boundary(text.len() / 2)),
         Fault::ErrorInside => text = scene.dialect.trouble(&Trouble::Overloaded).1.to_string(),
+        Fault::Stall { .. } if scene.ask != Ask::Models => {
+            text.truncate(text.floor_char_boundary(text.len() / 2));
+            return whole(200, "application/json", text.into(), Ending::Silence, scene.ended);
+        }
         _ => {}
     }
     whole(200, "application/json", text.into(), Ending::Whole, scene.ended)

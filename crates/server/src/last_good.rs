@@ -136,7 +136,7 @@ struct KeptApp {
 impl Kept {
     fn of(published: &Published, store: &str, at: Micros) -> Kept {
         // After a start no key rests.
-        let Published { apps, keys, drained, failovers } = published;
+        let Published { apps, keys, drained, failovers, woken: _ } = published;
         let app = |app: &App| KeptApp { id: app.id.clone(), name: app.name.clone(), mode: app.mode };
         Kept {
             store: store.to_owned(),
@@ -165,7 +165,7 @@ impl Kept {
         };
         let keys = keys.into_iter().filter_map(|(hex, app)| Some((KeyHash::from_hex(&hex)?, app))).collect();
         let apps = apps.into_iter().map(app).collect();
-        (Published { apps, keys, drained, failovers }, at)
+        (Published { apps, keys, drained, failovers, woken: Vec::new() }, at)
     }
 }
 
@@ -231,6 +231,7 @@ mod tests {
             apps: vec![app],
             drained: vec!["openai".to_owned()],
             failovers: vec![Failover { from: "a".to_owned(), to: "b".to_owned() }],
+            woken: Vec::new(),
         }
     }
 

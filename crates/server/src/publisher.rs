@@ -124,6 +124,7 @@ impl Publisher {
             keys: self.store.apps().keys().await?,
             drained: overrides.drained_providers(),
             failovers: overrides.failovers(),
+            woken: overrides.woken(),
         };
         let kept = published.clone();
         {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use mainstay_base::{
-    Secret, Snapshot,
+    Micros, Secret, Snapshot,
     id::KeyHash,
     snapshot::{AppRoute, AppRoutes, Failover, ModelKey, ModelRoutes, Target, Timeouts, Upstream},
 };
@@ -18,6 +18,7 @@ pub(crate) struct Published {
     pub(crate) keys: Vec<(KeyHash, String)>,
     pub(crate) drained: Vec<String>,
     pub(crate) failovers: Vec<Failover>,
+    pub(crate) woken: Vec<(String, Micros)>,
 }
 
 /// `engine_key` lets the embedded engine's LLM nodes through the model listener.
@@ -106,6 +107,7 @@ fn model_routes(config: &Config, published: &Published, engine_key: &Secret) -> 
         keys,
         drained: published.drained.clone(),
         failovers: published.failovers.clone(),
+        woken: published.woken.clone(),
         breaker: model.breaker,
         ejection: model.ejection,
     }
@@ -127,7 +129,7 @@ pub(crate) fn drained_chains(routes: &ModelRoutes) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_base::{AppMode, Micros, id};
+    use mainstay_base::{AppMode, id};
 
     use super::*;
     use crate::config::{Follow, parse};

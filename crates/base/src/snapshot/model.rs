@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Timeouts;
-use crate::{Secret, Usd, id::KeyHash};
+use crate::{Micros, Secret, Usd, id::KeyHash};
 
 /// The model path: OpenAI-shaped calls.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct ModelRoutes {
     pub drained: Vec<String>,
     /// By hand: calls that would go to `from` go to `to` first, wherever a chain has both.
     pub failovers: Vec<Failover>,
+    /// Providers whose resting keys are to be tried again, and since when somebody wants that.
+    pub woken: Vec<(String, Micros)>,
     pub breaker: Breaker,
     pub ejection: Ejection,
 }

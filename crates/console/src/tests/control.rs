@@ -84,7 +84,7 @@ impl Control for Judge {
             at: NOW - Duration::from_secs(40),
         };
         let drained = BTreeMap::from([("backup/eu".to_owned(), drained), ("gone".to_owned(), by_hand)]);
-        Arc::new(Overrides { revision: 3, drained, failovers: vec![failover] })
+        Arc::new(Overrides { revision: 3, drained, failovers: vec![failover], ..Overrides::default() })
     }
 
     fn freeze_state(&self) -> Arc<Freeze> {
@@ -165,6 +165,7 @@ impl Control for Judge {
                 ok: false,
                 cost: Some(Usd(33)),
                 calls,
+                woken: Vec::new(),
             })
         })
     }

@@ -59,6 +59,22 @@ fn each_class_counts_by_whose_fault_it_is() {
 }
 
 #[test]
+fn apps_that_share_a_key_are_told_apart_and_by_name_where_it_is_known() {
+    // Reproduces: all apps of the embedded engine call with one key, and were one caller, so that no incident opened.
+    let by = |id: &str, seconds| Record {
+        app: None,
+        app_id: Some(id.to_owned()),
+        key: Some("engine".to_owned()),
+        ..call("", vec![attempt("p", Some(Class::ServerError))], seconds)
+    };
+    let request =
+        Record { app_id: Some("id-1".to_owned()), path: Path::App, ..call("help-desk", Vec::new(), 2) };
+    let trouble = seen(&[by("id-1", 0), by("id-2", 1), request], 3).trouble.unwrap();
+    assert_eq!(trouble.callers, ["help-desk", "id-2"]);
+    assert!(!trouble.is_of_one_caller());
+}
+
+#[test]
 fn a_run_of_failures_is_told_with_its_share_its_callers_and_its_detour() {
     let failed = |app, at| {
         let attempts = vec![attempt("p", Some(Class::ServerError)), attempt("q", None)];

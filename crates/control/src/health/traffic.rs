@@ -10,7 +10,7 @@ use super::{Group, Told};
 
 use super::{
     keys::{Keys, RefusedKey},
-    trouble::{Spell, Trouble},
+    trouble::{Names, Spell, Trouble},
 };
 
 /// How far back traffic is judged. Short, so that a recovery shows as fast as a failure.
@@ -56,6 +56,7 @@ pub struct Observer {
 struct Seen {
     peers: HashMap<(Role, String), Window>,
     keys: Keys,
+    names: Names,
 }
 
 impl Observer {
@@ -75,6 +76,7 @@ impl Observer {
         };
         let at = Micros(record.opened_at.0.saturating_add(i64::try_from(record.took_us).unwrap_or(i64::MAX)));
         let mut seen = self.seen.lock();
+        seen.names.learn(record);
         for (index, attempt) in record.attempts.iter().enumerate() {
             let is_last = index + 1 == record.attempts.len();
             let cut = is_last.then(|| cut_short(record)).flatten();
@@ -88,7 +90,8 @@ impl Observer {
 
     pub fn traffic(&self, role: Role, name: &str, now: Micros) -> Traffic {
         let seen = self.seen.lock();
-        seen.peers.get(&(role, name.to_owned())).map(|window| window.traffic(now)).unwrap_or_default()
+        let window = seen.peers.get(&(role, name.to_owned()));
+        window.map(|window| window.traffic(now, &seen.names)).unwrap_or_default()
     }
 
     /// The keys of a provider that it refused when they were used last.
@@ -216,7 +219,7 @@ impl Window {
         }
     }
 
-    fn traffic(&self, now: Micros) -> Traffic {
+    fn traffic(&self, now: Micros, names: &Names) -> Traffic {
         let oldest = now.unix_seconds() - WINDOW_SECONDS as i64;
         let recent = self.buckets.iter().filter(|bucket| bucket.second > oldest);
         let (good, bad) = recent.fold((0u32, 0u32), |(good, bad), bucket| {
@@ -229,7 +232,7 @@ impl Window {
             good_in_a_row: self.good_in_a_row,
             last_at: self.last_at,
             last_error: self.last_error.clone(),
-            trouble: self.spell.trouble(now),
+            trouble: self.spell.trouble(now, names),
         }
     }
 }

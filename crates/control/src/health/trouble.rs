@@ -18,6 +18,8 @@ const MAX_DETOURS: usize = 32;
 /// Of those, so many are named.
 const MAX_NAMED: usize = 20;
 const MAX_NAME_CHARS: usize = 100;
+/// Apps whose names are known; those beyond are told by their id.
+const MAX_NAMES: usize = 4096;
 
 /// A run of failures of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,7 +61,7 @@ impl Trouble {
     pub fn words(&self) -> String {
         let mut text = format!(
             "since {}: {} of {} attempts failed ({} %)",
-            iso_text(self.since),
+            to_the_second(self.since),
             self.failures,
             self.attempts,
             self.share_percent
@@ -122,7 +124,7 @@ impl Spell {
         }
     }
 
-    pub(super) fn trouble(&self, now: Micros) -> Option<Trouble> {
+    pub(super) fn trouble(&self, now: Micros, names: &Names) -> Option<Trouble> {
         let since = self.since.filter(|_| now.0.saturating_sub(self.last_failure.0) <= TOLD_US)?;
         let share = u64::from(self.failures) * 100 / u64::from(self.attempts.max(1));
         let failing = self.callers.iter().filter(|(_, (_, bad))| *bad > 0);
@@ -145,7 +147,7 @@ impl Spell {
             failures: self.failures,
             share_percent: u32::try_from(share).unwrap_or(100),
             classes: self.classes.clone(),
-            callers: failing.clone().map(|(name, _)| name.clone()).take(MAX_NAMED).collect(),
+            callers: failing.clone().map(|(caller, _)| names.of(caller)).take(MAX_NAMED).collect(),
             callers_failing: number(failing.count()),
             callers_well: number(self.callers.values().filter(|(_, bad)| *bad == 0).count()),
             detours,
@@ -166,9 +168,36 @@ fn add(count: Option<&mut u32>) {
     }
 }
 
+/// The app on whose behalf it was, by its id where it has one; else the key that was shown.
 fn caller(record: &Record) -> Option<String> {
-    let name = record.app.as_deref().or(record.key.as_deref())?;
+    let name = record.app_id.as_deref().or(record.app.as_deref()).or(record.key.as_deref())?;
     Some(name.chars().take(MAX_NAME_CHARS).collect())
+}
+
+/// What apps are called. A call of a model tells its app's id only; the app's own requests tell its name too.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    by_id: BTreeMap<String, String>,
+}
+
+impl Names {
+    pub(super) fn learn(&mut self, record: &Record) {
+        let (Some(id), Some(name)) = (&record.app_id, &record.app) else { return };
+        if self.by_id.get(id) == Some(name) || (self.by_id.len() >= MAX_NAMES && !self.by_id.contains_key(id))
+        {
+            return;
+        }
+        self.by_id.insert(id.clone(), name.chars().take(MAX_NAME_CHARS).collect());
+    }
+
+    fn of(&self, caller: &str) -> String {
+        self.by_id.get(caller).cloned().unwrap_or_else(|| caller.to_owned())
+    }
+}
+
+fn to_the_second(at: Micros) -> String {
+    let text = iso_text(at);
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// Whose answer the caller got, when it was another provider's.

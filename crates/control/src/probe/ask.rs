@@ -67,10 +67,13 @@ pub(crate) async fn provider(
             question::call(provider, key, model, Asks::of(model), clock.now().unix_seconds())
         }
     };
-    let answer = match built {
+    let mut answer = match built {
         Ok(request) => exchange(client, provider, request, clock).await,
         Err(unaskable) => return ProviderProbe { result: Err(unaskable), key: None },
     };
+    if let ProbeKind::Chat { model } = &peer.probe {
+        answer.read(provider, Asks::of(model), model);
+    }
     let uses_key = !(peer.probe == ProbeKind::Models && is_bedrock(provider));
     let failure = answer.failure.filter(|_| uses_key || answer.status.is_none_or(|status| status >= 500));
     let class = failure.as_ref().map(|(class, _)| *class);
@@ -104,12 +107,12 @@ pub(crate) async fn call(
 ) -> Tested {
     let asks = Asks::of(model);
     let started = Instant::now();
-    let answer = match question::call(provider, key, model, asks, clock.now().unix_seconds()) {
+    let mut answer = match question::call(provider, key, model, asks, clock.now().unix_seconds()) {
         Ok(request) => exchange(client, provider, request, clock).await,
         Err(unaskable) => Answer::unasked(unaskable),
     };
     let took_ms = millis(started.elapsed());
-    let usage = answer.failure.is_none().then(|| usage(provider, asks, model, &answer.body)).flatten();
+    let usage = answer.read(provider, asks, model);
     let (class, said) = answer.failure.unzip();
     Tested {
         provider: provider.name.clone(),
@@ -140,6 +143,20 @@ impl Answer {
 
     fn failed(status: Option<u16>, class: Class, words: String) -> Answer {
         Answer { status, failure: Some((class, words)), body: Vec::new() }
+    }
+
+    /// A status of 200 proves little: the answer has to be one. Notes what it fails by, gives the usage that it tells.
+    fn read(&mut self, provider: &Provider, asks: Asks, model: &str) -> Option<llm::Usage> {
+        if self.failure.is_some() {
+            return None;
+        }
+        match read(provider, asks, model, &self.body) {
+            Ok(usage) => usage,
+            Err((class, words)) => {
+                self.failure = Some((class, without_keys(provider, &words)));
+                None
+            }
+        }
     }
 }
 
@@ -206,21 +223,47 @@ fn class_of(class: mainstay_net::Class) -> Class {
     }
 }
 
-fn usage(provider: &Provider, asks: Asks, model: &str, body: &[u8]) -> Option<llm::Usage> {
+fn read(
+    provider: &Provider,
+    asks: Asks,
+    model: &str,
+    body: &[u8],
+) -> Result<Option<llm::Usage>, (Class, String)> {
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        let class = if error.is_eof() { Class::TruncatedJson } else { Class::NotAnAnswer };
+        return Err((class, format!("answered 200 with what is no JSON: {error}")));
+    }
+    let dialect = &provider.dialect;
+    let unreadable = |error: llm::Unreadable| {
+        (Class::NotAnAnswer, format!("answered 200 with what is no answer: {error}"))
+    };
     match asks {
-        Asks::Chat => match provider.dialect {
-            Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => {
-                llm::openai::read_answer(body).ok()?.usage
+        Asks::Chat => {
+            let answer = read_chat(dialect, body).map_err(unreadable)?;
+            // A model that thinks may use up its few tokens without a word; that is an answer, too.
+            let is_silent = answer.choices.iter().all(|choice| choice.parts.is_empty());
+            match is_silent && answer.usage.is_none_or(|usage| usage.output == 0) {
+                true => Err((Class::Empty, "answered 200 without any content".to_owned())),
+                false => Ok(answer.usage),
             }
-            Dialect::Anthropic => llm::anthropic::read_answer(body).ok()?.usage,
-            Dialect::Gemini => llm::gemini::read_answer(body).ok()?.usage,
-            Dialect::Bedrock { .. } => llm::bedrock::read_answer(body).ok()?.usage,
-        },
-        Asks::Embeddings => {
-            let asked = question::embeddings(model);
-            llm::embeddings::read_answer(&provider.dialect, &asked, body).ok()?.usage
         }
-        Asks::Rerank => None,
+        Asks::Embeddings => {
+            let answer = llm::embeddings::read_answer(dialect, &question::embeddings(model), body);
+            answer.map(|answer| answer.usage).map_err(unreadable)
+        }
+        Asks::Rerank => {
+            let answer = llm::rerank::read_answer(dialect, &question::rerank(model), body);
+            answer.map(|_| None).map_err(unreadable)
+        }
+    }
+}
+
+fn read_chat(dialect: &Dialect, body: &[u8]) -> Result<llm::Answer, llm::Unreadable> {
+    match dialect {
+        Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => llm::openai::read_answer(body),
+        Dialect::Anthropic => llm::anthropic::read_answer(body),
+        Dialect::Gemini => llm::gemini::read_answer(body),
+        Dialect::Bedrock { .. } => llm::bedrock::read_answer(body),
     }
 }
 

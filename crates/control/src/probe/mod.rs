@@ -2,6 +2,8 @@
 
 mod ask;
 mod question;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

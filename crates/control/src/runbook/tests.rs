@@ -311,7 +311,7 @@ fn a_detour_never_leaves_a_model_without_a_provider() {
         let reason = String::new();
         let drained = Drained { reason, since: Micros(0), execution_id: None, by: "kim".to_owned() };
         let drained = names.iter().map(|name| ((*name).to_owned(), drained.clone())).collect();
-        Overrides { revision: 1, drained, failovers: Vec::new() }
+        Overrides { revision: 1, drained, ..Overrides::default() }
     };
     for (what, subject, down, out, refusal) in [
         ("another is well", "a", &["a"][..], &[][..], None),

@@ -154,6 +154,9 @@ async fn test(name: &str, model: Option<String>, read: &Read) -> Result<Exit, Fa
             ]);
         }
         table.print("nothing was called");
+        for key in items(answer, "woken").iter().filter_map(Value::as_str) {
+            output::line(format!("key {} works again: the gateways use it from now on", output::clean(key)));
+        }
     });
     Ok(if answer["ok"] == true { Exit::Good } else { Exit::Problem })
 }

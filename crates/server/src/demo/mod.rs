@@ -4,6 +4,7 @@
 //! it; data outlives it only in a folder that was named.
 
 mod model;
+mod policy;
 mod provider;
 mod receiver;
 mod sample;
@@ -12,10 +13,7 @@ mod traffic;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use mainstay_base::{
-    Clock, Secret,
-    snapshot::{Dialect, LogicalModel, ModelTarget, Provider as ProviderRoute, Timeouts},
-};
+use mainstay_base::{Clock, Secret};
 use mainstay_faulty::Provider;
 use mainstay_store::{Options, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +22,7 @@ use self::{receiver::Receiver, sample::Keys, traffic::Traffic};
 use crate::{
     cli::{self, Role},
     command::serve::publish,
-    config::{self, AdminToken, Config, Follow, Listeners, Reach, StoreUrl},
+    config::{Config, Listeners, Reach, StoreUrl},
     failure::{Exit, Failure, chain},
     logging,
     output::note,
@@ -36,19 +34,15 @@ use crate::{
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long the demo's own servers may take to end.
 const LAST_TASKS: Duration = Duration::from_secs(3);
-/// A fault of a model shows fast, so that a scenario does.
-const MODEL_TIMEOUTS: Timeouts = Timeouts {
-    connect: Duration::from_secs(2),
-    first_byte: Duration::from_secs(5),
-    idle: Duration::from_secs(5),
-    total: Duration::from_secs(60),
-};
 
 /// Everything that a scenario looks at and acts on.
 pub(crate) struct Stage {
     service: Service,
     primary: Provider,
     reserve: Provider,
+    vectors: Provider,
+    /// The configuration of the model path, for whoever wants to try a changed one.
+    policy: PathBuf,
     traffic: Arc<Traffic>,
 }
 
@@ -98,11 +92,20 @@ async fn set(
     let start = |error: std::io::Error| Failure::problem("cannot start the demo's model provider", error, "");
     let primary = provider::start().await.map_err(start)?;
     let reserve = provider::start().await.map_err(start)?;
+    let vectors = provider::start().await.map_err(start)?;
+    let policy = policy::Places {
+        primary: primary.url(),
+        reserve: reserve.url(),
+        vectors: vectors.url(),
+        folder: &folder.path,
+    };
+    let policy = policy::write(&policy, keys)
+        .map_err(|error| broken("cannot write the demo's configuration", &error))?;
     let callback_secret = Secret::new(keys.callback_secret.clone());
     let receiver = Receiver::start(&callback_secret, Clock::System, tasks, helpers.clone())
         .await
         .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
-    let config = configuration(demo, folder, &primary, &reserve, &receiver, callback_secret)?;
+    let config = configuration(demo, folder, &policy, &receiver, callback_secret)?;
     let options = Options { url: config.store_url.expose().to_owned(), clock: Clock::System };
     Store::migrate(&options).await.map_err(|error| {
         Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir")
@@ -116,23 +119,21 @@ async fn set(
         .refresh()
         .await
         .map_err(|error| Failure::unreachable("cannot publish the sample apps", chain(&error), ""))?;
-    let app_url = service.app.map(|address| format!("http://{address}")).unwrap_or_default();
-    let traffic = Traffic::new(app_url, keys.clone(), receiver)
+    let urls = traffic::Urls { app: url(service.app), model: url(service.model) };
+    let traffic = Traffic::new(urls, keys.clone(), receiver)
         .map_err(|error| Failure::problem("cannot make traffic", chain(&error), ""))?;
-    Ok(Stage { service, primary, reserve, traffic: Arc::new(traffic) })
+    Ok(Stage { service, primary, reserve, vectors, policy, traffic: Arc::new(traffic) })
 }
 
-/// The defaults of `serve`, with what the demo brings.
+/// The model path as in the file, the rest by the defaults of `serve`, with what the demo brings.
 fn configuration(
     demo: &cli::Demo,
     folder: &Folder,
-    primary: &Provider,
-    reserve: &Provider,
+    policy: &std::path::Path,
     receiver: &Receiver,
     callback_secret: Secret,
 ) -> Result<Config, Failure> {
-    let mut config = config::parse("the demo's configuration", "", &[], Follow::Yes)
-        .map_err(|error| Failure::problem("the demo is misconfigured", chain(&error), "please report it"))?;
+    let mut config = policy::read(policy)?;
     config.listeners = Listeners { admin: demo.admin, admin_https: false, app: demo.app, model: demo.model };
     config.log.filter = demo.log.clone();
     config.store_url = StoreUrl::new(match &demo.store {
@@ -140,25 +141,14 @@ fn configuration(
         None => format!("sqlite:{}", folder.path.join("mainstay.db").display()),
     });
     config.workers.count = demo.workers;
-    let provider = |name: &str, running: &Provider| {
-        Arc::new(ProviderRoute {
-            name: name.to_owned(),
-            base_url: format!("{}/v1", running.url()),
-            dialect: Dialect::OpenAi,
-            keys: Vec::new(),
-            first_token: Duration::from_secs(5),
-            timeouts: MODEL_TIMEOUTS,
-        })
-    };
-    config.providers = vec![provider("primary", primary), provider("reserve", reserve)];
-    let targets =
-        config.providers.iter().map(|one| ModelTarget::new(Arc::clone(one), provider::MODEL)).collect();
-    config.model.routes = vec![Arc::new(LogicalModel::ordered(provider::MODEL, targets))];
     config.callbacks.secret = Some(callback_secret);
     // The receiver is on the loopback interface, where callbacks may not go otherwise.
     config.callbacks.reach = Reach { any: false, allow: vec![receiver.address.to_string()] };
-    config.admin_tokens = Vec::<AdminToken>::new();
     Ok(config)
+}
+
+fn url(address: Option<std::net::SocketAddr>) -> String {
+    address.map(|address| format!("http://{address}")).unwrap_or_default()
 }
 
 /// Says that everything answers: the one line that programs wait for.
@@ -177,15 +167,14 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         },
         () = end.cancelled() => return Ok(()),
     }
-    let url =
-        |address: Option<std::net::SocketAddr>| address.map(|a| format!("http://{a}")).unwrap_or_default();
     crate::output::line(format!(
-        "mainstay ready admin={} app={} model={} token={} app_key={}",
+        "mainstay ready admin={} app={} model={} token={} app_key={} model_key={}",
         service.admin_url(),
         url(service.app),
         url(service.model),
         keys.admin_token,
         keys.quote,
+        keys.model,
     ));
     note(format!("console   {}/login  (log in with the token above)", service.admin_url()));
     note(format!(
@@ -196,9 +185,15 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         sample::HELP,
         keys.help
     ));
-    note(format!("faults    POST {}/faults and {}/faults", stage.primary.url(), stage.reserve.url()));
+    note(format!("models    {} (model_key above)", policy::MODELS.join(", ")));
+    for (name, running) in
+        [("primary", &stage.primary), ("reserve", &stage.reserve), ("vectors", &stage.vectors)]
+    {
+        note(format!("faults    POST {}/faults  ({name})", running.url()));
+    }
+    note(format!("policy    {}  (for mainstay route simulate --policy, changed)", stage.policy.display()));
     note(
-        "commands  mainstay status, mainstay runs list, mainstay explain REQUEST_ID find this instance by themselves",
+        "commands  mainstay status, provider list, model list, runs list, explain REQUEST_ID find this instance by themselves",
     );
     Ok(())
 }

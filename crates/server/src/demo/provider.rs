@@ -1,4 +1,4 @@
-//! The demo's model providers: `mainstay-faulty` with the demo's model behind it.
+//! The demo's model providers: `mainstay-faulty` with the demo's model behind it, whatever model is asked for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,8 +6,6 @@ use mainstay_faulty::{Options, Pace, Provider, Question, Said};
 
 use super::model;
 
-/// The only model there is.
-pub(crate) const MODEL: &str = "demo-chat";
 /// How long a provider thinks, and how fast it writes.
 const PACE: Pace = Pace { first: Duration::from_millis(15), next: Duration::from_millis(2) };
 

@@ -28,6 +28,9 @@ pub(super) struct Keys {
     pub(super) quote: String,
     pub(super) triage: String,
     pub(super) help: String,
+    /// The virtual key of the model listener.
+    #[serde(default = "model_key")]
+    pub(super) model: String,
 }
 
 impl Keys {
@@ -35,17 +38,19 @@ impl Keys {
     pub(super) fn of(folder: &Path) -> anyhow::Result<Keys> {
         use anyhow::Context;
         let path = folder.join("demo-keys.json");
-        if let Ok(text) = std::fs::read(&path) {
-            return serde_json::from_slice(&text)
-                .with_context(|| format!("{} is not readable", path.display()));
-        }
-        let keys = Keys {
-            admin_token: random("mt-"),
-            callback_secret: callback_secret(),
-            quote: random("app-"),
-            triage: random("app-"),
-            help: random("app-"),
+        let keys: Keys = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not readable", path.display()))?,
+            Err(_) => Keys {
+                admin_token: random("mt-"),
+                callback_secret: callback_secret(),
+                quote: random("app-"),
+                triage: random("app-"),
+                help: random("app-"),
+                model: model_key(),
+            },
         };
+        // Also what was read: an older demo had fewer keys.
         write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
         Ok(keys)
     }
@@ -57,6 +62,10 @@ impl Keys {
 
 fn random(prefix: &str) -> String {
     format!("{prefix}{}", &uuid::Uuid::new_v4().simple().to_string()[..24])
+}
+
+fn model_key() -> String {
+    random("mk-")
 }
 
 fn callback_secret() -> String {

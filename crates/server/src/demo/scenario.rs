@@ -1,15 +1,23 @@
 //! Faults that the demo injects, and how it decides that the loop closed: detected, alerted, acted, healthy again, and
 //! no run lost. What it tells is read from the same timeline and store that operators see.
 
+mod seen;
+mod story;
+
 use std::time::Duration;
 
-use mainstay_control::{State, Supervisor as _};
-use mainstay_faulty::Fault;
-use mainstay_store::model::{AlertFilter, AlertState, ExecutionFilter, RunFilter, RunStatus, TimelineFilter};
+use mainstay_base::standing::BreakerState;
+use mainstay_control::{Facade, Report, State, Supervisor as _};
+use mainstay_faulty::{Fault, Plan};
+use mainstay_store::model::{AlertFilter, AlertState, ExecutionFilter, RunFilter, RunStatus};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::{Stage, traffic::Account};
+use self::{
+    seen::{Seen, conclude},
+    story::Story,
+};
+use super::Stage;
 use crate::{failure::Exit, output::note};
 
 /// From ready to the fault.
@@ -24,9 +32,13 @@ const BURST: u64 = 32;
 const BURST_DELAY_MS: u64 = 400;
 /// How long to wait for the worker to hold runs; without any the fault still shows.
 const HOLDING_WITHIN: Duration = Duration::from_secs(2);
-/// How long the detour must have served before the provider is mended.
+/// How long what was done must have served before the provider is mended.
 const DETOUR_PROVES_ITSELF: Duration = Duration::from_secs(3);
-const EVENTS_AT_ONCE: u32 = 100;
+/// The key of `primary` that is refused, by its name and by what its provider sees of it.
+const REFUSED_KEY: (&str, &str) = ("second", "primary-second");
+const WHO: &str = "demo";
+/// A gateway says each second how its targets stand.
+const STANDING_MAX_AGE: Duration = Duration::from_secs(3);
 
 /// What can be injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,18 +49,24 @@ pub(crate) enum Name {
     WorkerKilled,
     /// The first model provider answers every call with 503, for as long as nobody has made a detour.
     ProviderDown,
+    /// The first model provider takes every call and then says nothing, for as long as nobody has made a detour.
+    ProviderStalls,
+    /// The first model provider refuses one of its two keys, until it is known that only this key rests.
+    KeyRefused,
 }
 
-/// What has been seen so far.
-#[derive(Debug, Default)]
-struct Seen {
-    detected: Option<Duration>,
-    alerted: Option<Duration>,
-    acted: Option<Duration>,
-    healthy: Option<Duration>,
-    /// A provider came back: the fault was taken away once the detour had proved itself.
-    mended: Option<Duration>,
-    account: Account,
+impl Name {
+    fn is_of_provider(self) -> bool {
+        matches!(self, Name::ProviderDown | Name::ProviderStalls)
+    }
+
+    fn opens_a_breaker(self) -> bool {
+        self == Name::ProviderStalls
+    }
+
+    fn fails_no_call(self) -> bool {
+        matches!(self, Name::ProviderStalls | Name::KeyRefused)
+    }
 }
 
 pub(super) async fn run(name: Name, stage: &Stage) -> Exit {
@@ -74,6 +92,17 @@ async fn inject(name: Name, stage: &Stage) -> Result<String, String> {
             note("+0.0s  fault: provider primary answers every call with 503");
             stage.primary.set(Fault::Status { status: 503 });
             Ok("provider:primary".to_owned())
+        }
+        Name::ProviderStalls => {
+            note("+0.0s  fault: provider primary takes every call and says nothing");
+            stage.primary.set(Fault::Stall { after_events: 0 });
+            Ok("provider:primary".to_owned())
+        }
+        Name::KeyRefused => {
+            let (key, seen_as) = REFUSED_KEY;
+            note(format!("+0.0s  fault: provider primary refuses its key {key}"));
+            stage.primary.set(Plan { key: Some(seen_as.to_owned()), ..Plan::from(Fault::BadKey) });
+            Ok(format!("provider-key:primary/{key}"))
         }
     }
 }
@@ -117,11 +146,13 @@ async fn wait_until_holding(stage: &Stage, pid: i64) -> usize {
 /// Looks until the loop has closed or the bound is reached.
 async fn follow(name: Name, component: &str, stage: &Stage, story: &mut Story) -> Seen {
     let mut seen = Seen::default();
+    let failed_before = stage.traffic.failed();
     let until = story.injected_at + BOUND;
     while Instant::now() < until {
         story.tell(stage).await;
         look(name, component, stage, story, &mut seen).await;
-        if seen.is_closed() {
+        seen.failed = stage.traffic.failed() - failed_before;
+        if seen.is_closed(name) {
             break;
         }
         tokio::time::sleep(LOOK).await;
@@ -151,17 +182,22 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
     let filter =
         ExecutionFilter { subject, since: Some(story.began_at), limit: 10, ..ExecutionFilter::default() };
     let executions = facade.executions(filter).await.unwrap_or_default();
-    let acted = |state: &str| matches!(state, "verifying" | "holding" | "undoing" | "watching" | "healthy");
-    let execution = executions.iter().find(|execution| acted(&execution.state));
-    if seen.acted.is_none() && execution.is_some() {
+    let has_acted = match name {
+        Name::KeyRefused => only_its_key_rests(stage, &report).await,
+        _ => executions.iter().any(|execution| has_begun(&execution.state)),
+    };
+    if seen.acted.is_none() && has_acted {
         seen.acted = Some(now);
         story.say(now, "=> ACTED");
     }
-    if name == Name::ProviderDown {
-        mend(stage, story, seen, now);
+    if name.opens_a_breaker() && seen.breaker.is_none() && has_open_breaker(stage).await {
+        seen.breaker = Some(now);
+        story.say(now, "=> the breaker of primary is open");
     }
-    let over = alert.is_some_and(|alert| alert.state == AlertState::Resolved)
-        && executions.iter().any(|execution| execution.state == "healthy");
+    mend(name, facade, stage, story, seen, now).await;
+    let is_undone =
+        name == Name::KeyRefused || executions.iter().any(|execution| execution.state == "healthy");
+    let over = is_undone && alert.is_some_and(|alert| alert.state == AlertState::Resolved);
     if seen.healthy.is_none() && over && report.state == State::Ok {
         seen.healthy = Some(now);
         story.say(now, "=> HEALTHY AGAIN");
@@ -174,106 +210,54 @@ async fn look(name: Name, component: &str, stage: &Stage, story: &Story, seen: &
     }
 }
 
-/// The detour has to prove that it serves before the fault is taken away, as a provider's own people would.
-fn mend(stage: &Stage, story: &Story, seen: &mut Seen, now: Duration) {
-    let Some(acted) = seen.acted else { return };
-    if seen.mended.is_none() && now > acted + DETOUR_PROVES_ITSELF && stage.reserve.count() > 0 {
-        seen.mended = Some(now);
-        stage.primary.set(Fault::None);
-        let served = stage.reserve.count();
-        story.say(
-            now,
-            &format!("=> the detour serves ({served} completions by reserve); primary is mended now"),
-        );
-    }
+fn has_begun(execution: &str) -> bool {
+    matches!(execution, "verifying" | "holding" | "undoing" | "watching" | "healthy")
 }
 
-impl Seen {
-    fn is_closed(&self) -> bool {
-        self.missing().is_empty()
+/// What was done has to prove that it serves before the fault is taken away, as a provider's own people would.
+async fn mend(name: Name, facade: &Facade, stage: &Stage, story: &Story, seen: &mut Seen, now: Duration) {
+    let Some(acted) = seen.acted else { return };
+    if seen.mended.is_some() || now <= acted + DETOUR_PROVES_ITSELF {
+        return;
     }
-
-    fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for (what, at) in [
-            ("detected", self.detected),
-            ("alerted", self.alerted),
-            ("acted", self.acted),
-            ("healthy again", self.healthy),
-        ] {
-            if at.is_none() {
-                missing.push(what.to_owned());
+    match name {
+        Name::KeyRefused => {
+            stage.primary.set(Fault::None);
+            story.say(
+                now,
+                "=> the other key serves; the key is given its rights back and tested, as an operator would",
+            );
+            seen.mended = Some(now);
+            if let Err(refused) = facade.test("primary", None, WHO).await {
+                story.say(now, &format!("the test was refused: {refused}"));
             }
         }
-        if self.healthy.is_some() && !self.account.is_settled() {
-            let Account { submitted, finished, told, told_twice, by_status } = &self.account;
-            missing.push(format!(
-                "all runs accounted for ({submitted} submitted, {finished} finished, {told} called back, \
-                 {told_twice} called back with two results; {by_status:?})"
-            ));
+        _ if name.is_of_provider() && stage.reserve.count() > 0 => {
+            stage.primary.set(Fault::None);
+            let served = stage.reserve.count();
+            let text =
+                format!("=> the detour serves ({served} completions by reserve); primary is mended now");
+            story.say(now, &text);
+            seen.mended = Some(now);
         }
-        missing
+        _ => {}
     }
 }
 
-fn conclude(name: Name, seen: &Seen) -> Exit {
-    let missing = seen.missing();
-    if missing.is_empty() {
-        let Account { submitted, .. } = seen.account;
-        note(format!(
-            "loop closed: detected after {}, alerted after {}, acted after {}, healthy again after {}; {submitted} \
-             queued runs finished exactly once, none lost",
-            seconds(seen.detected),
-            seconds(seen.alerted),
-            seconds(seen.acted),
-            seconds(seen.healthy),
-        ));
-        return Exit::Good;
-    }
-    note(format!("the loop of {name:?} did not close within {BOUND:?}; missing: {}", missing.join("; ")));
-    Exit::Problem
+/// One key rests, another of the same provider does not, and the provider is well.
+async fn only_its_key_rests(stage: &Stage, report: &Report) -> bool {
+    let stood = stage.service.store().standings().list(STANDING_MAX_AGE).await.unwrap_or_default();
+    let keys = stood.iter().flat_map(|stood| &stood.standing.keys).filter(|key| key.provider == "primary");
+    let (resting, serving): (Vec<_>, Vec<_>) = keys.partition(|key| key.rests_until.is_some());
+    let is_well = report.component("provider:primary").is_some_and(|primary| primary.state == State::Ok);
+    is_well
+        && !serving.is_empty()
+        && !resting.is_empty()
+        && resting.iter().all(|key| key.key == REFUSED_KEY.0)
 }
 
-fn seconds(at: Option<Duration>) -> String {
-    at.map_or_else(|| "-".to_owned(), |at| format!("{:.1}s", at.as_secs_f64()))
-}
-
-/// Tells the timeline as it grows.
-struct Story {
-    injected_at: Instant,
-    /// The same moment as events give it.
-    began_at: mainstay_base::Micros,
-    after: i64,
-}
-
-impl Story {
-    async fn begin(stage: &Stage) -> Story {
-        let newest = TimelineFilter { limit: 1, ..TimelineFilter::default() };
-        let events = stage.service.store().timeline().list(newest).await.unwrap_or_default();
-        Story {
-            injected_at: Instant::now(),
-            began_at: mainstay_base::Clock::System.now(),
-            after: events.first().map_or(0, |event| event.seq),
-        }
-    }
-
-    /// From now on the fault is in.
-    fn start_clock(&mut self) {
-        self.injected_at = Instant::now();
-        self.began_at = mainstay_base::Clock::System.now();
-    }
-
-    async fn tell(&mut self, stage: &Stage) {
-        let filter =
-            TimelineFilter { after: Some(self.after), limit: EVENTS_AT_ONCE, ..TimelineFilter::default() };
-        for event in stage.service.store().timeline().list(filter).await.unwrap_or_default() {
-            self.after = self.after.max(event.seq);
-            let at = event.event.at.since(self.began_at);
-            self.say(at, &format!("{}: {}", event.event.kind, event.event.text));
-        }
-    }
-
-    fn say(&self, at: Duration, text: &str) {
-        note(format!("+{:.1}s  {text}", at.as_secs_f64()));
-    }
+async fn has_open_breaker(stage: &Stage) -> bool {
+    let stood = stage.service.store().standings().list(STANDING_MAX_AGE).await.unwrap_or_default();
+    let mut targets = stood.iter().flat_map(|stood| &stood.standing.targets);
+    targets.any(|target| target.provider == "primary" && target.breaker == BreakerState::Open)
 }

@@ -1,5 +1,5 @@
-//! Light synthetic traffic through the app listener: blocking, streamed and queued runs, and chats. Keeps account of
-//! every queued run it has submitted.
+//! Light synthetic traffic: blocking, streamed and queued runs and chats through the app listener, whole and streamed
+//! answers and embeddings through the model listener. Keeps account of every queued run it has submitted.
 
 use std::{
     collections::BTreeMap,
@@ -36,8 +36,17 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// How long requests under way may take when the demo ends.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
+/// Apps on whose behalf the model listener is called.
+const MODEL_CALLERS: [&str; 2] = ["storefront", "search"];
+
+/// Where calls go.
+pub(crate) struct Urls {
+    pub(crate) app: String,
+    pub(crate) model: String,
+}
+
 pub(crate) struct Traffic {
-    app_url: String,
+    urls: Urls,
     keys: Keys,
     client: Client,
     receiver: Receiver,
@@ -77,12 +86,12 @@ impl Account {
 
 impl Traffic {
     pub(crate) fn new(
-        app_url: String,
+        urls: Urls,
         keys: Keys,
         receiver: Receiver,
     ) -> Result<Traffic, mainstay_net::client::ClientError> {
         Ok(Traffic {
-            app_url,
+            urls,
             keys,
             client: Client::new(ClientOptions::default())?,
             receiver,
@@ -123,12 +132,16 @@ impl Traffic {
     /// The next request of the round.
     async fn one(&self) {
         let round = self.round.fetch_add(1, Ordering::Relaxed);
-        match round % 6 {
+        match round % 10 {
             0 | 3 => self.call("/v1/workflows/run", &self.keys.quote, quote(round, "blocking")).await,
             1 => self.submit_triage(round).await,
             2 => self.call("/v1/workflows/run", &self.keys.triage, triage(round, "streaming")).await,
             4 => self.submit(&self.keys.quote, quote(round, "blocking")).await,
-            _ => self.call("/v1/chat-messages", &self.keys.help, chat(round)).await,
+            5 => self.call("/v1/chat-messages", &self.keys.help, chat(round)).await,
+            6 => self.model("/v1/chat/completions", round, message("demo-chat", round, false)).await,
+            7 => self.model("/v1/chat/completions", round, message("demo-chat", round, true)).await,
+            8 => self.model("/v1/chat/completions", round, message("demo-fast", round, true)).await,
+            _ => self.model("/v1/embeddings", round, texts(round)).await,
         }
     }
 
@@ -143,12 +156,33 @@ impl Traffic {
     }
 
     async fn call(&self, path: &str, key: &str, body: Value) {
-        let good = match self.post(path, key, body, &[]).await {
+        let good = match self.post(&format!("{}{path}", self.urls.app), key, body, &[]).await {
             Ok((StatusCode::OK, body)) => !is_failed_run(&body),
             Ok(_) | Err(_) => false,
         };
+        self.count(good);
+    }
+
+    /// A call of the model listener, on behalf of one of two apps.
+    async fn model(&self, path: &str, round: u64, body: Value) {
+        let streams = body["stream"] == true;
+        let app = MODEL_CALLERS[usize::try_from(round / 10 % 2).unwrap_or(0)];
+        let url = format!("{}{path}", self.urls.model);
+        let good = match self.post(&url, &self.keys.model, body, &[("mainstay-app", app)]).await {
+            Ok((StatusCode::OK, body)) => !streams || body.ends_with(b"data: [DONE]\n\n"),
+            Ok(_) | Err(_) => false,
+        };
+        self.count(good);
+    }
+
+    fn count(&self, good: bool) {
         let counter = if good { &self.counts.answered } else { &self.counts.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were not answered as they should be, so far.
+    pub(crate) fn failed(&self) -> u64 {
+        self.counts.failed.load(Ordering::Relaxed)
     }
 
     async fn submit(&self, key: &str, body: Value) {
@@ -158,7 +192,7 @@ impl Traffic {
             ("idempotency-key", idempotency_key.as_str()),
             ("mainstay-callback-url", self.receiver.url.as_str()),
         ];
-        let answer = self.post("/v1/workflows/run", key, body, &headers).await;
+        let answer = self.post(&format!("{}/v1/workflows/run", self.urls.app), key, body, &headers).await;
         let run_id = match answer {
             Ok((StatusCode::ACCEPTED, body)) => run_id(&body),
             Ok(_) | Err(_) => None,
@@ -176,12 +210,12 @@ impl Traffic {
 
     async fn post(
         &self,
-        path: &str,
+        url: &str,
         key: &str,
         body: Value,
         headers: &[(&str, &str)],
     ) -> Result<(StatusCode, Bytes), anyhow::Error> {
-        let mut request = Request::post(format!("{}{path}", self.app_url))
+        let mut request = Request::post(url)
             .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header(header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
@@ -243,6 +277,20 @@ fn chat(round: u64) -> Value {
         "response_mode": "blocking",
         "user": format!("demo-{}", round % 5),
     })
+}
+
+fn message(model: &str, round: u64, streams: bool) -> Value {
+    json!({
+        "model": model,
+        "messages": [{"role": "user", "content": format!("What is new about chair {round}?")}],
+        "max_tokens": 200,
+        "stream": streams,
+        "user": format!("demo-{}", round % 5),
+    })
+}
+
+fn texts(round: u64) -> Value {
+    json!({"model": "demo-embed", "input": [format!("Chair {round}"), "a second text"]})
 }
 
 /// A run that failed is answered with 200, as Dify does.

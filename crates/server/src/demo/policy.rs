@@ -1,0 +1,92 @@
+//! The demo's configuration of the model path: a file as anybody would write it, kept in the data folder, so that what
+//! an operator does with such a file (check it, try a changed one on recorded calls) can be done with this one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::sample::Keys;
+use crate::{
+    config::{self, Config, Follow},
+    failure::{Failure, chain},
+    instance::write_private,
+};
+
+const TEMPLATE: &str = include_str!("mainstay.toml");
+const FILE: &str = "mainstay.toml";
+/// What callers of the model listener may ask for.
+pub(super) const MODELS: [&str; 3] = ["demo-chat", "demo-fast", "demo-embed"];
+
+/// What the file refers to.
+pub(super) struct Places<'a> {
+    pub(super) primary: String,
+    pub(super) reserve: String,
+    pub(super) vectors: String,
+    pub(super) folder: &'a Path,
+}
+
+/// Writes the file and the keys that it refers to.
+pub(super) fn write(places: &Places<'_>, keys: &Keys) -> anyhow::Result<PathBuf> {
+    let Places { primary, reserve, vectors, folder } = places;
+    let folder = std::path::absolute(folder).context("the data folder has no absolute path")?;
+    let provider_keys = ["primary-first", "primary-second", "reserve", "vectors"];
+    let all = provider_keys.map(|name| (name, format!("sk-demo-{name}")));
+    for (name, key) in all.iter().map(|(name, key)| (*name, key)).chain([("demo", &keys.model)]) {
+        let path = folder.join(format!("{name}.key"));
+        write_private(&path, key.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let path = folder.join(FILE);
+    let text = TEMPLATE
+        .replace("{primary}", primary)
+        .replace("{reserve}", reserve)
+        .replace("{vectors}", vectors)
+        .replace("{folder}", &escaped(&folder));
+    write_private(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// As it stands inside a basic string of TOML.
+fn escaped(folder: &Path) -> String {
+    folder.display().to_string().replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Reads it without the environment over it: a demo is the same everywhere.
+pub(super) fn read(path: &Path) -> Result<Config, Failure> {
+    let broken = |cause: String| Failure::problem("the demo is misconfigured", cause, "please report it");
+    let text = std::fs::read_to_string(path).map_err(|error| broken(error.to_string()))?;
+    config::parse(&path.display().to_string(), &text, &[], Follow::Yes).map_err(|error| match error {
+        config::LoadError::Problems(problems) => {
+            let lines = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
+            broken(lines.collect::<Vec<_>>().join("; "))
+        }
+        other => broken(chain(&other)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::snapshot::Dialect;
+
+    use super::*;
+
+    #[test]
+    fn the_demo_shows_two_dialects_two_keys_prices_and_embeddings_wherever_its_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a \"quoted\" back\\slash");
+        std::fs::create_dir(&odd).unwrap();
+        let keys = Keys::of(&odd).unwrap();
+        let url = || "http://127.0.0.1:9".to_owned();
+        let places = Places { primary: url(), reserve: url(), vectors: url(), folder: &odd };
+        let config = read(&write(&places, &keys).unwrap()).unwrap();
+        assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);
+        let named = |name: &str| config.providers.iter().find(|one| one.name == name).unwrap();
+        assert_eq!((named("primary").keys.len(), &named("primary").dialect), (2, &Dialect::OpenAi));
+        assert_eq!(named("reserve").dialect, Dialect::Anthropic);
+        for name in MODELS {
+            let route = config.model.routes.iter().find(|route| route.name == name).unwrap();
+            assert_eq!(route.targets.len(), 2, "somebody else is left for {name}");
+            assert!(route.targets.iter().all(|target| target.price.is_some()), "{name} has prices");
+        }
+        assert_eq!(config.model.keys[0].key.expose(), keys.model);
+    }
+}
