@@ -18,6 +18,7 @@ pub mod openai;
 mod parts;
 mod percent;
 pub mod rerank;
+pub mod responses;
 mod signature;
 mod turns;
 

@@ -1,7 +1,10 @@
 //! Anthropic's Messages, as a provider's dialect.
 //!
 //! What this dialect has no place for and what changes no answer (seeds, penalties) is left out; what would change it
-//! (several choices, log probabilities, audio) is refused. What a generation of Claude refuses is in [`model`].
+//! (several choices, log probabilities, audio) is refused. A temperature beyond 1, where the scale ends here, counts as
+//! 1; thoughts yield to a call that must be made and to a history without them; a conversation is made to fit (blank
+//! texts go, ids become distinct, roles alternate) rather than refused. What a generation of Claude refuses is in
+//! [`model`].
 
 mod answer;
 mod blocks;
