@@ -5,6 +5,7 @@
 //! stored for want of room, or because the store did not take it, is counted.
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,18 +18,22 @@ use mainstay_base::{Record, record::Outcome};
 use mainstay_control::Observer;
 use mainstay_gateway::RecordReceiver;
 use mainstay_store::Store;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::warn;
 
 use crate::{config, metrics::Metrics};
 
 /// Records stored in one transaction.
 const MAX_BATCH: usize = 256;
+/// Batches that wait for the store; beyond it they are given up and counted.
+const WAITING: usize = 32;
 /// A store that is down gets so many tries for one batch before the batch is given up and counted.
 const TRIES: u32 = 3;
 const TRY_PAUSE: Duration = Duration::from_millis(250);
 /// A store that takes longer for a batch is as good as down.
 const STORE_WAIT: Duration = Duration::from_secs(5);
+
+type Batch = Vec<Record>;
 
 /// Counts what was lost between a record and its row.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +81,14 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Until every sender is gone; what is in the channel by then is still stored.
-    pub(crate) async fn run(self, mut records: RecordReceiver) {
+    pub(crate) async fn run(self, records: RecordReceiver) {
+        let (batches, waiting) = mpsc::channel(WAITING);
+        let writer = Writer { store: self.store.clone(), unstored: self.unstored.clone() };
+        tokio::join!(self.look(records, batches), writer.run(waiting));
+    }
+
+    /// Never waits for the store: health and metrics know of each request while it is away.
+    async fn look(self, mut records: RecordReceiver, batches: mpsc::Sender<Batch>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut bound = Bound::new(self.keep.0.load().max_stored_a_second);
         let started = Instant::now();
@@ -95,26 +107,58 @@ impl Consumer {
             });
             self.unstored.0.beyond_bound.fetch_add((wanted - batch.len()) as u64, Ordering::Relaxed);
             if !batch.is_empty() {
-                self.store(std::mem::take(&mut batch)).await;
+                self.hand_over(std::mem::take(&mut batch), &batches);
             }
             batch.clear();
         }
     }
 
-    async fn store(&self, batch: Vec<Record>) {
+    fn hand_over(&self, batch: Batch, batches: &mpsc::Sender<Batch>) {
+        let count = batch.len() as u64;
+        if batches.try_send(batch).is_err() {
+            self.unstored.0.refused.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes batches to the store, one after the other.
+struct Writer {
+    store: Store,
+    unstored: Unstored,
+}
+
+impl Writer {
+    async fn run(self, mut waiting: mpsc::Receiver<Batch>) {
+        while let Some(batch) = waiting.recv().await {
+            if self.store(batch).await.is_break() {
+                let mut late = 0;
+                while let Ok(batch) = waiting.try_recv() {
+                    late += batch.len() as u64;
+                }
+                self.unstored.0.refused.fetch_add(late, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Breaks when the store is silent: what waits behind would only wait as long.
+    async fn store(&self, batch: Batch) -> ControlFlow<()> {
         let count = batch.len() as u64;
         for attempt in 1..=TRIES {
             let records = self.store.records();
             let insert = records.insert_batch(batch.clone());
             let outcome = tokio::time::timeout(STORE_WAIT, insert).await;
             match outcome.map_err(|_| format!("no answer within {STORE_WAIT:?}")) {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => break,
                 Ok(Err(error)) if attempt == TRIES => self.give_up(count, &error.to_string()),
                 // Who waits in silence is not asked again: each asking would wait behind the one before.
-                Err(error) => return self.give_up(count, &error),
+                Err(error) => {
+                    self.give_up(count, &error);
+                    return ControlFlow::Break(());
+                }
                 Ok(Err(_)) => tokio::time::sleep(TRY_PAUSE).await,
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn give_up(&self, count: u64, error: &str) {
@@ -164,12 +208,45 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_base::record::Path;
+    use mainstay_base::{Clock, record::Path};
+    use mainstay_store::Options;
 
     use super::*;
+    use crate::metrics::Now;
 
     fn record(number: usize, outcome: Outcome) -> Record {
         Record { request_id: format!("request-{number}"), outcome, ..Record::blank(Path::App) }
+    }
+
+    // A store that was away held up the reader: health was blind and records found no room, each time for as long.
+    #[tokio::test]
+    async fn every_record_is_seen_while_the_store_takes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("away.db").display());
+        let store = Store::attach(Options { url, clock: Clock::System }).unwrap();
+        let (metrics, unstored) = (Metrics::new(), Unstored::default());
+        let keep = config::Records { keep_success: 1.0, max_stored_a_second: 1e6 };
+        let consumer = Consumer {
+            store,
+            observer: Observer::default(),
+            metrics: metrics.clone(),
+            keep: Arc::new(Keep::new(keep)),
+            unstored: unstored.clone(),
+        };
+        let (sender, received) = mainstay_gateway::records::channel(mainstay_gateway::records::QUEUE);
+        (0..4000).for_each(|number| sender.send(record(number, Outcome::Failed)));
+        let running = tokio::spawn(consumer.run(received));
+        mainstay_testkit::wait_until("all are counted", Duration::from_secs(30), || async {
+            let text = metrics.text(&Now::default());
+            text.lines()
+                .any(|line| line.starts_with("mainstay_requests_total{") && line.ends_with(" 4000"))
+                .then_some(())
+        })
+        .await;
+        assert!(unstored.count() < 2000, "{} were given up before all were seen", unstored.count());
+        drop(sender);
+        running.await.unwrap();
+        assert_eq!(unstored.count(), 4000, "and each of them is counted");
     }
 
     #[test]
