@@ -139,15 +139,11 @@ impl Tools {
 }
 
 fn write_tool(tool: &Tool) -> Value {
-    let mut schema = tool.parameters.clone().filter(Value::is_object).unwrap_or_else(|| json!({}));
-    if schema.get("type").is_none() {
-        schema["type"] = "object".into();
-    }
     let mut out = json!({"name": tool.name});
     if let Some(description) = tool.description.as_ref().filter(|text| !text.is_empty()) {
         out["description"] = description.clone().into();
     }
-    out["input_schema"] = schema;
+    out["input_schema"] = schema::of_tool(tool.parameters.as_ref());
     out
 }
 
@@ -166,5 +162,5 @@ fn answer_tool(request: &Request, generation: Generation) -> Option<Value> {
         return None;
     }
     let about = description.clone().unwrap_or_else(|| format!("Gives the answer ({name}) to the user."));
-    Some(json!({"name": ANSWER_TOOL, "description": about, "input_schema": schema}))
+    Some(json!({"name": ANSWER_TOOL, "description": about, "input_schema": schema::of_tool(Some(schema))}))
 }

@@ -6,15 +6,18 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Message, Part, Request, ResponseFormat, Tool, ToolChoice, Unwritable,
-        anthropic::{ANSWER_TOOL, model::Generation, schema::enforceable},
+        anthropic::{
+            ANSWER_TOOL,
+            model::Generation,
+            schema::{enforceable, of_tool},
+        },
     },
     request::no_words,
     thinking::{Thinking, is_anthropic},
 };
 
 pub(super) fn config(request: &Request, thinking: &Thinking) -> Result<Option<Value>, Unwritable> {
-    let is_strict = holds_to_schemas(&request.model);
-    let mut tools: Vec<Value> = request.tools.iter().map(|tool| spec(tool, is_strict)).collect();
+    let mut tools: Vec<Value> = request.tools.iter().map(|tool| spec(tool, &request.model)).collect();
     let used = used(&request.messages);
     let form = answer_tool(request);
     if request.tool_choice == Some(ToolChoice::None) {
@@ -27,7 +30,7 @@ pub(super) fn config(request: &Request, thinking: &Thinking) -> Result<Option<Va
         // A conversation with calls in it must name the tools that were called.
         let bare =
             |name: &str| Tool { name: name.to_owned(), description: None, parameters: None, strict: None };
-        tools = used.into_iter().map(|name| spec(&bare(name), false)).collect();
+        tools = used.into_iter().map(|name| spec(&bare(name), &request.model)).collect();
     }
     let choice = choice(request, form.is_some(), thinking);
     tools.extend(form);
@@ -88,10 +91,11 @@ fn used(messages: &[Message]) -> Vec<&str> {
     names
 }
 
-fn spec(tool: &Tool, may_be_strict: bool) -> Value {
+fn spec(tool: &Tool, model: &str) -> Value {
     let nothing = json!({"type": "object", "properties": {}});
-    let schema = tool.parameters.clone().unwrap_or(nothing);
-    let is_strict = may_be_strict && tool.strict == Some(true);
+    let schema = tool.parameters.as_ref().unwrap_or(&nothing);
+    let schema = if is_anthropic(model) { of_tool(Some(schema)) } else { schema.clone() };
+    let is_strict = holds_to_schemas(model) && tool.strict == Some(true);
     let schema = if is_strict { enforceable(&schema) } else { schema };
     let mut spec = json!({"name": tool.name, "inputSchema": {"json": schema}});
     if let Some(description) = tool.description.as_deref().filter(|text| !text.is_empty()) {
