@@ -40,8 +40,10 @@ pub(crate) fn reply(outcome: Result<Checked, Failure>, record: Open) -> Response
 }
 
 fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
-    let Answer { response, path, is_event_stream, limits, streaming, account, is_noted, .. } = answer;
+    let Answer { response, path, is_event_stream, limits, streaming, account, .. } = answer;
     let (mut head, body) = response.into_parts();
+    // On the model path what streams comes as such; sound in events, say, passes as bytes.
+    let relays_events = is_event_stream && path == Path::App;
     let is_event_stream = is_event_stream || streaming.is_some();
     let status = head.status.as_u16();
     let mut is_head = false;
@@ -58,21 +60,21 @@ fn deliver(answer: Answer, permit: Permit, mut record: Open) -> Response<Body> {
         return stream(head, *streaming, permit, record);
     }
     let never_read = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let source = if is_event_stream {
+    let source = if relays_events {
         // The length is not known any more: an error event may be added.
         head.headers.remove(CONTENT_LENGTH);
-        Source::events(body, path, limits.max_event_bytes)
+        Source::events(body, limits.max_event_bytes)
     } else {
         let announced =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let is_readable = is_json(&head) && !head.headers.contains_key(CONTENT_ENCODING);
-        let max_seen = if is_readable && !is_noted { limits.max_watched_answer_bytes } else { 0 };
-        Source::plain(body, path, max_seen, announced)
+        let is_readable = path == Path::App && is_json(&head) && !head.headers.contains_key(CONTENT_ENCODING);
+        let max_seen = if is_readable { limits.max_watched_answer_bytes } else { 0 };
+        Source::plain(body, max_seen, announced)
     };
     stamp(&mut head.headers, &record);
     note(
         &mut record,
-        if is_event_stream { "the answer is relayed event by event" } else { "the answer is passed on" },
+        if relays_events { "the answer is relayed event by event" } else { "the answer is passed on" },
     );
     Response::from_parts(head, Delivery::start(source, Some(permit), record, never_read))
 }
@@ -123,7 +125,7 @@ fn refuse(failure: &Failure, mut record: Open) -> Response<Body> {
     }
     stamp(headers, &record);
     note(&mut record, "the failure is told in the words of the path's dialect");
-    let source = Source::plain(mainstay_net::full(body), path, 0, None);
+    let source = Source::plain(mainstay_net::full(body), 0, None);
     response.map(|()| Delivery::start(source, None, record, is_head))
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::deliver::model::Exchange;
 
@@ -19,11 +19,17 @@ const MAX_DRAINS: usize = 1024;
 pub(crate) struct Drains {
     room: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// The time to wait is over.
+    over: CancellationToken,
 }
 
 impl Drains {
     pub(crate) fn new() -> Drains {
-        Drains { room: Arc::new(Semaphore::new(MAX_DRAINS)), tasks: TaskTracker::new() }
+        Drains {
+            room: Arc::new(Semaphore::new(MAX_DRAINS)),
+            tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
+        }
     }
 
     /// Room for one more stream, when fewer than `max_at_once` are being drained.
@@ -41,20 +47,24 @@ impl Drains {
         if self.tasks.is_closed() {
             return;
         }
+        let over = self.over.clone();
         self.tasks.spawn_on(
             async move {
                 let _room = room;
-                drain.await;
+                over.run_until_cancelled(drain).await;
             },
             &runtime,
         );
     }
 
-    /// No more are begun; those under way are waited for, for so long at most.
+    /// No more are begun; those under way are waited for, for so long at most, and then let go of: their records are
+    /// written with what is known by then.
     pub(crate) async fn finish(&self, grace: Duration) {
         self.tasks.close();
-        // Whatever is left ends with the process; its records are written when it is dropped.
-        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            self.over.cancel();
+            self.tasks.wait().await;
+        }
     }
 
     /// How many streams are being drained.

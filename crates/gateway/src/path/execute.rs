@@ -34,8 +34,6 @@ pub(crate) struct Answer {
     pub(crate) account: Option<Box<Account>>,
     /// The stream that is the answer's body; the response's own is empty then.
     pub(crate) streaming: Option<Box<Streaming>>,
-    /// The body was looked at, and what it says stands in the record.
-    pub(crate) is_noted: bool,
     /// Who answered.
     from: Cow<'static, str>,
 }
@@ -69,7 +67,6 @@ impl Answer {
             limits: context.gateway.ports().limits,
             account: None,
             streaming: None,
-            is_noted: false,
             from: from.into(),
         }
     }

@@ -10,12 +10,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use http::HeaderMap;
 use mainstay_base::snapshot::SingleFlight;
 use parking_lot::Mutex;
 
 use super::{
     bootstrap::{Caller, Context},
+    execute::model::form,
     normalize::{Ask, Asked, Call, CallBody},
+    stream::Form,
 };
 
 mod follow;
@@ -35,7 +38,11 @@ const MAX_READERS: usize = 256;
 
 /// Everything that identical calls have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct Key {
+    hash: [u8; 32],
+    /// What its callers read, so that they can be told of a cut.
+    form: Form,
+}
 
 /// The shared calls of one gateway, by what is asked.
 #[derive(Default)]
@@ -95,16 +102,17 @@ pub(crate) fn key(context: &Context, call: &Call) -> Option<Key> {
     if !is_shared {
         return None;
     }
-    let tenant = if caller.tenant.is_empty() { &caller.name } else { &caller.tenant };
     // Where a target is for certain keys only, calls of different keys go different ways.
     let by_key = model.is_some_and(|model| model.targets.iter().any(|target| !target.when.keys.is_empty()));
     let mut hash = Hash::new();
-    hash.text(tenant);
-    hash.text(if by_key { &caller.name } else { "" });
+    hash.text(&caller.tenant);
+    // A key without a tenant is one by itself.
+    hash.text(if by_key || caller.tenant.is_empty() { &caller.name } else { "" });
     hash.asked(asked);
     hash.text(call.head.query.as_deref().unwrap_or_default());
+    hash.headers(&call.head.headers);
     hash.bytes(bytes);
-    Some(hash.key())
+    Some(Key { hash: hash.sum(), form: form(asked.endpoint) })
 }
 
 /// Each part with its length before it: two lists of parts that differ never look alike.
@@ -133,7 +141,65 @@ impl Hash {
         self.text(&format!("{:?} {:?}", asked.deadline, asked.max_cost));
     }
 
-    fn key(&self) -> Key {
-        Key(*self.0.finalize().as_bytes())
+    /// What a provider may act on. Nobody's headers reach a provider in another's name.
+    fn headers(&mut self, headers: &HeaderMap) {
+        for (name, value) in headers.iter().filter(|(name, _)| !is_each_calls_own(name.as_str())) {
+            self.text(name.as_str());
+            self.bytes(value.as_bytes());
+        }
     }
+
+    fn sum(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+/// Headers that differ from call to call, or never reach a provider, and change no answer.
+fn is_each_calls_own(name: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "mainstay-",
+        "x-stainless-",
+        "x-b3-",
+        "x-forwarded-",
+        "x-envoy-",
+        "x-datadog-",
+        "sec-",
+        "proxy-",
+        "cf-",
+    ];
+    matches!(
+        name,
+        "accept"
+            | "accept-charset"
+            | "accept-encoding"
+            | "accept-language"
+            | "api-key"
+            | "authorization"
+            | "b3"
+            | "baggage"
+            | "connection"
+            | "content-length"
+            | "cookie"
+            | "date"
+            | "expect"
+            | "forwarded"
+            | "host"
+            | "idempotency-key"
+            | "keep-alive"
+            | "priority"
+            | "te"
+            | "trailer"
+            | "traceparent"
+            | "tracestate"
+            | "transfer-encoding"
+            | "user-agent"
+            | "via"
+            | "x-amzn-trace-id"
+            | "x-api-key"
+            | "x-cloud-trace-context"
+            | "x-correlation-id"
+            | "x-goog-api-key"
+            | "x-real-ip"
+            | "x-request-id"
+    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

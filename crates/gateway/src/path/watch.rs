@@ -1,79 +1,13 @@
-//! What passes by, looked at as cheaply as its record allows: which run it is, how it ended, what it used.
+//! What of Dify passes by, looked at as cheaply as its record allows: which run it is, how it ended, what it used.
 //!
-//! Never changes a byte of Dify's. Whatever it cannot read it leaves alone.
+//! Never changes a byte. Whatever it cannot read it leaves alone. Models' streams are [`super::stream`]'s.
 
-use bytes::Bytes;
-use mainstay_base::{Kind, Record, record::Path};
+use mainstay_base::{Kind, record::Path};
 use mainstay_net::BodyError;
-use mainstay_wire::sse::Frame;
-use serde::de::IgnoredAny;
 
 mod dify;
-mod openai;
 
-/// Watches one stream of events.
-pub(crate) enum Watch {
-    Dify(dify::Watch),
-    OpenAi(openai::Watch),
-}
-
-impl Watch {
-    pub(crate) fn new(path: Path) -> Watch {
-        match path {
-            Path::App => Watch::Dify(dify::Watch::default()),
-            Path::Model => Watch::OpenAi(openai::Watch::default()),
-        }
-    }
-
-    /// Notes what an event says, and gives the bytes that go on.
-    pub(crate) fn event(&mut self, frame: Frame, at_us: u64, record: &mut Record) -> Bytes {
-        record.events += 1;
-        match self {
-            Watch::Dify(watch) => {
-                watch.event(&frame, at_us, record);
-                frame.into_raw()
-            }
-            Watch::OpenAi(watch) => {
-                watch.event(&frame, at_us, record);
-                watch.line_ends(frame.into_raw())
-            }
-        }
-    }
-
-    /// The bytes with the line ends that the path's callers need.
-    pub(crate) fn line_ends(&mut self, raw: Bytes) -> Bytes {
-        match self {
-            Watch::Dify(_) => raw,
-            Watch::OpenAi(watch) => watch.line_ends(raw),
-        }
-    }
-
-    /// Whether the last event has passed, so that nothing is lost to a caller that leaves now.
-    pub(crate) fn has_all(&self) -> bool {
-        match self {
-            Watch::Dify(watch) => watch.has_all(),
-            Watch::OpenAi(watch) => watch.is_done(),
-        }
-    }
-
-    /// Whether a stream that ended here, with `rest` after its last event, is all there.
-    pub(crate) fn may_end(&self, rest: &[u8]) -> bool {
-        let rest_is_whole = is_whole_event(rest);
-        match self {
-            // Which of Dify's events is the last depends on its version, so an end between two events is an end.
-            Watch::Dify(_) => rest_is_whole,
-            Watch::OpenAi(watch) => rest_is_whole && (watch.has_ended() || !rest.trim_ascii().is_empty()),
-        }
-    }
-
-    /// The event that tells the caller, in band, that the stream was cut.
-    pub(crate) fn cut(&self, cut: &Cut) -> Bytes {
-        match self {
-            Watch::Dify(watch) => watch.cut(cut),
-            Watch::OpenAi(_) => openai::cut(cut),
-        }
-    }
-}
+pub(crate) use dify::{Watch, answer};
 
 /// Why a stream ended before its end.
 pub(crate) struct Cut {
@@ -111,22 +45,6 @@ impl Cut {
     }
 }
 
-/// Whether the bytes after the last blank line are nothing, or an event that lacks only its blank line.
-fn is_whole_event(rest: &[u8]) -> bool {
-    let rest = rest.trim_ascii();
-    let Some(data) = rest.strip_prefix(b"data:") else { return rest.is_empty() };
-    let data = data.trim_ascii();
-    data == mainstay_wire::openai::DONE || serde_json::from_slice::<IgnoredAny>(data).is_ok()
-}
-
-/// Notes what a whole (not streamed) answer says.
-pub(crate) fn answer(path: Path, body: &[u8], record: &mut Record) {
-    match path {
-        Path::App => dify::answer(body, record),
-        Path::Model => openai::answer(body, record),
-    }
-}
-
 /// Whose doing an HTTP status is. `None` for an answer that is no failure.
 pub(crate) fn kind_of_status(path: Path, status: u16) -> Option<Kind> {
     match status {
@@ -143,18 +61,21 @@ pub(crate) fn kind_of_status(path: Path, status: u16) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use mainstay_base::Record;
     use mainstay_wire::sse::Decoder;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn watch(path: Path, bytes: &[u8]) -> (Vec<u8>, Record) {
-        let mut record = Record::blank(path);
-        let (mut watch, mut decoder) = (Watch::new(path), Decoder::new(1000));
+    fn watch(bytes: &[u8]) -> (Vec<u8>, Record) {
+        let mut record = Record::blank(Path::App);
+        let (mut watch, mut decoder) = (Watch::default(), Decoder::new(1000));
         let mut out = Vec::new();
         decoder.push(Bytes::copy_from_slice(bytes));
         while let Some(frame) = decoder.next_frame() {
-            out.extend_from_slice(&watch.event(frame, 1, &mut record));
+            watch.event(&frame, 1, &mut record);
+            out.extend_from_slice(frame.raw());
         }
         let rest = decoder.finish();
         let _ = (watch.may_end(&rest), watch.cut(&Cut::early()));
@@ -169,7 +90,7 @@ mod tests {
             r#"data: {"event": "workflow_finished", "task_id": "t", "data": {"status": "stopped", "total_tokens": 3}}"#,
             r#"data:{"task_id":"t","data":{"status":"stopped","total_tokens":3},"event":"workflow_finished"}"#,
         ] {
-            let (_, record) = watch(Path::App, format!("{text}\n\n").as_bytes());
+            let (_, record) = watch(format!("{text}\n\n").as_bytes());
             assert_eq!(record.run_status.as_deref(), Some("stopped"), "{text}");
             assert_eq!((record.task_id.as_deref(), record.total_tokens), (Some("t"), Some(3)), "{text}");
         }
@@ -179,18 +100,18 @@ mod tests {
     fn a_failure_before_the_run_is_the_callers_and_after_it_is_not() {
         let error =
             "data: {\"event\":\"error\",\"code\":\"invalid_param\",\"status\":400,\"message\":\"m\"}\n\n";
-        let (_, record) = watch(Path::App, error.as_bytes());
+        let (_, record) = watch(error.as_bytes());
         assert_eq!(record.kind, Some(Kind::Caller));
         let begun = "data: {\"event\":\"workflow_started\",\"workflow_run_id\":\"r\"}\n\n";
-        let (_, record) = watch(Path::App, format!("{begun}{error}").as_bytes());
+        let (_, record) = watch(format!("{begun}{error}").as_bytes());
         assert_eq!((record.kind, record.error.as_deref()), (Some(Kind::Upstream), Some("m")));
     }
 
     #[test]
     fn an_empty_piece_of_text_is_not_the_first_token() {
         let event = |answer: &str| format!("data: {{\"event\":\"message\",\"answer\":\"{answer}\"}}\n\n");
-        assert_eq!(watch(Path::App, event("").as_bytes()).1.first_token_us, None);
-        assert_eq!(watch(Path::App, event("a").as_bytes()).1.first_token_us, Some(1));
+        assert_eq!(watch(event("").as_bytes()).1.first_token_us, None);
+        assert_eq!(watch(event("a").as_bytes()).1.first_token_us, Some(1));
     }
 
     proptest! {
@@ -202,10 +123,8 @@ mod tests {
         ) {
             let event = format!("data: {{\"event\":\"{name}\",{rest}}}\n\n");
             for input in [bytes.as_slice(), event.as_bytes()] {
-                prop_assert_eq!(&watch(Path::App, input).0, input);
-                watch(Path::Model, input);
-                answer(Path::App, input, &mut Record::blank(Path::App));
-                answer(Path::Model, input, &mut Record::blank(Path::Model));
+                prop_assert_eq!(&watch(input).0, input);
+                answer(input, &mut Record::blank(Path::App));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use mainstay_base::record::{Outcome, Path};
+use mainstay_base::record::Outcome;
 use mainstay_net::{Body, BodyError};
 use mainstay_wire::sse::Decoder;
 
@@ -33,7 +33,7 @@ pub(crate) enum Source {
     Over,
 }
 
-/// A stream that is relayed event by event.
+/// An app's stream that is relayed event by event.
 pub(crate) struct Events {
     body: Body,
     decoder: Decoder,
@@ -43,7 +43,6 @@ pub(crate) struct Events {
 /// A body that is passed on as it comes.
 pub(crate) struct Plain {
     body: Body,
-    path: Path,
     /// The pieces so far, while they are small enough to be looked at.
     seen: Option<Vec<Bytes>>,
     seen_bytes: usize,
@@ -53,23 +52,18 @@ pub(crate) struct Plain {
 }
 
 impl Source {
-    pub(crate) fn events(body: Body, path: Path, max_event_bytes: usize) -> Source {
+    pub(crate) fn events(body: Body, max_event_bytes: usize) -> Source {
         Source::Events(Box::new(Events {
             body,
             decoder: Decoder::new(max_event_bytes),
-            watch: Watch::new(path),
+            watch: Watch::default(),
         }))
     }
 
     /// `max_seen_bytes` of 0: not looked at.
-    pub(crate) fn plain(
-        body: Body,
-        path: Path,
-        max_seen_bytes: usize,
-        announced_bytes: Option<u64>,
-    ) -> Source {
+    pub(crate) fn plain(body: Body, max_seen_bytes: usize, announced_bytes: Option<u64>) -> Source {
         let seen = (max_seen_bytes > 0).then(Vec::new);
-        Source::Plain(Plain { body, path, seen, seen_bytes: 0, max_seen_bytes, announced_bytes })
+        Source::Plain(Plain { body, seen, seen_bytes: 0, max_seen_bytes, announced_bytes })
     }
 }
 
@@ -176,10 +170,10 @@ impl Delivery {
         loop {
             if let Some(frame) = events.decoder.next_frame() {
                 let at_us = self.record.elapsed_us();
-                let bytes = match self.record.known() {
-                    Some(record) => events.watch.event(frame, at_us, record),
-                    None => frame.into_raw(),
-                };
+                if let Some(record) = self.record.known() {
+                    events.watch.event(&frame, at_us, record);
+                }
+                let bytes = frame.into_raw();
                 self.handed_over(bytes.len());
                 return Poll::Ready(Some(bytes));
             }
@@ -201,7 +195,6 @@ impl Delivery {
                     if inside_pieces || !events.watch.may_end(&rest) {
                         return Poll::Ready(Some(self.end_in_band_after(&Cut::early(), inside_pieces)));
                     }
-                    let rest = events.watch.line_ends(rest);
                     self.handed_over(rest.len());
                     self.complete();
                     return Poll::Ready((!rest.is_empty()).then_some(rest));
@@ -269,8 +262,8 @@ impl Plain {
     fn look(self, record: &mut mainstay_base::Record) {
         match self.seen.as_deref() {
             None | Some([]) => {}
-            Some([whole]) => watch::answer(self.path, whole, record),
-            Some(pieces) => watch::answer(self.path, &pieces.concat(), record),
+            Some([whole]) => watch::answer(whole, record),
+            Some(pieces) => watch::answer(&pieces.concat(), record),
         }
     }
 }

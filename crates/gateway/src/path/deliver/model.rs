@@ -163,9 +163,10 @@ impl Exchange {
 
     /// One continuation at most, and only of plain text: half a tool call cannot be gone on with.
     fn try_to_continue(&mut self, broken: Broken) -> Result<(), Broken> {
-        let tally = &mut self.relay.tally;
+        let tally = &self.relay.tally;
         let is_plain = tally.has_content && !tally.has_more_than_text && !self.relay.is_inside_event();
-        if !is_plain || broken.class.fault() == mainstay_base::Fault::Caller {
+        // What came to its end and failed then has no more to say.
+        if !is_plain || tally.finish.is_some() || broken.class.fault() == mainstay_base::Fault::Caller {
             return Err(broken);
         }
         let said = std::mem::take(&mut self.relay.tally.said);

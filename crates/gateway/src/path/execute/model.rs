@@ -35,6 +35,7 @@ pub(crate) mod plan;
 mod whole;
 mod write;
 
+pub(crate) use attempt::form;
 use attempt::{Answered, Streamed};
 use course::{Course, Won};
 use order::Order;
@@ -93,12 +94,11 @@ fn answered(context: &Context, order: Order, won: Won, record: &mut Open) -> Ans
     let from = order.target(index).provider.name.clone();
     match answered {
         Answered::Whole(whole) => {
-            let Whole { head, body, usage, text_bytes: _ } = *whole;
+            let Whole { head, body, usage, quarters: _ } = *whole;
             if let (Some(usage), Some(record)) = (usage, record.known()) {
                 note(record, &usage);
             }
             let mut answer = Answer::new(context, Path::Model, from, response(head, body));
-            answer.is_noted = true;
             answer.account = Some(Box::new(account));
             answer
         }
@@ -154,6 +154,7 @@ fn may_continue(order: &Order) -> bool {
     order.policy().on_cut == OnCut::Continue
         && order.asked.endpoint == Endpoint::Chat
         && !order.asked.tools
+        && !order.asked.structured_output
         && order.asked.choices == 1
         && order.chain.places.len() > 1
 }

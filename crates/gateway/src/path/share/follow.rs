@@ -14,11 +14,11 @@ use mainstay_base::{
 };
 use mainstay_net::{Body, BodyError};
 
-use super::shared::{Next, Reader, is_event_stream};
+use super::shared::{Next, Reader, is_between_events, is_event_stream};
 use crate::path::{
-    headers::{MAINSTAY_SHARED, X_REQUEST_ID},
+    headers::{MAINSTAY_SHARED, MAINSTAY_TARGET, X_REQUEST_ID},
     policy::Permit,
-    stream,
+    stream::{self, Form},
     telemetry::Open,
     watch::kind_of_status,
 };
@@ -28,6 +28,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.reader.shared.kept_bytes()
+    }
+
     pub(super) fn new(reader: Reader) -> Follower {
         Follower { reader }
     }
@@ -50,15 +55,28 @@ impl Follower {
         if let Some(record) = record.known() {
             record.status = status;
             record.streamed = streams;
+            record.upstream = upstream(&head);
             record.kind = kind_of_status(Path::Model, status);
             if record.kind.is_some() {
                 record.error = Some("the shared call failed; its own record says why".to_owned());
             }
         }
-        let following =
-            Following { reader: Some(self.reader), permit: Some(permit), record, streams, has_all: false };
+        let following = Following {
+            reader: Some(self.reader),
+            permit: Some(permit),
+            record,
+            streams,
+            is_between_events: true,
+            has_all: false,
+        };
         Response::from_parts(head, mainstay_net::boxed(following))
     }
+}
+
+/// Who answered, as the head says it: `provider/model`.
+fn upstream(head: &http::response::Parts) -> Option<String> {
+    let target = head.headers.get(MAINSTAY_TARGET)?.to_str().ok()?;
+    Some(target.split_once('/').map_or(target, |(provider, _)| provider).to_owned())
 }
 
 struct Following {
@@ -67,6 +85,8 @@ struct Following {
     permit: Option<Permit>,
     record: Open,
     streams: bool,
+    /// The last piece ended between two events.
+    is_between_events: bool,
     /// The end of the stream has passed.
     has_all: bool,
 }
@@ -83,18 +103,20 @@ impl HttpBody for Following {
         Poll::Ready(match ready!(reader.poll_next(context)) {
             Next::Piece(piece) => {
                 self.handed_over(piece.len());
-                if self.streams && stream::tells_of_a_cut(&piece) {
-                    self.cut("the shared answer was cut; its own record says why");
+                if self.streams {
+                    self.look(&piece);
                 }
-                self.has_all |= self.streams && stream::tells_of_the_end(&piece);
                 Some(Ok(Frame::data(piece)))
             }
             Next::End => {
                 self.end();
                 None
             }
-            Next::Broken => Some(self.broken("the shared answer broke off")),
-            Next::Lost => Some(self.broken("the caller fell too far behind the shared answer")),
+            Next::Broken => {
+                self.cut("the shared answer broke off");
+                Some(Err(BodyError::other("the shared answer broke off")))
+            }
+            Next::Lost => Some(self.lost()),
         })
     }
 }
@@ -118,11 +140,32 @@ impl Following {
         self.record.close(if failed { Outcome::Failed } else { Outcome::Ok });
     }
 
-    /// In a stream an event tells it; a whole answer has no way to, so its connection breaks.
-    fn broken(&mut self, why: &'static str) -> Result<Frame<Bytes>, BodyError> {
-        let last = match self.streams {
-            true => Ok(stream::fell_behind()),
-            false => Err(BodyError::other(why)),
+    /// What a piece of a stream says. Its tokens are the first caller's.
+    fn look(&mut self, piece: &Bytes) {
+        self.is_between_events = is_between_events(piece);
+        let form = self.reader.as_ref().map_or(Form::Chat, |reader| reader.shared.key.form);
+        let at_us = self.record.elapsed_us();
+        if let Some(record) = self.record.known() {
+            let seen = stream::glance(piece, form, record.first_token_us.is_none());
+            record.events += seen.events;
+            if seen.has_content {
+                record.first_token_us.get_or_insert(at_us);
+            }
+        }
+        if stream::tells_of_a_cut(piece) {
+            self.cut("the shared answer was cut; its own record says why");
+        }
+        self.has_all |= stream::tells_of_the_end(piece, form);
+    }
+
+    /// In a stream an event tells it; inside an event and in a whole answer there is no way to, so the connection breaks.
+    fn lost(&mut self) -> Result<Frame<Bytes>, BodyError> {
+        let why = "the caller fell too far behind the shared answer";
+        let last = match &self.reader {
+            Some(reader) if self.streams && self.is_between_events => {
+                Ok(stream::fell_behind(reader.shared.key.form))
+            }
+            _ => Err(BodyError::other(why)),
         };
         self.handed_over(last.as_ref().map_or(0, Bytes::len));
         self.cut(why);

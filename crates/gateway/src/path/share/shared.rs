@@ -21,7 +21,7 @@ type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 pub(crate) struct Shared {
     shares: Arc<Shares>,
-    key: Key,
+    pub(super) key: Key,
     /// The first caller's, under which the costs are booked.
     pub(super) leader_id: String,
     work: Mutex<Work>,
@@ -103,6 +103,11 @@ impl Shared {
         (shared.clone(), Reader { shared, place: 0 })
     }
 
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.given.lock().pieces.iter().map(Bytes::len).sum()
+    }
+
     /// Moves the work on by one step, unless another reader is doing so: it wakes everybody when it is through.
     fn drive(&self, place: usize) {
         let Some(mut work) = self.work.try_lock() else { return };
@@ -166,6 +171,9 @@ impl Given {
     }
 
     fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
         self.bytes += piece.len();
         self.pieces.push_back(piece);
         while self.bytes > MAX_REPLAY_BYTES && self.pieces.len() > 1 {
@@ -280,7 +288,10 @@ impl Leader {
         *reader.shared.work.lock() = Work::Answering(Box::pin(answering));
         let head = reader.head().await;
         let streams = is_event_stream(&head);
-        Response::from_parts(head, mainstay_net::boxed(Leading { reader: Some(reader), streams }))
+        Response::from_parts(
+            head,
+            mainstay_net::boxed(Leading { reader: Some(reader), streams, is_between_events: true }),
+        )
     }
 }
 
@@ -289,10 +300,17 @@ pub(super) fn is_event_stream(head: &Parts) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
+/// Whether an event of ours can follow this piece of a stream.
+pub(super) fn is_between_events(piece: &[u8]) -> bool {
+    piece.ends_with(b"\n\n")
+}
+
 /// The first caller's body. Its record and permit go with the shared call.
 struct Leading {
     reader: Option<Reader>,
     streams: bool,
+    /// The last piece ended between two events.
+    is_between_events: bool,
 }
 
 impl HttpBody for Leading {
@@ -305,9 +323,14 @@ impl HttpBody for Leading {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(reader) = &self.reader else { return Poll::Ready(None) };
         let last = match ready!(reader.poll_next(context)) {
-            Next::Piece(piece) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Next::Piece(piece) => {
+                self.is_between_events = is_between_events(&piece);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             Next::End => None,
-            Next::Lost if self.streams => Some(Ok(Frame::data(stream::fell_behind()))),
+            Next::Lost if self.streams && self.is_between_events => {
+                Some(Ok(Frame::data(stream::fell_behind(reader.shared.key.form))))
+            }
             Next::Lost | Next::Broken => Some(Err(BodyError::other("the shared answer broke off"))),
         };
         self.reader = None;

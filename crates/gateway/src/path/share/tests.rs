@@ -16,11 +16,11 @@ use mainstay_net::{Body, BodyError};
 use tokio::sync::mpsc;
 
 use super::{
-    Key, MAX_REPLAY_BYTES, Shares,
+    Form, Key, MAX_REPLAY_BYTES, Shares,
     shared::{Leader, Next, Reader, Shared},
 };
 
-const KEY: Key = Key([7; 32]);
+const KEY: Key = Key { hash: [7; 32], form: Form::Chat };
 
 /// Counts what is still held of a body.
 struct Held(Arc<AtomicUsize>);
@@ -185,6 +185,76 @@ async fn no_schedule_loses_a_wake() {
         for task in tasks {
             let read = tokio::time::timeout(std::time::Duration::from_secs(10), task).await;
             assert!(matches!(read.expect("nobody waits for ever").unwrap(), None | Some(40)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_who_read_nothing_hold_one_buffer_each_call_and_nobody_up() {
+    let shares = Arc::new(Shares::default());
+    let mut leaders = Vec::new();
+    let mut followers = Vec::new();
+    for number in 0..1000 {
+        match shares.enter(KEY, &number.to_string()) {
+            super::Entry::Lead(leader) => {
+                let (feed, answering, _) = answer();
+                leaders.push((feed, leader.answer(answering).await.into_body()));
+            }
+            super::Entry::Follow(follower) => followers.push(follower),
+        }
+    }
+    assert_eq!((leaders.len(), followers.len()), (4, 996), "256 callers share a call");
+    let piece = Bytes::from(vec![b'x'; 4096]);
+    for (feed, body) in &mut leaders {
+        for _ in 0..200 {
+            feed.send(piece.clone()).await.unwrap();
+            body.frame().await.unwrap().unwrap();
+        }
+    }
+    let kept: Vec<usize> = followers.iter().map(|follower| follower.kept_bytes()).collect();
+    assert!(kept.iter().all(|bytes| *bytes <= MAX_REPLAY_BYTES), "{:?}", kept.iter().max());
+}
+
+/// What a reader of a stream gets at its end: text, or a connection that breaks.
+async fn last(body: &mut Body) -> Result<String, ()> {
+    let mut last = Err(());
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => last = Ok(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()),
+            Err(_) => return Err(()),
+        }
+    }
+    last
+}
+
+#[tokio::test]
+async fn who_falls_behind_is_told_in_the_form_that_he_reads_and_never_inside_an_event() {
+    for (form, first, expected) in [
+        (Form::Chat, "data: {}\n\n", Some("data: {\"error\":{")),
+        (Form::Typed, "data: {}\n\n", Some("event: error\ndata: {\"type\":\"error\"")),
+        (Form::Chat, "data: {\"a part of an event", None),
+    ] {
+        let shares = Arc::new(Shares::default());
+        let (shared, reader) = Shared::begin(shares, Key { hash: [7; 32], form }, "leader");
+        let quick = Reader::join(&shared).unwrap();
+        let (feed, answering, _) = answer();
+        let answering = async move {
+            let mut response = answering.await;
+            response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+            response
+        };
+        let mut slow = Leader::new(reader).answer(answering).await.into_body();
+        feed.send(Bytes::from(first)).await.unwrap();
+        assert_eq!(slow.frame().await.unwrap().unwrap().into_data().unwrap(), first);
+        assert_eq!(next(&quick).await, piece(first));
+        for _ in 0..30 {
+            feed.send(Bytes::from(vec![b'x'; 10_000])).await.unwrap();
+            next(&quick).await;
+        }
+        let told = last(&mut slow).await;
+        match expected {
+            Some(expected) => assert!(told.as_ref().is_ok_and(|told| told.starts_with(expected)), "{told:?}"),
+            None => assert!(told.is_err(), "{told:?}"),
         }
     }
 }

@@ -10,7 +10,8 @@ use mainstay_wire::{
     sse,
 };
 
-use super::{Broken, Facts, Form, Piece, Wanted, ending::Name, reading::Progress};
+use super::{Broken, Facts, Form, Piece, Wanted, ending::Name, reading::Progress, skim::bit};
+use crate::path::normalize::model::tokens;
 
 /// What is held of one event that cannot be passed on in parts. Images come in one.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
@@ -185,7 +186,7 @@ impl Writing {
             Delta::Start { .. } | Delta::ReasoningSignature { .. } | Delta::Logprobs { .. } => {}
             Delta::Text { choice, text } => {
                 facts.spoken(text);
-                progress.choice(index(*choice), false);
+                progress.choices(bit(index(*choice)), 0);
                 facts.has_more_than_text |= *choice > 0;
                 if self.keeps_said && *choice == 0 {
                     facts.said.push_str(text);
@@ -203,9 +204,9 @@ impl Writing {
             }
             Delta::Finish { choice, finish } => {
                 facts.finish = Some(finish.clone());
-                progress.choice(index(*choice), true);
+                progress.choices(bit(index(*choice)), bit(index(*choice)));
             }
-            Delta::Usage(usage) => facts.usage = Some(*usage),
+            Delta::Usage(usage) => facts.tell(*usage, false),
             Delta::Error(told) => return Err(Broken::inside(told.clone())),
             Delta::End => {
                 facts.is_done = true;
@@ -219,8 +220,11 @@ impl Writing {
 impl Facts {
     fn spoken(&mut self, text: &str) {
         self.chars += text.chars().count() as u64;
-        self.text_bytes += text.len() as u64;
+        self.quarters += tokens::quarters(text);
         self.has_content |= !text.is_empty();
+        if !text.is_empty() {
+            self.outdate();
+        }
     }
 }
 

@@ -2,11 +2,18 @@
 
 use bytes::Bytes;
 use mainstay_base::Class;
-use mainstay_wire::{llm::Usage, openai::ErrorBody};
+use mainstay_wire::{
+    llm::Usage,
+    openai::{DONE, ErrorBody},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Form;
+use super::{
+    Form,
+    same::{is_typed_content, is_typed_end},
+    skim::skim,
+};
 
 /// Of our own making.
 const ERROR_TYPE: &str = "upstream_error";
@@ -16,13 +23,13 @@ pub(super) const DONE_FRAME: &[u8] = b"data: [DONE]\n\n";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Name {
     #[serde(default)]
-    id: String,
+    id: Value,
     #[serde(default)]
-    object: String,
+    object: Value,
     #[serde(default)]
     created: Value,
     #[serde(default)]
-    model: String,
+    model: Value,
 }
 
 impl Name {
@@ -39,7 +46,7 @@ impl Name {
     /// For a stream that said nothing yet.
     pub(super) fn unknown(form: Form) -> Name {
         let object = if form == Form::Completion { "text_completion" } else { "chat.completion.chunk" };
-        Name { object: object.to_owned(), ..Name::default() }
+        Name { id: json!(""), object: json!(object), created: json!(0), model: json!("") }
     }
 }
 
@@ -88,31 +95,64 @@ fn usage_value(usage: &Usage) -> Value {
 /// An error in band, and no `[DONE]` after it: a reader must not take a part for the whole. `sequence` counts the
 /// typed events before it.
 pub(super) fn cut_event(form: Form, class: Class, sequence: u64) -> Bytes {
-    let message = words(class);
+    error_event(form, class.as_str(), words(class), Some(sequence))
+}
+
+fn error_event(form: Form, code: &str, message: &str, sequence: Option<u64>) -> Bytes {
     match form {
-        Form::Chat | Form::Completion => frame(&ErrorBody::new(ERROR_TYPE, Some(class.as_str()), message)),
+        Form::Chat | Form::Completion => frame(&ErrorBody::new(ERROR_TYPE, Some(code), message)),
         Form::Typed => {
-            let data = json!({"type": "error", "code": class.as_str(), "message": message, "param": null,
-                "sequence_number": sequence});
+            let mut data = json!({"type": "error", "code": code, "message": message, "param": null});
+            if let Some(sequence) = sequence {
+                data["sequence_number"] = json!(sequence);
+            }
             Bytes::from(format!("event: error\ndata: {data}\n\n"))
         }
     }
 }
 
 /// The last event of a caller who shares another one's stream and does not keep up with it.
-pub(crate) fn fell_behind() -> Bytes {
+pub(crate) fn fell_behind(form: Form) -> Bytes {
     let message = "The answer was read too slowly and is not kept any more. What came before is incomplete.";
-    frame(&ErrorBody::new(ERROR_TYPE, Some("read_too_slowly"), message))
+    error_event(form, "read_too_slowly", message, None)
 }
 
 /// Whether a piece that we gave ends with the truth about a cut. Providers' own errors are never passed on as they are.
 pub(crate) fn tells_of_a_cut(piece: &[u8]) -> bool {
     let last = last_event(piece);
-    last.starts_with(b"data: {\"error\":") || last.starts_with(b"event: error\n")
+    // Not `null`, which a chunk may say.
+    last.starts_with(b"data: {\"error\":{") || last.starts_with(b"event: error\n")
 }
 
-pub(crate) fn tells_of_the_end(piece: &[u8]) -> bool {
-    piece.ends_with(DONE_FRAME)
+/// Whether nothing follows this piece.
+pub(crate) fn tells_of_the_end(piece: &[u8], form: Form) -> bool {
+    let is_typed_end = || {
+        let data =
+            last_event(piece).split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:"));
+        data.and_then(|data| skim(data, form)).is_some_and(|seen| is_typed_end(seen.kind))
+    };
+    piece.ends_with(DONE_FRAME) || form == Form::Typed && is_typed_end()
+}
+
+/// What a piece that we gave says, as far as somebody who only passes it on wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Glance {
+    pub(crate) events: u64,
+    pub(crate) has_content: bool,
+}
+
+/// Whole events are counted; for content they are looked at only when that is asked for, and until it is found.
+pub(crate) fn glance(piece: &[u8], form: Form, for_content: bool) -> Glance {
+    let mut glance = Glance::default();
+    for event in piece.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:")) {
+        let event = event.trim_ascii();
+        glance.events += u64::from(event != DONE);
+        if for_content && !glance.has_content {
+            glance.has_content =
+                skim(event, form).is_some_and(|seen| seen.has_content || is_typed_content(seen.kind));
+        }
+    }
+    glance
 }
 
 fn last_event(piece: &[u8]) -> &[u8] {

@@ -24,13 +24,13 @@ mod tests;
 mod whole;
 
 pub(crate) use committed::{Committed, ContinueWith, Streaming};
-pub(crate) use ending::{fell_behind, tells_of_a_cut, tells_of_the_end};
+pub(crate) use ending::{fell_behind, glance, tells_of_a_cut, tells_of_the_end};
 pub(crate) use prove::{Proved, Unproved, Waits, prove};
 pub(crate) use reading::{Reading, Wanted};
 pub(crate) use relay::{Relay, Step, Tally, Terms};
 
 /// What kind of events the caller reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     /// `/v1/chat/completions`
     Chat,
@@ -53,8 +53,8 @@ pub(crate) struct Facts {
     pub(crate) events: u32,
     /// Characters of text, reasoning, refusal and arguments.
     pub(crate) chars: u64,
-    /// The same in bytes, from which tokens are estimated: a token is about four of them in any script.
-    pub(crate) text_bytes: u64,
+    /// What they weigh in quarters of a token, by the rule of [`crate::path::normalize::model::tokens`].
+    pub(crate) quarters: u64,
     /// Text, reasoning, a refusal or a tool call began: the provider does its work.
     pub(crate) has_content: bool,
     /// Something that is not plain text (a tool call, a refusal, reasoning) is in it.
@@ -64,9 +64,26 @@ pub(crate) struct Facts {
     pub(crate) usage: Option<Usage>,
     /// The usage stands in `bytes`.
     pub(crate) shows_usage: bool,
+    /// What was said after any usage that was told before: it counts too little.
+    pub(crate) outdates_usage: bool,
     pub(crate) finish: Option<Finish>,
     /// The provider said that there is no more.
     pub(crate) is_done: bool,
+}
+
+impl Facts {
+    /// The provider tells what was used up to here.
+    pub(super) fn tell(&mut self, usage: Usage, is_shown: bool) {
+        self.usage = Some(usage);
+        self.shows_usage = is_shown;
+        self.outdates_usage = false;
+    }
+
+    /// More was said, and no usage with it.
+    pub(super) fn outdate(&mut self) {
+        self.shows_usage = false;
+        self.outdates_usage = true;
+    }
 }
 
 /// Why a stream is no more what it should be.

@@ -49,7 +49,8 @@ pub(crate) async fn prove(
         match timeout_at(until, reading.next()).await {
             Ok(Ok(Some(piece))) => {
                 held.take(piece);
-                if held.is_enough(window) {
+                // An error that came along is told before anything goes out.
+                if held.is_enough(window) && !reading.has_broken() {
                     return Ok(held.proved(false));
                 }
             }

@@ -17,6 +17,7 @@ use super::{
     convert::{Converter, Reader, Writing},
     ending::Name,
     same::Same,
+    skim::bit,
     whole::Whole,
 };
 
@@ -24,6 +25,8 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) form: Form,
+    /// How many choices the caller asked for; the stream is whole when each of them ended.
+    pub(crate) choices: u64,
     /// The name that the caller asked for: a converted stream shows it.
     pub(crate) model: &'a str,
     /// The caller asked for usage in the stream.
@@ -44,7 +47,11 @@ pub(crate) struct Reading {
     /// What broke the stream, told after the events that came before it.
     broken: Option<Box<Broken>>,
     is_over: bool,
+    rest_reads: u8,
 }
+
+/// A proper end has nothing after it but the end of its transfer.
+const MAX_REST_READS: u8 = 16;
 
 /// What the body turned out to be.
 enum Source {
@@ -59,6 +66,7 @@ enum Source {
 struct Unread {
     dialect: Dialect,
     form: Form,
+    choices: u64,
     model: String,
     include_usage: bool,
     keeps_said: bool,
@@ -71,9 +79,9 @@ struct Unread {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     events: u32,
-    /// The highest choice that was named, and how many choices came to their end.
-    last_choice: u32,
-    finished: u32,
+    /// The choices that were asked for or named, and those that came to their end, a [`bit`] each.
+    choices: u128,
+    finished: u128,
     is_done: bool,
     pub(super) name: Option<Box<Name>>,
 }
@@ -83,27 +91,31 @@ impl Progress {
         self.events = self.events.saturating_add(1);
     }
 
-    pub(super) fn choice(&mut self, choice: u32, has_finished: bool) {
-        self.last_choice = self.last_choice.max(choice);
-        self.finished += u32::from(has_finished);
+    /// Some that are named, and those of them that end here.
+    pub(super) fn choices(&mut self, named: u128, finished: u128) {
+        self.choices |= named;
+        self.finished |= finished;
     }
 
     pub(super) fn done(&mut self) {
         self.is_done = true;
     }
 
-    /// Whether nothing of the answer is missing if no more comes.
-    fn is_complete(&self) -> bool {
-        self.is_done || self.finished > self.last_choice
+    /// Whether nothing of the answer is missing if no more comes: each choice up to the last came to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        let up_to_the_last = u128::MAX.checked_shr(self.choices.leading_zeros()).unwrap_or(1);
+        self.is_done || self.finished & up_to_the_last == up_to_the_last
     }
 }
 
 impl Reading {
     pub(crate) fn new(dialect: &Dialect, wanted: &Wanted<'_>, body: Body) -> Reading {
-        let Wanted { form, model, include_usage, keeps_said, continues, created, max_event_bytes } = *wanted;
+        let Wanted { form, choices, model, include_usage, keeps_said, continues, created, max_event_bytes } =
+            *wanted;
         let unread = Unread {
             dialect: dialect.clone(),
             form,
+            choices,
             model: model.to_owned(),
             include_usage,
             keeps_said,
@@ -112,7 +124,9 @@ impl Reading {
             max_event_bytes,
         };
         let source = Source::Unread(Box::new(unread));
-        Reading { body, source, progress: Progress::default(), broken: None, is_over: false }
+        let last = u32::try_from(choices.saturating_sub(1)).unwrap_or(u32::MAX);
+        let progress = Progress { choices: bit(last), ..Progress::default() };
+        Reading { body, source, progress, broken: None, is_over: false, rest_reads: 0 }
     }
 
     /// What the next read brings: all events that became whole with it. `None` is the provider's proper end; an event
@@ -148,14 +162,21 @@ impl Reading {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// Takes what comes after the last event, so that the connection can be used again.
+    /// Takes what comes after the last event, so that the connection can be used again. Of one that goes on and on it
+    /// takes no more than [`MAX_REST_READS`].
     pub(crate) fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
+        while self.rest_reads < MAX_REST_READS {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => self.rest_reads += 1,
                 Some(Err(_)) | None => return Poll::Ready(()),
             }
         }
+        Poll::Ready(())
+    }
+
+    /// Whether the next thing that it says is that it broke.
+    pub(super) fn has_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Whether a part of an event was given away that is larger than `max_event_bytes`.
@@ -223,10 +244,15 @@ impl Reading {
     }
 }
 
+/// What some put in front of a text.
+pub(super) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 impl Unread {
     /// By the first byte: an event stream begins with a field or a comment, a document with a bracket.
     fn tell(&self, chunk: &[u8]) -> Option<Source> {
-        let first = chunk.trim_ascii_start().first()?;
+        let first = without_mark(chunk).trim_ascii_start().first()?;
         let writing = || Writing::new(&self.wanted());
         if matches!(first, b'{' | b'[' | b'<') {
             return Some(Source::Whole(Box::new(Whole::new(&self.dialect, self.form, writing()))));
@@ -241,6 +267,7 @@ impl Unread {
         let Unread {
             dialect: _,
             form,
+            choices,
             model,
             include_usage,
             keeps_said,
@@ -250,6 +277,7 @@ impl Unread {
         } = self;
         Wanted {
             form: *form,
+            choices: *choices,
             model,
             include_usage: *include_usage,
             keeps_said: *keeps_said,

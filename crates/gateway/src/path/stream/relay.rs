@@ -17,26 +17,29 @@ use super::{
     Broken, Facts, Form, Proved, Reading,
     ending::{self, DONE_FRAME, Name},
 };
+use crate::path::normalize::model::tokens;
 
 /// What a provider may take to end its side after its last event. The caller has had everything by then.
 const LINGER: Duration = Duration::from_millis(250);
 /// How many times the idle timeout a provider may send signs of life and nothing else: a model that writes a long tool
 /// call sends nothing but pings meanwhile.
 const KEPT_ALIVE_FOR: u32 = 4;
-/// Bytes of text for one token, in any script.
-const BYTES_A_TOKEN: u64 = 4;
+/// What is kept of an answer so that another target could go on from it.
+const MAX_SAID_BYTES: usize = 1024 * 1024;
 
 /// What a stream told so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tally {
     pub(crate) events: u64,
     pub(crate) chars: u64,
-    pub(crate) text_bytes: u64,
+    pub(crate) quarters: u64,
     pub(crate) has_content: bool,
     pub(crate) has_more_than_text: bool,
     pub(crate) said: String,
     pub(crate) usage: Option<Usage>,
     pub(crate) shows_usage: bool,
+    /// More was said since the usage was told.
+    pub(crate) is_usage_stale: bool,
     pub(crate) finish: Option<Finish>,
     pub(crate) is_done: bool,
 }
@@ -46,32 +49,42 @@ impl Tally {
         let Facts {
             events,
             chars,
-            text_bytes,
+            quarters,
             has_content,
             has_more_than_text,
             said,
             usage,
             shows_usage,
+            outdates_usage,
             finish,
             is_done,
         } = facts;
         self.events += u64::from(events);
         self.chars += chars;
-        self.text_bytes += text_bytes;
+        self.quarters += quarters;
         self.has_content |= has_content;
         self.has_more_than_text |= has_more_than_text;
         self.said.push_str(&said);
+        if self.said.len() > MAX_SAID_BYTES {
+            // Too long to be gone on with.
+            self.said = String::new();
+            self.has_more_than_text = true;
+        }
+        if usage.is_some() || outdates_usage {
+            self.shows_usage = shows_usage;
+            self.is_usage_stale = outdates_usage;
+        }
         self.usage = usage.or(self.usage);
-        self.shows_usage |= shows_usage;
         self.finish = finish.or(self.finish.take());
         self.is_done |= is_done;
     }
 
     /// What was used: as the provider told it, or else by what was said. What it told before the end counts too little.
     pub(crate) fn used(&self, input_tokens: u64, is_whole: bool) -> Usage {
-        let estimated = self.text_bytes.div_ceil(BYTES_A_TOKEN);
+        let estimated = tokens::of_quarters(self.quarters);
+        let is_last_word = is_whole && !self.is_usage_stale;
         match self.usage {
-            Some(usage) if is_whole || usage.output >= estimated => usage,
+            Some(usage) if is_last_word || usage.output >= estimated => usage,
             Some(usage) => Usage { output: estimated, is_estimated: true, ..usage },
             None => Usage { input: input_tokens, output: estimated, is_estimated: true, ..Usage::default() },
         }
@@ -106,7 +119,8 @@ pub(crate) struct Relay {
     pub(crate) tally: Tally,
     /// What streams before this one used and told, when this one goes on where they broke off.
     earlier: Option<Earlier>,
-    last_event_at: Instant,
+    /// Since when the provider has been waited for, and sent no event. A slow caller's time is not the provider's.
+    waits_since: Option<Instant>,
     state: State,
 }
 
@@ -130,7 +144,7 @@ impl Relay {
     pub(crate) fn new(reading: Reading, proved: Proved, terms: Terms) -> Relay {
         let Proved { held, tally, first_token_at: _, is_over } = proved;
         let state = if is_over { State::Ending } else { State::Open };
-        Relay { reading, terms, held, tally, earlier: None, last_event_at: Instant::now(), state }
+        Relay { reading, terms, held, tally, earlier: None, waits_since: None, state }
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step> {
@@ -139,8 +153,12 @@ impl Relay {
         }
         loop {
             match &mut self.state {
-                State::Open => match ready!(self.reading.poll_next(context)) {
-                    Ok(Some(piece)) => {
+                State::Open => match self.reading.poll_next(context) {
+                    Poll::Pending => {
+                        self.waits_since.get_or_insert_with(Instant::now);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(Some(piece))) => {
                         let is_alive = piece.facts.events > 0;
                         self.tally.add(piece.facts);
                         if let Some(broken) = self.fell_silent(is_alive) {
@@ -150,8 +168,8 @@ impl Relay {
                             return Poll::Ready(Step::Bytes(piece.bytes));
                         }
                     }
-                    Ok(None) => self.state = State::Ending,
-                    Err(broken) => return Poll::Ready(self.broke(broken)),
+                    Poll::Ready(Ok(None)) => self.state = State::Ending,
+                    Poll::Ready(Err(broken)) => return Poll::Ready(self.broke(broken)),
                 },
                 State::Ending => {
                     self.state = State::Lingering(None);
@@ -228,7 +246,7 @@ impl Relay {
         self.held = Bytes::from([mark.as_ref(), held.as_ref()].concat());
         self.reading = reading;
         self.tally = tally;
-        self.last_event_at = Instant::now();
+        self.waits_since = None;
         self.state = if is_over { State::Ending } else { State::Open };
     }
 
@@ -239,11 +257,10 @@ impl Relay {
 
     /// Signs of life keep a stream for a while, and not for ever.
     fn fell_silent(&mut self, is_alive: bool) -> Option<Broken> {
-        let now = Instant::now();
         if is_alive {
-            self.last_event_at = now;
+            self.waits_since = None;
         }
-        let waited = now - self.last_event_at;
+        let waited = self.waits_since?.elapsed();
         (waited > self.terms.stall * KEPT_ALIVE_FOR).then(|| {
             let what = format!("only signs of life came for {} ms", waited.as_millis());
             Broken::new(Class::Stall, what)

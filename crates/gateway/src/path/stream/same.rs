@@ -22,6 +22,9 @@ use super::{
     skim::{Skim, skim},
 };
 
+/// What is held back of a typed event at least: a whole image comes in one, and what it cost stands behind it.
+const MAX_TYPED_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
 pub(super) struct Same {
     decoder: Decoder,
     passing: Passing,
@@ -36,6 +39,8 @@ struct Passing {
     keeps_said: bool,
     /// What comes before the first content is not passed on: the caller had an opening already.
     leaves_out_opening: bool,
+    /// What is read now may be a part of an event.
+    is_at_end: bool,
 }
 
 /// What becomes of an event.
@@ -56,8 +61,10 @@ impl Same {
             include_usage: include_usage && !continues,
             keeps_said,
             leaves_out_opening: continues,
+            is_at_end: false,
         };
-        Same { decoder: Decoder::new(max_event_bytes), passing, after_return: false }
+        let held = if form == Form::Typed { MAX_TYPED_EVENT_BYTES } else { 0 };
+        Same { decoder: Decoder::new(max_event_bytes.max(held)), passing, after_return: false }
     }
 
     pub(super) fn is_inside_event(&self) -> bool {
@@ -87,6 +94,7 @@ impl Same {
         if self.decoder.held_bytes() == 0 || self.decoder.is_inside_pieces() {
             return (Piece::default(), None);
         }
+        self.passing.is_at_end = true;
         self.read(Bytes::from_static(b"\n\n"), progress)
     }
 
@@ -100,8 +108,8 @@ impl Same {
         }
         self.after_return = frame.raw().ends_with(b"\r");
         match plain_data(frame.raw()) {
-            Some(data) => self.passing.event(data, facts, progress),
-            None => self.passing.other(frame, facts, progress),
+            Some(data) if std::str::from_utf8(data).is_ok() => self.passing.event(data, facts, progress),
+            _ => self.passing.other(frame, facts, progress),
         }
     }
 
@@ -131,7 +139,8 @@ impl Passing {
     /// An event in another spelling, written again.
     fn other(&mut self, frame: &Frame, facts: &mut Facts, progress: &mut Progress) -> Fate {
         let Some(data) = frame.data() else { return Fate::LeftOut };
-        let data = one_line(data);
+        // As a reader of events must read it: what is not UTF-8 is replaced.
+        let data = as_text(one_line(data));
         match self.event(data.trim_ascii(), facts, progress) {
             Fate::AsItCame => Fate::As(self.written(frame.event(), data.trim_ascii())),
             fate => fate,
@@ -158,13 +167,15 @@ impl Passing {
             // The relay writes it, after what it has to add.
             return if self.form == Form::Typed { Fate::AsItCame } else { Fate::LeftOut };
         }
-        let Some(seen) = skim(data, self.form) else { return Fate::LeftOut };
+        let Some(seen) = skim(data, self.form) else { return self.unreadable(data, progress) };
         if seen.has_error || is_failure(seen.kind) {
+            facts.usage = usage_of_response(data).or(facts.usage);
             return Fate::Breaks(Box::new(Broken::inside(self.told(data))));
         }
         progress.event();
         facts.events += 1;
-        if progress.name.is_none() && self.form != Form::Typed {
+        // Azure's first chunk has no choice, and no name.
+        if progress.name.is_none() && seen.has_choices && self.form != Form::Typed {
             progress.name = Name::of(data).map(Box::new);
         }
         let is_for_us =
@@ -172,8 +183,9 @@ impl Passing {
         if seen.has_usage
             && let Some(usage) = usage(data)
         {
-            facts.usage = Some(usage);
-            facts.shows_usage |= !is_for_us;
+            facts.tell(usage, !is_for_us);
+        } else if seen.quarters > 0 {
+            facts.outdate();
         }
         self.note(&seen, data, facts, progress);
         self.leaves_out_opening &= !seen.has_content && seen.finish.is_none();
@@ -182,23 +194,39 @@ impl Passing {
 
     fn note(&self, seen: &Skim<'_>, data: &[u8], facts: &mut Facts, progress: &mut Progress) {
         facts.chars += seen.chars;
-        facts.text_bytes += seen.text_bytes;
+        facts.quarters += seen.quarters;
         facts.has_content |= seen.has_content || is_typed_content(seen.kind);
-        facts.has_more_than_text |= seen.has_more_than_text || seen.choice > 0;
+        facts.has_more_than_text |= seen.has_more_than_text || seen.choices & !1 != 0;
         if let Some(finish) = seen.finish {
             facts.finish = Some(finish_of(finish));
         }
-        progress.choice(seen.choice, seen.finish.is_some());
+        progress.choices(seen.choices, seen.finished);
         if is_typed_end(seen.kind) {
             progress.done();
             facts.is_done = true;
-            facts.usage = usage_of_response(data).or(facts.usage);
+            if let Some(usage) = usage_of_response(data) {
+                facts.tell(usage, true);
+            }
         }
         if self.keeps_said
             && let Some(text) = seen.text
         {
-            facts.said.push_str(&unescaped(text));
+            match unescaped(text) {
+                Some(text) => facts.said.push_str(&text),
+                // Half a character: nobody else can go on from it.
+                None => facts.has_more_than_text = true,
+            }
         }
+    }
+
+    /// A sign of life is left out. What was to be an object is a part of the answer that nobody can read; to leave it
+    /// out would be to lose it without a word.
+    fn unreadable(&self, data: &[u8], progress: &Progress) -> Fate {
+        if !data.starts_with(b"{") || self.is_at_end || progress.is_complete() {
+            return Fate::LeftOut;
+        }
+        let what = format!("an event of the provider's stream is no JSON: {}", short(data));
+        Fate::Breaks(Box::new(Broken::new(Class::TruncatedJson, what)))
     }
 
     fn told(&self, data: &[u8]) -> Told {
@@ -214,7 +242,7 @@ impl Passing {
 }
 
 /// Typed events that end an answer.
-fn is_typed_end(kind: Option<&[u8]>) -> bool {
+pub(super) fn is_typed_end(kind: Option<&[u8]>) -> bool {
     matches!(
         kind,
         Some(
@@ -232,7 +260,7 @@ fn is_failure(kind: Option<&[u8]>) -> bool {
     matches!(kind, Some(b"error" | b"response.failed"))
 }
 
-fn is_typed_content(kind: Option<&[u8]>) -> bool {
+pub(super) fn is_typed_content(kind: Option<&[u8]>) -> bool {
     kind.is_some_and(|kind| kind.ends_with(b".delta") || kind.ends_with(b".partial_image"))
         || is_typed_end(kind)
 }
@@ -247,17 +275,18 @@ fn finish_of(word: &[u8]) -> Finish {
     }
 }
 
+/// Under OpenAI's older names and its newer ones; some say both.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Counts {
-    #[serde(alias = "input_tokens")]
     prompt_tokens: Option<u64>,
-    #[serde(alias = "output_tokens")]
+    input_tokens: Option<u64>,
     completion_tokens: Option<u64>,
-    #[serde(alias = "input_tokens_details")]
+    output_tokens: Option<u64>,
     prompt_tokens_details: Option<Details>,
-    #[serde(alias = "output_tokens_details")]
+    input_tokens_details: Option<Details>,
     completion_tokens_details: Option<Details>,
+    output_tokens_details: Option<Details>,
     /// DeepSeek's word.
     prompt_cache_hit_tokens: Option<u64>,
 }
@@ -290,18 +319,25 @@ impl Counts {
     fn read(self) -> Usage {
         let Counts {
             prompt_tokens,
+            input_tokens,
             completion_tokens,
+            output_tokens,
             prompt_tokens_details,
+            input_tokens_details,
             completion_tokens_details,
+            output_tokens_details,
             prompt_cache_hit_tokens,
         } = self;
         Usage {
-            input: prompt_tokens.unwrap_or_default(),
-            output: completion_tokens.unwrap_or_default(),
+            input: prompt_tokens.or(input_tokens).unwrap_or_default(),
+            output: completion_tokens.or(output_tokens).unwrap_or_default(),
             cached_input: prompt_tokens_details
+                .or(input_tokens_details)
                 .and_then(|details| details.cached_tokens)
                 .or(prompt_cache_hit_tokens),
-            reasoning: completion_tokens_details.and_then(|details| details.reasoning_tokens),
+            reasoning: completion_tokens_details
+                .or(output_tokens_details)
+                .and_then(|details| details.reasoning_tokens),
             ..Usage::default()
         }
     }
@@ -318,10 +354,17 @@ fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// A JSON string without its quotes, as text.
-fn unescaped(text: &[u8]) -> String {
+fn as_text(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(&data) {
+        Ok(_) => data,
+        Err(_) => Cow::Owned(String::from_utf8_lossy(&data).into_owned().into_bytes()),
+    }
+}
+
+/// A JSON string without its quotes, as text; `None` when it is half a character.
+fn unescaped(text: &[u8]) -> Option<String> {
     let quoted = [b"\"", text, b"\""].concat();
-    serde_json::from_slice(&quoted).unwrap_or_default()
+    serde_json::from_slice(&quoted).ok()
 }
 
 fn short(data: &[u8]) -> Cow<'_, str> {

@@ -7,7 +7,7 @@ use mainstay_wire::llm::{Answer, Choice, Delta, Part, anthropic, bedrock, failur
 use super::{
     Broken, Form, Piece,
     convert::{Page, Writing},
-    reading::Progress,
+    reading::{Progress, without_mark},
 };
 
 /// What is held of a document.
@@ -47,7 +47,7 @@ impl Whole {
     }
 
     fn answer(&self) -> Result<Answer, Broken> {
-        let body = self.body.trim_ascii();
+        let body = without_mark(&self.body).trim_ascii();
         if body.starts_with(b"<") {
             return Err(Broken::new(Class::NotAnAnswer, "the provider answered a page instead of a stream"));
         }

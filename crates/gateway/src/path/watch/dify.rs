@@ -75,7 +75,9 @@ struct UsageFacts {
 }
 
 impl Watch {
-    pub(super) fn event(&mut self, frame: &Frame, at_us: u64, record: &mut Record) {
+    /// Notes what an event says.
+    pub(crate) fn event(&mut self, frame: &Frame, at_us: u64, record: &mut Record) {
+        record.events += 1;
         if !frame.is_whole() {
             return;
         }
@@ -117,11 +119,21 @@ impl Watch {
         }
     }
 
-    pub(super) fn has_all(&self) -> bool {
+    /// Whether the last event has passed, so that nothing is lost to a caller that leaves now.
+    pub(crate) fn has_all(&self) -> bool {
         self.has_all
     }
 
-    pub(super) fn cut(&self, cut: &Cut) -> Bytes {
+    /// Whether a stream that ended here, with `rest` after its last event, is all there. Which of Dify's events is the
+    /// last depends on its version, so an end between two events is an end.
+    pub(crate) fn may_end(&self, rest: &[u8]) -> bool {
+        let rest = rest.trim_ascii();
+        let Some(data) = rest.strip_prefix(b"data:") else { return rest.is_empty() };
+        serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+    }
+
+    /// The event that tells the caller, in band, that the stream was cut.
+    pub(crate) fn cut(&self, cut: &Cut) -> Bytes {
         #[derive(Serialize)]
         struct Event<'a> {
             event: &'static str,
@@ -151,7 +163,8 @@ fn name_by_beginning(raw: &[u8]) -> Option<&[u8]> {
 }
 
 /// Notes what a blocking answer says. A failed run is HTTP 200 with its status in the body.
-pub(super) fn answer(body: &[u8], record: &mut Record) {
+/// Notes what a whole (not streamed) answer says.
+pub(crate) fn answer(body: &[u8], record: &mut Record) {
     let Ok(facts) = serde_json::from_slice::<Facts>(body) else { return };
     note_ids(&facts.ids, record);
     if record.status >= 400 {

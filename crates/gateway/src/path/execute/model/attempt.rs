@@ -230,6 +230,7 @@ async fn streamed(
     let policy = order.policy();
     let wanted = Wanted {
         form: form(order.asked.endpoint),
+        choices: order.asked.choices,
         model: &order.asked.name,
         include_usage: order.asked.include_usage,
         keeps_said: super::may_continue(order) && !continues,
@@ -256,7 +257,7 @@ async fn streamed(
     }
 }
 
-pub(super) fn form(endpoint: Endpoint) -> Form {
+pub(crate) fn form(endpoint: Endpoint) -> Form {
     match endpoint {
         Endpoint::Chat => Form::Chat,
         Endpoint::Completions => Form::Completion,

@@ -21,7 +21,10 @@ use super::{
     passing::Passing,
 };
 use crate::{
-    path::{normalize::Endpoint, stream::Broken},
+    path::{
+        normalize::{Endpoint, model::tokens},
+        stream::Broken,
+    },
     targets::{Flight, Used},
 };
 
@@ -34,8 +37,8 @@ pub(super) struct Whole {
     pub(super) body: Body,
     /// `None`: the provider did not tell, or it is not known yet.
     pub(super) usage: Option<Usage>,
-    /// For estimates: bytes of the answer when it is text.
-    pub(super) text_bytes: u64,
+    /// For estimates: what the answer's text weighs, see [`tokens`].
+    pub(super) quarters: u64,
 }
 
 pub(super) async fn read(
@@ -53,10 +56,10 @@ pub(super) async fn read(
         return passed(head, bytes, body, flight);
     }
     match vetted(order, target, &head, bytes) {
-        Ok((body, usage, text_bytes)) => {
+        Ok((body, usage, quarters)) => {
             flight.end(Ok(Used { tokens: usage.as_ref().map(Usage::total) }));
             let body = mainstay_net::full(body);
-            Ok(Answered::Whole(Box::new(Whole { head, body, usage, text_bytes })))
+            Ok(Answered::Whole(Box::new(Whole { head, body, usage, quarters })))
         }
         Err(missed) => Err(Box::new((flight, missed))),
     }
@@ -138,7 +141,7 @@ fn passed(head: Parts, start: Bytes, rest: Body, flight: Flight) -> Result<Answe
         return Err(Box::new((flight, missed)));
     }
     let body = mainstay_net::boxed(Passing { start: Some(start), rest, flight: Some(flight) });
-    Ok(Answered::Whole(Box::new(Whole { head, body, usage: None, text_bytes: 0 })))
+    Ok(Answered::Whole(Box::new(Whole { head, body, usage: None, quarters: 0 })))
 }
 
 fn is_page(head: &Parts, start: &[u8]) -> bool {
@@ -194,7 +197,11 @@ fn same(endpoint: Endpoint, body: Bytes) -> Result<Vetted, Missed> {
         ));
     }
     let usage = facts.usage.map(|usage| usage.counted());
-    Ok((body, usage, facts.chars as u64))
+    // Read again only for a provider that tells no usage.
+    let is_told = usage.is_some() || !endpoint.writes_text();
+    let answer = if is_told { None } else { openai::read_answer(&body).ok() };
+    let quarters = answer.map_or(facts.chars as u64, |answer| weight(&answer));
+    Ok((body, usage, quarters))
 }
 
 fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]) -> Result<Vetted, Missed> {
@@ -206,30 +213,35 @@ fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]
         Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => openai::read_answer(body),
     };
     let mut answer = read.map_err(|unreadable| Missed::new(Class::NotAnAnswer, unreadable.to_string()))?;
-    let text_bytes = said(&answer)?;
+    let quarters = said(&answer)?;
     answer.model.clone_from(&order.asked.name);
     answer.created.get_or_insert_with(|| order.gateway.ports().clock.now().unix_seconds());
     let usage = answer.usage;
-    Ok((openai::write_answer(&answer, shape).into(), usage, text_bytes))
+    Ok((openai::write_answer(&answer, shape).into(), usage, quarters))
 }
 
 /// How much was said; nothing at all is an answer only when there is a reason for it.
 fn said(answer: &llm::Answer) -> Result<u64, Missed> {
-    let parts = || answer.choices.iter().flat_map(|choice| &choice.parts);
-    let bytes = parts().map(|part| match part {
-        Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => text.len(),
-        Part::ToolCall(call) => call.name.len() + call.arguments.len(),
-        _ => 1,
-    });
-    let bytes = bytes.sum::<usize>() as u64;
+    let quarters = weight(answer);
     let ended = |finish: &Finish| answer.choices.iter().any(|choice| choice.finish == *finish);
-    match bytes {
+    match quarters {
         0 if ended(&Finish::ContentFilter) => {
             Err(Missed::new(Class::ContentFilter, "the provider's content filter left nothing of the answer"))
         }
         0 if !ended(&Finish::Length) => Err(Missed::new(Class::Empty, "the answer has no content")),
-        bytes => Ok(bytes),
+        quarters => Ok(quarters),
     }
+}
+
+/// In quarters of a token.
+fn weight(answer: &llm::Answer) -> u64 {
+    let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
+    let weights = parts.map(|part| match part {
+        Part::Text(text) | Part::Refusal(text) | Part::Reasoning { text, .. } => tokens::quarters(text),
+        Part::ToolCall(call) => tokens::quarters(&call.name) + tokens::quarters(&call.arguments),
+        _ => 1,
+    });
+    weights.sum()
 }
 
 fn vectors(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Missed> {

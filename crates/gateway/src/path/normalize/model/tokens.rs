@@ -36,8 +36,7 @@ impl Weight {
 
     pub(crate) fn tokens(&self) -> u64 {
         let Weight { quarters, messages, images, sounds, files } = *self;
-        quarters
-            .div_ceil(4)
+        of_quarters(quarters)
             .saturating_add(messages * MESSAGE_TOKENS)
             .saturating_add(images * IMAGE_TOKENS)
             .saturating_add(sounds * AUDIO_TOKENS)
@@ -45,20 +44,37 @@ impl Weight {
     }
 }
 
-fn quarters(text: &str) -> u64 {
+/// What a text weighs, in quarters of a token.
+pub(crate) fn quarters(text: &str) -> u64 {
     if text.is_ascii() {
         return text.len() as u64;
     }
-    text.bytes()
-        .map(|byte| match byte {
-            0x00..=0x7f => 1,
-            // A byte that continues a character was counted with its first.
-            0x80..=0xbf => 0,
-            0xc0..=0xdf => 2,
-            0xe0..=0xef => 4,
-            0xf0..=0xff => 8,
-        })
-        .sum()
+    text.bytes().map(quarters_of_byte).sum()
+}
+
+/// Of one byte of UTF-8; one that continues a character was counted with its first.
+pub(crate) fn quarters_of_byte(byte: u8) -> u64 {
+    match byte {
+        0x00..=0x7f => 1,
+        0x80..=0xbf => 0,
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 4,
+        0xf0..=0xff => 8,
+    }
+}
+
+/// Of one unit of UTF-16, as JSON's escapes are; the two of a pair weigh what their character does.
+pub(crate) fn quarters_of_unit(unit: u16) -> u64 {
+    match unit {
+        0x0000..=0x007f => 1,
+        0x0080..=0x07ff => 2,
+        0x0800..=0xffff => 4,
+    }
+}
+
+/// Tokens of text that weighs so much.
+pub(crate) fn of_quarters(quarters: u64) -> u64 {
+    quarters.div_ceil(4)
 }
 
 #[cfg(test)]

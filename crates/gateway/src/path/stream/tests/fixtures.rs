@@ -110,6 +110,55 @@ pub(super) fn gemini(words: &[&str]) -> Fixture {
     Fixture { dialect: Dialect::Gemini, events }
 }
 
+/// Frames of AWS instead of lines: the event's name, then its payload.
+pub(super) fn bedrock(words: &[&str]) -> Fixture {
+    let frame = |kind, name: &str, payload: &str| event(kind, format!("{name}\n{payload}"));
+    let mut events = vec![frame(Kind::Opening, "messageStart", r#"{"role":"assistant"}"#)];
+    for word in words {
+        let text = serde_json::to_string(word).unwrap();
+        let payload = format!(r#"{{"contentBlockIndex":0,"delta":{{"text":{text}}}}}"#);
+        events.push(frame(Kind::Content, "contentBlockDelta", &payload));
+    }
+    events.push(frame(Kind::Silent, "contentBlockStop", r#"{"contentBlockIndex":0}"#));
+    events.push(frame(Kind::Finish, "messageStop", r#"{"stopReason":"end_turn"}"#));
+    events.push(frame(
+        Kind::Done,
+        "metadata",
+        r#"{"metrics":{"latencyMs":5},"usage":{"inputTokens":3,"outputTokens":4,"totalTokens":7}}"#,
+    ));
+    Fixture { dialect: Dialect::Bedrock { region: "eu-central-1".to_owned() }, events }
+}
+
+/// As AWS lays them out: lengths, headers and payload, each guarded by a checksum.
+fn frame_of_aws(event: &str) -> Vec<u8> {
+    let (name, payload) = event.split_once('\n').unwrap();
+    let mut headers = Vec::new();
+    for (header, value) in [(":message-type", "event"), (":event-type", name)] {
+        headers.push(header.len() as u8);
+        headers.extend_from_slice(header.as_bytes());
+        headers.push(7);
+        headers.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        headers.extend_from_slice(value.as_bytes());
+    }
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&((16 + headers.len() + payload.len()) as u32).to_be_bytes());
+    frame.extend_from_slice(&(headers.len() as u32).to_be_bytes());
+    let guard = checksum(&frame);
+    frame.extend_from_slice(&guard.to_be_bytes());
+    frame.extend_from_slice(&headers);
+    frame.extend_from_slice(payload.as_bytes());
+    let guard = checksum(&frame);
+    frame.extend_from_slice(&guard.to_be_bytes());
+    frame
+}
+
+/// CRC-32, bit by bit.
+fn checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg()))
+    })
+}
+
 /// As bytes, with where each event is whole: at its blank line, or for a polite end at the end of its data.
 pub(super) struct Laid {
     pub(super) bytes: Vec<u8>,
@@ -121,6 +170,12 @@ impl Fixture {
     pub(super) fn laid(&self, line_end: &str) -> Laid {
         let mut laid = Laid { bytes: Vec::new(), whole_at: Vec::new(), said_at: Vec::new() };
         for event in &self.events {
+            if matches!(self.dialect, Dialect::Bedrock { .. }) {
+                laid.bytes.extend_from_slice(&frame_of_aws(&event.text));
+                laid.said_at.push(laid.bytes.len());
+                laid.whole_at.push(laid.bytes.len());
+                continue;
+            }
             laid.bytes.extend_from_slice(event.text.replace('\n', line_end).as_bytes());
             laid.said_at.push(laid.bytes.len());
             laid.bytes.extend_from_slice(line_end.repeat(2).as_bytes());

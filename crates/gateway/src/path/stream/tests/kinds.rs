@@ -175,3 +175,152 @@ fn a_continuation_leaves_its_opening_out() {
     let goes_on = Wanted { continues: true, ..WANTED };
     assert_eq!(got(&goes_on, &stream).bytes, [HI, STOP, DONE].concat().as_bytes());
 }
+
+fn chunks(parts: &[&str]) -> Vec<Bytes> {
+    parts.iter().map(|part| Bytes::copy_from_slice(part.as_bytes())).collect()
+}
+
+fn came(wanted: &Wanted<'_>, parts: &[&str], end: End) -> (String, Option<Class>) {
+    let seen = on_a_runtime(seen(&Dialect::OpenAi, wanted, body(chunks(parts), end)));
+    (String::from_utf8(seen.bytes).unwrap(), seen.broken.map(|broken| broken.class))
+}
+
+#[test]
+fn what_is_broken_is_never_left_out_without_a_word() {
+    let split = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"lost";
+    for broken in [
+        // A line end inside a text: JSON for nobody.
+        format!("{split}\n\nwords\"}}}}]}}\n\n"),
+        format!("{split}\u{0}\"}}}}]}}\n\n"),
+        // Lines without `data:`.
+        "data: {\n  \"choices\": []\n}\n\n".to_owned(),
+        "data: {keep alive}\n\n".to_owned(),
+    ] {
+        let (text, class) = came(&WANTED, &[OPENING, HI, &broken, STOP, DONE], End::Polite);
+        assert_eq!(class, Some(Class::TruncatedJson), "{broken:?}");
+        assert!(text.starts_with(&[OPENING, HI].concat()) && !text.contains("[DONE]"), "{text}");
+        assert_eq!(text.matches("\"error\"").count(), 1, "{text}");
+        // After the finish nothing of the answer can be lost.
+        let (text, class) = came(&WANTED, &[OPENING, HI, STOP, &broken, DONE], End::Polite);
+        assert_eq!((text, class), ([OPENING, HI, STOP, DONE].concat(), None), "{broken:?}");
+        // Before anything went out it is another target's chance.
+        let seen = got(&WANTED, &[OPENING, HI, &broken].concat());
+        assert!(seen.is_unproved && seen.bytes.is_empty(), "{broken:?}");
+    }
+}
+
+#[test]
+fn what_is_not_utf8_is_read_as_readers_of_events_do() {
+    let spoilt =
+        [b"data: {\"choices\":[{\"delta\":{\"content\":\"a", [0xf0, 0x9f].as_slice(), b"\"}}]}\n\n"].concat();
+    for size in [1, 7, 1000] {
+        let parts = [OPENING.as_bytes(), &spoilt, STOP.as_bytes(), DONE.as_bytes()].concat();
+        let parts = parts.chunks(size).map(Bytes::copy_from_slice).collect();
+        let seen = on_a_runtime(seen(&Dialect::OpenAi, &WANTED, body(parts, End::Polite)));
+        let text = String::from_utf8(seen.bytes).unwrap();
+        assert!(text.contains("\"a\u{fffd}\"") && text.ends_with(DONE), "{text}");
+    }
+    let marked = format!("\u{feff}{}", [OPENING, HI, STOP, DONE].concat());
+    assert_eq!(shown(&marked), [OPENING, HI, STOP, DONE].concat());
+    let page = got(&WANTED, "\u{feff}<html></html>");
+    assert_eq!(page.broken.map(|broken| broken.class), Some(Class::NotAnAnswer));
+}
+
+#[test]
+fn a_choice_that_was_asked_for_and_never_came_is_missed() {
+    let two = Wanted { choices: 2, ..WANTED };
+    let stop_again = STOP.replace("\"stop\"", "\"content_filter\"");
+    let other = STOP.replace("\"index\":0", "\"index\":1");
+    for (parts, is_whole) in [
+        (vec![HI, STOP], false),
+        // Azure says twice why one choice ended.
+        (vec![HI, STOP, stop_again.as_str()], false),
+        (vec![HI, STOP, other.as_str()], true),
+        (vec![HI, STOP, DONE], true),
+    ] {
+        for end in [End::Polite, End::Lost] {
+            let (text, class) = came(&two, &parts, end);
+            assert_eq!(
+                (text.ends_with(DONE), class),
+                (is_whole, (!is_whole).then_some(Class::Cut)),
+                "{parts:?}"
+            );
+        }
+    }
+    let both = "data: {\"choices\":[{\"index\":0,\"text\":\"a\",\"finish_reason\":\"stop\"},{\"index\":1,\"text\":\"b\",\"finish_reason\":\"stop\"}]}\n\n";
+    let legacy = Wanted { form: Form::Completion, choices: 2, ..WANTED };
+    assert_eq!(came(&legacy, &[both], End::Polite), ([both, DONE].concat(), None));
+    // In every chunk, and never with a word in it.
+    let empty = HI.replace("\"hi\"}", "\"hi\"},\"finish_reason\":\"\"");
+    assert_eq!(came(&WANTED, &[OPENING, &empty], End::Polite).1, Some(Class::Cut));
+}
+
+#[test]
+fn usage_in_every_chunk_is_the_usage_so_far_and_an_early_one_is_none() {
+    let asks = Wanted { include_usage: true, ..WANTED };
+    let with = |usage: &str| HI.replace("}}]}", &format!("}}}}],\"usage\":{usage}}}"));
+    let so_far = with("{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4}");
+    // vLLM's `continuous_usage_stats`.
+    let (text, _) = came(&asks, &[&so_far, &so_far, STOP, DONE], End::Polite);
+    assert_eq!(text, [&so_far, &so_far, STOP, DONE].concat());
+    let (text, _) = came(&asks, &[&so_far, &so_far], End::Lost);
+    assert_eq!((text.matches("\"usage\"").count(), text.matches("\"error\"").count()), (2, 1), "{text}");
+    // One that counts the prompt, and then text without any.
+    let early = with("{\"prompt_tokens\":3,\"completion_tokens\":0}");
+    let (text, _) = came(&asks, &[&early, HI, HI, STOP, DONE], End::Polite);
+    let last = text.strip_suffix(DONE).unwrap().trim_end().rsplit("data: ").next().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(
+        (&last["usage"]["prompt_tokens"], &last["usage"]["completion_tokens"]),
+        (&3.into(), &2.into())
+    );
+    assert_eq!(last["usage"]["mainstay_estimated"], true);
+    // Under both of its names.
+    let both = USAGE.replace("{\"prompt_tokens\":3", "{\"input_tokens\":3,\"prompt_tokens\":3");
+    let (text, _) = came(&asks, &[HI, STOP, &both, DONE], End::Polite);
+    assert_eq!(text, [HI, STOP, &both, DONE].concat());
+    // Nothing but heartbeats and nulls.
+    let filter = "data: {\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0}],\"usage\":null}\n\n";
+    let (text, _) = came(&asks, &[filter, OPENING, HI, STOP, USAGE, DONE], End::Polite);
+    assert_eq!(text, [filter, OPENING, HI, STOP, USAGE, DONE].concat());
+    // What is added calls itself as the answer does, not as Azure's nameless first chunk.
+    let (text, _) = came(&asks, &[filter, OPENING, HI, STOP, DONE], End::Polite);
+    assert!(text.rsplit("data: ").nth(1).unwrap().starts_with("{\"id\":\"c\""), "{text}");
+}
+
+#[test]
+fn estimates_weigh_text_as_prompts_are_weighed() {
+    let asks = Wanted { include_usage: true, ..WANTED };
+    for text in ["你好世界", "\\u4f60\\u597d\\u4e16\\u754c", "sixteen letters!"] {
+        let (text, _) = came(&asks, &[&HI.replace("hi", text), STOP, DONE], End::Polite);
+        assert!(text.contains("\"completion_tokens\":4"), "{text}");
+    }
+}
+
+#[test]
+fn a_typed_stream_tells_its_failure_its_usage_and_its_large_end() {
+    let typed = Wanted { form: Form::Typed, ..WANTED };
+    let event = |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n");
+    let delta = event("response.output_text.delta", ",\"delta\":\"hi\"");
+    let failed = event(
+        "response.failed",
+        ",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"key sk-x\"},\"usage\":{\"input_tokens\":3,\"output_tokens\":9}}",
+    );
+    let (text, class) = came(&typed, &[&delta, &failed], End::Polite);
+    let last = text.strip_prefix(&delta).unwrap();
+    assert!(last.starts_with("event: error\ndata: {\"type\":\"error\"") && !last.contains("sk-x"), "{last}");
+    assert!(class.is_some() && text.matches("event: error").count() == 1);
+    let incomplete = event("response.incomplete", ",\"response\":{\"usage\":null}");
+    assert_eq!(came(&typed, &[&delta, &incomplete], End::Lost), ([delta, incomplete].concat(), None));
+    // An image comes in one event, far larger than what is held of others, and ends the stream all the same.
+    let image = event(
+        "image_generation.completed",
+        &format!(
+            ",\"b64_json\":\"{}\",\"usage\":{{\"input_tokens\":3,\"output_tokens\":1056}}",
+            "A".repeat(400_000)
+        ),
+    );
+    let parts: Vec<&str> =
+        image.as_bytes().chunks(9000).map(|part| std::str::from_utf8(part).unwrap()).collect();
+    assert_eq!(came(&typed, &parts, End::Polite), (image, None));
+}

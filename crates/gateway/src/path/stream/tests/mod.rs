@@ -17,6 +17,7 @@ use super::{Broken, Form, Proved, Reading, Relay, Step, Terms, Unproved, Waits, 
 
 pub(super) const WANTED: Wanted<'static> = Wanted {
     form: Form::Chat,
+    choices: 1,
     model: "asked",
     include_usage: false,
     continues: false,

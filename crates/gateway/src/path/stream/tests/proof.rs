@@ -11,8 +11,8 @@ use mainstay_base::{
 use mainstay_net::{Body, BodyError};
 use tokio::time::Instant;
 
-use super::{WANTED, on_a_runtime};
-use crate::path::stream::{Proved, Reading, Unproved, Waits, prove};
+use super::{TERMS, WANTED, on_a_runtime};
+use crate::path::stream::{Proved, Reading, Relay, Step, Terms, Unproved, Waits, prove};
 
 fn event(delta: &str, finish: &str) -> Bytes {
     Bytes::from(format!(
@@ -119,4 +119,48 @@ fn what_breaks_or_ends_without_content_fails() {
     // All of its tokens went into thoughts: an answer, though a short one.
     let thought = vec![opening(), event("", "\"length\"")];
     assert!(proof(&window, LONG, LONG, body(thought, None)).is_ok());
+}
+
+/// Reproduces a stall that was told of a stream whose caller had paused: what had come meanwhile began with a comment.
+#[test]
+fn a_callers_pause_is_not_the_providers_silence() {
+    const STALL: Duration = Duration::from_millis(5);
+    let run = |pauses: bool| {
+        on_a_runtime(async move {
+            let comment = Bytes::from(": alive\n\n");
+            // The provider says nothing but comments for so long.
+            let quiet = if pauses { 0 } else { 12 };
+            let comments = stream::unfold((0, comment), move |(sent, comment)| async move {
+                if sent > 0 {
+                    tokio::time::sleep(STALL / 2 * quiet.min(4)).await;
+                }
+                (sent < 1 + quiet).then(|| (Ok::<_, BodyError>(comment.clone()), (sent + 1, comment)))
+            });
+            let pieces = |pieces: Vec<Bytes>| stream::iter(pieces.into_iter().map(Ok));
+            let whole = pieces(vec![said("a"), said("b")])
+                .chain(comments)
+                .chain(pieces(vec![event("", "\"stop\""), Bytes::from("data: [DONE]\n\n")]));
+            let mut reading = Reading::new(&Dialect::OpenAi, &WANTED, mainstay_net::stream(whole));
+            let now = Instant::now();
+            let waits = Waits { first_token_at: now + LONG, deadline_at: now + LONG };
+            let proved = prove(&mut reading, &PreCommit::default(), &waits).await.unwrap();
+            let mut relay = Relay::new(reading, proved, Terms { stall: STALL, ..TERMS });
+            let mut steps = Vec::new();
+            loop {
+                let step = std::future::poll_fn(|context| relay.poll(context)).await;
+                if pauses && steps.len() == 1 {
+                    tokio::time::sleep(STALL * 8).await;
+                }
+                let is_over = !matches!(step, Step::Bytes(_));
+                steps.push(step);
+                if is_over {
+                    return steps;
+                }
+            }
+        })
+    };
+    assert_eq!(run(true).last(), Some(&Step::Over));
+    let stalled = run(false);
+    let Some(Step::Broken(broken)) = stalled.last() else { panic!("{stalled:?}") };
+    assert_eq!(broken.class, Class::Stall);
 }

@@ -12,6 +12,7 @@ use crate::path::{
         order::Order,
     },
     failure::{Failure, FromProvider, Reason},
+    normalize::model::tokens,
     price,
 };
 
@@ -40,7 +41,7 @@ impl Course<'_> {
                         }
                     }
                     Answered::Whole(whole) => {
-                        let usage = whole.usage.unwrap_or_else(|| estimated(self.order, whole.text_bytes));
+                        let usage = whole.usage.unwrap_or_else(|| estimated(self.order, whole.quarters));
                         self.book(flying, Some(&usage), None);
                     }
                 }
@@ -103,9 +104,8 @@ impl Course<'_> {
 }
 
 /// The usage of an answer whose provider told none.
-fn estimated(order: &Order, text_bytes: u64) -> Usage {
-    const BYTES_A_TOKEN: u64 = 4;
-    Usage { output: text_bytes.div_ceil(BYTES_A_TOKEN), ..attempt::estimated(&order.asked) }
+fn estimated(order: &Order, quarters: u64) -> Usage {
+    Usage { output: tokens::of_quarters(quarters), ..attempt::estimated(&order.asked) }
 }
 
 fn micros(time: Duration) -> u64 {
