@@ -12,7 +12,7 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// The body of a run (`/v1/workflows/run`, `/v1/chat-messages`, …), which is read whole.
     pub max_run_body_bytes: usize,
-    /// The body of a model call, which is read whole; images come in it.
+    /// The body of a model call, which is read whole; images come in it, and sounds of 25 MB (OpenAI's own limit).
     pub max_model_body_bytes: usize,
     /// Any other body that the embedded engine gets; Dify's own limit for an upload is 15 MiB.
     pub max_embedded_body_bytes: usize,
@@ -35,7 +35,7 @@ impl Default for Limits {
         Limits {
             max_in_flight: 12 * 1024,
             max_run_body_bytes: 10 * MIB,
-            max_model_body_bytes: 20 * MIB,
+            max_model_body_bytes: 32 * MIB,
             max_embedded_body_bytes: 16 * MIB,
             max_passing_body_bytes: 100 * MIB as u64,
             max_held_bodies_bytes: 256 * MIB,

@@ -76,7 +76,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             Key {
                 name: "body_bytes",
-                value: "16777216",
+                value: "33554432",
                 about: "The largest body of a request that is read.",
             },
             Key { name: "connections", value: "20000", about: "Connections at once on each listener." },

@@ -115,7 +115,7 @@ pub(super) fn retention(reader: Reader<'_>) -> Retention {
 }
 
 pub(super) fn limits(reader: Reader<'_>) -> Limits {
-    let body_bytes = reader.number("body_bytes", MIN_BODY_BYTES..=MAX_BODY_BYTES).unwrap_or(16 * 1024 * 1024);
+    let body_bytes = reader.number("body_bytes", MIN_BODY_BYTES..=MAX_BODY_BYTES).unwrap_or(32 * 1024 * 1024);
     let connections = reader.number("connections", 1..=1_000_000).unwrap_or(20_000);
     reader.done();
     Limits {
