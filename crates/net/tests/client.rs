@@ -356,3 +356,38 @@ async fn a_peer_stays_reachable_while_its_name_does_not_resolve() {
     assert_eq!(ask("llm.example").await.unwrap().status(), 200, "a new connection to the last good address");
     assert_eq!(ask("other.example").await.unwrap_err().class(), Class::Dns);
 }
+
+/// Answers for one host; every other question hangs.
+struct Hanging;
+
+impl mainstay_net::resolve::Resolver for Hanging {
+    fn resolve(
+        &self,
+        host: &str,
+    ) -> futures_util::future::BoxFuture<'static, std::io::Result<Vec<std::net::IpAddr>>> {
+        match host {
+            "llm.example" => Box::pin(std::future::ready(Ok(vec![std::net::Ipv4Addr::LOCALHOST.into()]))),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+/// Workflows may call any host: their questions took the places of a provider's.
+#[tokio::test]
+async fn hosts_of_anybodys_choice_do_not_crowd_out_configured_ones() {
+    let server =
+        HttpServer::start(|_| async { mainstay_testkit::http_server::whole(200, "text/plain", "hi") }).await;
+    let port = server.url().rsplit(':').next().unwrap().to_owned();
+    let client = Client::with_resolver(ClientOptions::default(), std::sync::Arc::new(Hanging)).unwrap();
+    let timeouts = Timeouts { connect: std::time::Duration::from_millis(300), ..Timeouts::default() };
+    let guarded = (0..2 * mainstay_net::resolve::MAX_RESOLUTIONS).map(|number| {
+        let request = Request::get(format!("http://h{number}.example/")).body(mainstay_net::empty()).unwrap();
+        let (client, timeouts) = (client.clone(), timeouts);
+        async move { client.send(request, &timeouts, AddressRule::default()).await.unwrap_err().class() }
+    });
+    for class in futures_util::future::join_all(guarded).await {
+        assert_eq!(class, Class::ConnectTimeout);
+    }
+    let request = Request::get(format!("http://llm.example:{port}/")).body(mainstay_net::empty()).unwrap();
+    assert_eq!(client.send(request, &timeouts, AddressRule::Any).await.unwrap().status(), 200);
+}

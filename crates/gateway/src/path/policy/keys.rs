@@ -254,3 +254,35 @@ impl Drop for Share {
         self.state.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::id::KeyHash;
+
+    use super::*;
+
+    fn snapshot(generation: u64, names: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot { generation, ..Snapshot::default() };
+        for name in names {
+            snapshot.model.keys.insert(KeyHash::of(name), Arc::new(ModelKey::named(*name)));
+        }
+        snapshot
+    }
+
+    /// A call that came slowly under the snapshot before would have taken the new key's calls at once, minute and money
+    /// away from it.
+    #[test]
+    fn a_straggler_of_an_old_snapshot_sweeps_no_new_key_away() {
+        let keys = Keys::new(None, &Clock::System);
+        let (old, new) = (snapshot(1, &["a"]), snapshot(2, &["a", "b"]));
+        let [a, b] = ["a", "b"].map(ModelKey::named);
+        let state = keys.state(&new, &b);
+        keys.state(&old, &a);
+        assert!(Arc::ptr_eq(&state, &keys.state(&new, &b)), "the state is another one");
+        keys.state(&snapshot(3, &["a"]), &a);
+        assert!(
+            !Arc::ptr_eq(&state, &keys.state(&snapshot(4, &["a", "b"]), &b)),
+            "a key that was gone begins anew"
+        );
+    }
+}
