@@ -29,44 +29,75 @@ pub struct Quota {
 /// A longer wait is no rate limit but a mistake of ours or theirs.
 const MAX_RESET: Duration = Duration::from_secs(31 * 24 * 3600);
 
+/// The names of a quota's limit, rest and reset.
+type Names = [&'static str; 3];
+
+const ANTHROPIC_REQUESTS: Names = [
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+];
+const ANTHROPIC_TOKENS: Names = [
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+];
+const ANTHROPIC_INPUT_TOKENS: Names = [
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+];
+const ANTHROPIC_OUTPUT_TOKENS: Names = [
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+];
+const REQUESTS: [Names; 4] = [
+    ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+    [
+        "x-ratelimit-limit-requests-minute",
+        "x-ratelimit-remaining-requests-minute",
+        "x-ratelimit-reset-requests-minute",
+    ],
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"],
+    ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+];
+const TOKENS: [Names; 2] = [
+    ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+    [
+        "x-ratelimit-limit-tokens-minute",
+        "x-ratelimit-remaining-tokens-minute",
+        "x-ratelimit-reset-tokens-minute",
+    ],
+];
+
 /// `header` gives a header by its lower-case name, `now` is in Unix seconds.
 pub fn learned<'h>(dialect: &Dialect, header: impl Fn(&str) -> Option<&'h str>, now: i64) -> Learned {
-    let quota = |limit: &str, left: &str, reset: &str| Quota {
+    let quota = |[limit, left, reset]: Names| Quota {
         limit: header(limit).and_then(count),
         left: header(left).and_then(count),
         reset: header(reset).and_then(|text| until(text, now)),
     };
-    let anthropic = |what: &str| {
-        let name = |field: &str| format!("anthropic-ratelimit-{what}-{field}");
-        quota(&name("limit"), &name("remaining"), &name("reset"))
-    };
-    let openai = |what: &str| {
-        let name = |field: &str| format!("x-ratelimit-{field}-{what}");
-        quota(&name("limit"), &name("remaining"), &name("reset"))
+    let first = |all: &[Names]| {
+        let told = all.iter().map(|names| quota(*names)).find(|told| *told != Quota::default());
+        told.unwrap_or_default()
     };
     match dialect {
         Dialect::Anthropic => Learned {
-            requests: anthropic("requests"),
-            tokens: anthropic("tokens"),
-            input_tokens: anthropic("input-tokens"),
-            output_tokens: anthropic("output-tokens"),
+            requests: quota(ANTHROPIC_REQUESTS),
+            tokens: quota(ANTHROPIC_TOKENS),
+            input_tokens: quota(ANTHROPIC_INPUT_TOKENS),
+            output_tokens: quota(ANTHROPIC_OUTPUT_TOKENS),
         },
         // Gemini and Bedrock tell nothing in headers; a gateway between us and them may.
         _ => Learned {
-            requests: openai("requests")
-                .or(openai("requests-minute"))
-                .or(quota("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"))
-                .or(quota("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"))
-                .or(draft(header("ratelimit-policy"), header("ratelimit"))),
-            tokens: openai("tokens").or(openai("tokens-minute")),
+            requests: match first(&REQUESTS) {
+                told if told == Quota::default() => draft(header("ratelimit-policy"), header("ratelimit")),
+                told => told,
+            },
+            tokens: first(&TOKENS),
             ..Learned::default()
         },
-    }
-}
-
-impl Quota {
-    fn or(self, other: Quota) -> Quota {
-        if self == Quota::default() { other } else { self }
     }
 }
 

@@ -284,10 +284,15 @@ fn class_of(error: &SendError) -> Class {
 
 fn learn(order: &Order, target: &ModelTarget, flight: &Flight, headers: &HeaderMap) {
     // All dialects that tell limits say so in the name.
-    if !headers.keys().any(|name| name.as_str().contains("ratelimit")) {
+    let told: Vec<(&str, &str)> = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().contains("ratelimit"))
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    if told.is_empty() {
         return;
     }
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| told.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let now = order.gateway.ports().clock.now().unix_seconds();
     let limits::Learned { requests, tokens, input_tokens, output_tokens: _ } =
         limits::learned(&target.provider.dialect, header, now);
