@@ -54,6 +54,11 @@ impl RecordReceiver {
         self.receiver.recv_many(into, limit).await
     }
 
+    /// Whether every sender is gone; records may still be there.
+    pub fn is_closed(&self) -> bool {
+        self.receiver.is_closed()
+    }
+
     pub fn try_recv(&mut self) -> Option<Record> {
         self.receiver.try_recv().ok()
     }

@@ -23,8 +23,11 @@ use tracing::warn;
 
 use crate::{config, metrics::Metrics};
 
-/// Records stored in one transaction.
+/// Records looked at together, and stored in one transaction.
 const MAX_BATCH: usize = 256;
+/// Records that come within it are looked at together: what wakes this reader, and what the store syncs, is paid for
+/// once for all of them.
+const GATHER: Duration = Duration::from_millis(100);
 /// Batches that wait for the store; beyond it they are given up and counted.
 const WAITING: usize = 32;
 /// A store that is down gets so many tries for one batch before the batch is given up and counted.
@@ -33,7 +36,7 @@ const TRY_PAUSE: Duration = Duration::from_millis(250);
 /// A store that takes longer for a batch is as good as down.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
-type Batch = Vec<Record>;
+type Batch = Arc<[Record]>;
 
 /// Counts what was lost between a record and its row.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +96,7 @@ impl Consumer {
         let mut bound = Bound::new(self.keep.0.load().max_stored_a_second);
         let started = Instant::now();
         while records.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            let is_full = batch.len() == MAX_BATCH;
             for record in &batch {
                 self.observer.observe(record);
                 self.metrics.observe(record);
@@ -107,9 +111,11 @@ impl Consumer {
             });
             self.unstored.0.beyond_bound.fetch_add((wanted - batch.len()) as u64, Ordering::Relaxed);
             if !batch.is_empty() {
-                self.hand_over(std::mem::take(&mut batch), &batches);
+                self.hand_over(batch.drain(..).collect(), &batches);
             }
-            batch.clear();
+            if !is_full && !records.is_closed() {
+                tokio::time::sleep(GATHER).await;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Request records: one row for each request through the gateway.
 
+use std::sync::Arc;
+
 use mainstay_base::{
     Record,
     record::{Outcome, Path},
@@ -22,35 +24,13 @@ pub struct Records {
 }
 
 impl Records {
-    /// A record that is there already stays as it is.
-    pub async fn insert_batch(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO records (request_id, opened_at, path, app_id, outcome, run_id, model, body) \
-             VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (request_id) DO NOTHING";
+    /// A record that is there already stays as it is. They are written down on the database's own thread.
+    pub async fn insert_batch(&self, records: impl Into<Arc<[Record]>>) -> Result<(), StoreError> {
+        let records: Arc<[Record]> = records.into();
         if records.is_empty() {
             return Ok(());
         }
-        let bodies: Result<Vec<String>, serde_json::Error> =
-            records.iter().map(serde_json::to_string).collect();
-        let bodies = bodies.map_err(|error| StoreError::Bug(format!("a record is not JSON: {error}")))?;
-        self.db
-            .write(move |tx| {
-                for (record, body) in records.iter().zip(&bodies) {
-                    let model = record.model.as_deref().map(column);
-                    let values = values![
-                        &record.request_id,
-                        record.opened_at,
-                        path(record.path),
-                        record.app_id.as_deref(),
-                        record.outcome.as_str(),
-                        record.run_id.as_deref(),
-                        model.as_deref(),
-                        body
-                    ];
-                    tx.execute(SQL, values)?;
-                }
-                Ok(())
-            })
-            .await
+        self.db.write(move |tx| records.iter().try_for_each(|record| insert(tx, record))).await
     }
 
     pub async fn get(&self, request_id: &str) -> Result<Option<Record>, StoreError> {
@@ -73,6 +53,25 @@ impl Records {
     pub async fn calls(&self, filter: CallFilter) -> Result<CallPage, StoreError> {
         self.db.read(move |tx| calls(tx, &filter)).await
     }
+}
+
+fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO records (request_id, opened_at, path, app_id, outcome, run_id, model, body) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (request_id) DO NOTHING";
+    let body = serde_json::to_string(record);
+    let body = body.map_err(|error| StoreError::Bug(format!("a record is not JSON: {error}")))?;
+    let model = record.model.as_deref().map(column);
+    let values = values![
+        &record.request_id,
+        record.opened_at,
+        path(record.path),
+        record.app_id.as_deref(),
+        record.outcome.as_str(),
+        record.run_id.as_deref(),
+        model.as_deref(),
+        &body
+    ];
+    tx.execute(SQL, values).map(drop)
 }
 
 fn calls(tx: &mut Tx<'_>, filter: &CallFilter) -> Result<CallPage, StoreError> {
