@@ -238,10 +238,9 @@ impl Books {
         let went_back = self.window.0.saturating_sub(window.0) > length_us;
         let has_turned = window > self.window || went_back || length_us != self.length_us;
         // What was leased under a larger limit is asked for again under the new one.
-        if has_turned || limit < self.limit {
-            if let Some((window, unused)) = self.close() {
-                self.give_back(window, unused);
-            }
+        let is_void = has_turned || limit < self.limit;
+        if let Some((window, unused)) = is_void.then(|| self.close()).flatten() {
+            self.give_back(window, unused);
         }
         self.limit = limit;
         self.slice = Usd((limit.0 / SLICES).max(1));

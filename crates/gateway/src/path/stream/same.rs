@@ -234,8 +234,7 @@ impl Passing {
             class: Class::ErrorInside,
             message: short(data).into_owned(),
             code: None,
-            param: None,
-            param_code: None,
+            blamed: None,
             retry_after: None,
         })
     }

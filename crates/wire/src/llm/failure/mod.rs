@@ -23,18 +23,23 @@ pub struct Told {
     pub message: String,
     /// The provider's own word for it, as `rate_limit_exceeded`.
     pub code: Option<String>,
-    /// What OpenAI's error says in `param` and in `code`, as it stands there: which field of the request, and what is
-    /// wrong with it. Shortened, and with keys masked.
-    pub param: Option<String>,
-    pub param_code: Option<String>,
+    pub blamed: Option<Box<Blamed>>,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
+}
+
+/// What OpenAI's error says in `param` and in `code`, as it stands there: which field of the request, and what is wrong
+/// with it. Shortened, and with keys masked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blamed {
+    pub param: Option<String>,
+    pub code: Option<String>,
 }
 
 impl Told {
     /// In our own words.
     pub fn plain(class: Class, message: impl Into<String>) -> Told {
-        Told { class, message: message.into(), code: None, param: None, param_code: None, retry_after: None }
+        Told { class, message: message.into(), code: None, blamed: None, retry_after: None }
     }
 }
 
@@ -67,6 +72,12 @@ pub fn inside(dialect: &Dialect, body: &[u8]) -> Option<Told> {
     spoken.is_error.then(|| said(dialect, 200, &spoken, wait::from_words(&spoken)))
 }
 
+fn blamed(spoken: &Spoken) -> Option<Box<Blamed>> {
+    let [param, code] =
+        [&spoken.param, &spoken.param_code].map(|word| word.as_deref().map(words::shown_code));
+    (param.is_some() || code.is_some()).then(|| Box::new(Blamed { param, code }))
+}
+
 fn said(dialect: &Dialect, status: u16, spoken: &Spoken, retry_after: Option<Duration>) -> Told {
     let message = match spoken.message.trim() {
         "" => format!("the provider answered {status} without a word"),
@@ -76,8 +87,7 @@ fn said(dialect: &Dialect, status: u16, spoken: &Spoken, retry_after: Option<Dur
         class: rules::class(dialect, status, spoken),
         message,
         code: spoken.code().map(words::shown_code),
-        param: spoken.param.as_deref().map(words::shown_code),
-        param_code: spoken.param_code.as_deref().map(words::shown_code),
+        blamed: blamed(spoken),
         retry_after,
     }
 }

@@ -90,7 +90,10 @@ impl Missed {
         hide(&mut self.internal);
         if let Some(told) = self.told.as_deref_mut() {
             hide(&mut told.message);
-            [&mut told.code, &mut told.param, &mut told.param_code].into_iter().flatten().for_each(hide);
+            told.code.iter_mut().for_each(hide);
+            if let Some(blamed) = told.blamed.as_deref_mut() {
+                [&mut blamed.param, &mut blamed.code].into_iter().flatten().for_each(hide);
+            }
         }
     }
 

@@ -95,8 +95,9 @@ impl Course<'_> {
         let mut failed = FromProvider { status, ..FromProvider::wordless(class, None) };
         if let Some(told) = told {
             (failed.message, failed.retry_after) = (Some(told.message), told.retry_after);
-            if matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. }) {
-                (failed.param, failed.code) = (told.param, told.param_code);
+            let is_same = matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. });
+            if let Some(blamed) = told.blamed.filter(|_| is_same) {
+                (failed.param, failed.code) = (blamed.param, blamed.code);
             }
         }
         Failure::new(Reason::Provider(Box::new(failed)), internal)
