@@ -159,7 +159,8 @@ impl Place {
     }
 
     pub(crate) fn has_free_key(&self, tried: u64, now: Micros) -> bool {
-        matches!(self.free_key(tried, now), Ok(Some(_)))
+        // Without taking a turn: that is for calls.
+        (0..self.keys.len()).any(|index| !was_tried(tried, index) && self.keys[index].key.rest(now).is_none())
     }
 
     /// How it stands for a call of so many tokens.

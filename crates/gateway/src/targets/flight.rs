@@ -1,12 +1,15 @@
 //! One attempt on its way: what it took of its target and its key, and what is told of its end.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use mainstay_base::{Class, Micros};
-use mainstay_signal::limits::Learned;
+use mainstay_signal::{keys, limits::Learned};
 
 use super::{
     key::Key,
@@ -27,6 +30,28 @@ pub(crate) struct Flight {
     had_first_token: bool,
     /// The target's own time for the whole exchange; a call may grant less.
     own_total: Duration,
+    /// Only of attempts that may be cancelled for another.
+    watched: Option<Arc<Watched>>,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub(crate) class: Class,
+    pub(crate) retry_after: Option<Duration>,
+    /// It had the time that it was meant to have: the caller's own haste is not held against it.
+    pub(crate) is_targets_doing: bool,
+    /// Input and output that it used all the same; `None`: as estimated. A refusal uses none.
+    pub(crate) tokens: Option<u64>,
+}
+
+/// An attempt as the one sees it who may cancel it.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// What came of a whole answer. (A stream that loses said nothing: its first words prove it.)
+    pub(crate) bytes: AtomicU64,
+    /// Another attempt was faster.
+    pub(crate) has_lost: AtomicBool,
 }
 
 /// What an attempt used.
@@ -57,12 +82,13 @@ impl Flight {
             streams,
             had_first_token: false,
             own_total: Duration::ZERO,
+            watched: None,
         }
     }
 
     /// Whether the breaker let it through to find out if the target is back.
     pub(crate) fn is_probe(&self) -> bool {
-        self.share.as_ref().is_some_and(|share| share.is_probe)
+        self.share.as_ref().is_some_and(Share::is_probe)
     }
 
     /// How long the target is meant to have: when the call's own haste ends it before, that is not held against it.
@@ -98,15 +124,24 @@ impl Flight {
         self.give_back(end.ok().and_then(|used| used.tokens), now);
     }
 
-    /// The attempt failed before its answer. `is_targets_doing`: its own time-out ran out, not the caller's deadline.
-    pub(crate) fn failed(mut self, class: Class, retry_after: Option<Duration>, is_targets_doing: bool) {
+    /// The attempt failed before its answer.
+    pub(crate) fn failed(mut self, failed: &Failed) {
         let now = self.ticks.now();
-        self.rest_key(class, retry_after, now);
-        if let (true, Some(share)) = (is_targets_doing, &mut self.share) {
-            self.target.tell(share, Told::Bad(class), now);
+        self.rest_key(failed.class, failed.retry_after, now);
+        if let (true, Some(share)) = (failed.is_targets_doing, &mut self.share) {
+            self.target.tell(share, Told::Bad(failed.class), now);
         }
-        // A refusal used none of the provider's tokens.
-        self.give_back(Some(0), now);
+        self.give_back(failed.tokens, now);
+    }
+
+    /// What is seen of the attempt while it is under way: whoever cancels it asks here what it had.
+    pub(crate) fn watch(&mut self) -> Arc<Watched> {
+        self.watched.get_or_insert_default().clone()
+    }
+
+    /// Where what came is counted, if anybody watches.
+    pub(crate) fn watched(&self) -> Option<&Arc<Watched>> {
+        self.watched.as_ref()
     }
 
     /// What the answer's headers told of the provider's limits.
@@ -115,8 +150,11 @@ impl Flight {
     }
 
     fn rest_key(&self, class: Class, retry_after: Option<Duration>, now: Micros) {
-        if let Some(key) = &self.key {
-            key.failed(class, retry_after, now);
+        match (&self.key, keys::rest(class, retry_after)) {
+            (Some(key), Some(lasts)) => key.rests(class, lasts, now),
+            // A refused or used up account is none of a minute's.
+            (None, Some(lasts)) if class == Class::RateLimited => self.target.limited(lasts, now),
+            _ => {}
         }
     }
 
@@ -135,11 +173,15 @@ impl Flight {
 }
 
 impl Drop for Flight {
-    /// The caller left, or a faster attempt won: nothing is said, and what was estimated stays used.
+    /// The caller left, or a faster attempt won: nothing is said of its health, and what was estimated stays used.
     fn drop(&mut self) {
-        if self.share.is_some() {
-            let now = self.ticks.now();
-            self.give_back(None, now);
+        let Some(share) = &mut self.share else { return };
+        let now = self.ticks.now();
+        let has_lost = self.watched.as_ref().is_some_and(|watched| watched.has_lost.load(Ordering::Relaxed));
+        if has_lost && !self.had_first_token {
+            // Its silence counts: else a target that hangs would never be found out while others win its races.
+            self.target.tell(share, Told::Bad(Class::HedgeLost), now);
         }
+        self.give_back(None, now);
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use mainstay_base::{
     Clock, Micros, Snapshot, Standing,
-    snapshot::{LogicalModel, ModelTarget, Provider, Strategy},
+    snapshot::{LogicalModel, ModelTarget, Provider, Strategy, TargetLimits},
 };
 use parking_lot::Mutex;
 
@@ -21,8 +21,7 @@ mod target;
 mod ticks;
 
 pub(crate) use chain::{Chain, Taken, Wanted, key_bit};
-pub(crate) use flight::{Flight, Used};
-pub(crate) use key::LIMITED_REST;
+pub(crate) use flight::{Failed, Flight, Used, Watched};
 pub(crate) use target::Turned;
 pub(crate) use ticks::{Chance, Ticks};
 
@@ -58,6 +57,7 @@ struct Kept<T> {
 /// The chains of one snapshot.
 struct Resolved {
     snapshot: Arc<Snapshot>,
+    limits: Limits,
     chains: HashMap<String, Arc<Chain>>,
     /// Of models in no route, made when they are asked for.
     others: Mutex<HashMap<String, Arc<Chain>>>,
@@ -92,7 +92,8 @@ impl Targets {
             targets: other_targets(snapshot, model),
             policy: snapshot.model.other_models_policy.clone(),
         });
-        let naming = Naming { snapshot, now: self.ticks.now(), is_newest: true };
+        let (now, limits) = (self.ticks.now(), &resolved.limits);
+        let naming = Naming { snapshot, limits, now, is_newest: self.is_newest(snapshot) };
         let chain = self.table.lock().chain(&naming, &model);
         // Old names make room for new ones; those in use are kept by their calls.
         if others.len() >= MAX_OTHER_MODELS {
@@ -114,8 +115,9 @@ impl Targets {
     fn resolve(&self, snapshot: &Arc<Snapshot>, before: Option<&Resolved>) -> Arc<Resolved> {
         let now = self.ticks.now();
         let is_newest = before.is_none_or(|before| before.snapshot.generation <= snapshot.generation);
+        let limits = limits(snapshot);
         let mut table = self.table.lock();
-        let naming = Naming { snapshot, now, is_newest };
+        let naming = Naming { snapshot, limits: &limits, now, is_newest };
         let models = snapshot.model.models.iter();
         let chains = models.map(|(name, model)| (name.clone(), table.chain(&naming, model))).collect();
         if let Some(before) = before.filter(|_| is_newest) {
@@ -123,11 +125,16 @@ impl Targets {
         }
         table.forget(now, FORGET_AFTER);
         drop(table);
-        let resolved = Arc::new(Resolved { snapshot: snapshot.clone(), chains, others: Mutex::default() });
+        let others = Mutex::default();
+        let resolved = Arc::new(Resolved { snapshot: snapshot.clone(), limits, chains, others });
         if is_newest {
             self.resolved.store(Some(resolved.clone()));
         }
         resolved
+    }
+
+    fn is_newest(&self, snapshot: &Arc<Snapshot>) -> bool {
+        self.resolved.load().as_ref().is_none_or(|known| known.snapshot.generation <= snapshot.generation)
     }
 
     /// How all of them stand now.
@@ -150,9 +157,36 @@ fn other_targets(snapshot: &Snapshot, model: &str) -> Vec<ModelTarget> {
     providers.map(|provider| ModelTarget::new(provider.clone(), model)).collect()
 }
 
+/// What a snapshot grants each target.
+type Limits = HashMap<(String, String), TargetLimits>;
+
+/// A target may stand in several routes. It is one target with one grant: the least that any of them gives it.
+fn limits(snapshot: &Snapshot) -> Limits {
+    let mut least = Limits::new();
+    for target in snapshot.model.models.values().flat_map(|model| &model.targets) {
+        let name = (target.provider.name.clone(), target.model.clone());
+        let known = least.entry(name).or_insert(target.limits);
+        *known = lesser(*known, target.limits);
+    }
+    least
+}
+
+fn lesser(one: TargetLimits, other: TargetLimits) -> TargetLimits {
+    fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        [one, other].into_iter().flatten().min()
+    }
+    let TargetLimits { concurrency, requests_a_minute, tokens_a_minute } = other;
+    TargetLimits {
+        concurrency: least(one.concurrency, concurrency),
+        requests_a_minute: least(one.requests_a_minute, requests_a_minute),
+        tokens_a_minute: least(one.tokens_a_minute, tokens_a_minute),
+    }
+}
+
 /// Who names state now. A call of an older snapshot finds it and changes nothing.
 struct Naming<'a> {
     snapshot: &'a Snapshot,
+    limits: &'a Limits,
     now: Micros,
     is_newest: bool,
 }
@@ -181,12 +215,14 @@ impl Table {
     }
 
     fn place(&mut self, naming: &Naming<'_>, target: &ModelTarget) -> Place {
-        let ModelTarget { provider, model, limits, .. } = target;
+        let ModelTarget { provider, model, .. } = target;
         let routes = &naming.snapshot.model;
-        let new = || Target::new(&provider.name, model, routes.breaker, *limits);
-        let state = named(&mut self.targets, (provider.name.clone(), model.clone()), naming, new);
+        let name = (provider.name.clone(), model.clone());
+        let limits = naming.limits.get(&name).copied().unwrap_or_default();
+        let new = || Target::new(&provider.name, model, routes.breaker, limits);
+        let state = named(&mut self.targets, name, naming, new);
         if naming.is_newest {
-            state.reconfigure(routes.breaker, *limits);
+            state.reconfigure(routes.breaker, limits);
         }
         let keys = self.keys(naming, provider);
         Place::new(state, keys, provider, model, routes.drained.contains(&provider.name))
@@ -205,10 +241,12 @@ impl Table {
         states.collect()
     }
 
-    /// A provider that was taken out and is put back gets a fresh start: whoever restored it has looked at its keys.
+    /// A provider that was taken out and is put back gets a fresh start: whoever restored it has looked at its keys. So
+    /// does one whose refused key was found to work again.
     fn wake_restored(&self, before: &Snapshot, after: &Snapshot) {
         let restored = before.model.drained.iter().filter(|name| !after.model.drained.contains(name));
-        for name in restored {
+        let woken = after.model.woken.iter().filter(|woken| !before.model.woken.contains(woken));
+        for name in restored.chain(woken.map(|(name, _)| name)) {
             for ((provider, _), kept) in &self.keys {
                 if provider == name {
                     kept.state.wake();
@@ -232,7 +270,7 @@ impl Table {
 mod tests {
     use mainstay_base::{
         Secret,
-        snapshot::{Breaker, Dialect, ProviderKey, TargetLimits, Timeouts},
+        snapshot::{Breaker, Dialect, ProviderKey, Timeouts},
         standing::BreakerState,
     };
 
@@ -263,6 +301,10 @@ mod tests {
         Wanted { tokens: 1, streams: true, tried_keys: 0, insists: false }
     }
 
+    fn failed(class: mainstay_base::Class) -> Failed {
+        Failed { class, retry_after: Some(Duration::ZERO), is_targets_doing: true, tokens: Some(0) }
+    }
+
     fn fly(targets: &Targets, snapshot: &Arc<Snapshot>) -> Result<Flight, Turned> {
         let chain = targets.chain(snapshot, "small").unwrap();
         chain.places[0].take(&wanted(), targets.ticks).map(|taken| taken.flight)
@@ -273,7 +315,7 @@ mod tests {
         let targets = Targets::new(&Clock::System);
         let (old, new) = (snapshot(1, None), snapshot(2, Some(1)));
         for _ in 0..2 {
-            fly(&targets, &old).unwrap().failed(mainstay_base::Class::ServerError, None, true);
+            fly(&targets, &old).unwrap().failed(&failed(mainstay_base::Class::ServerError));
         }
         assert_eq!(targets.standing(&new).targets[0].breaker, BreakerState::Open);
         // A straggler of the old snapshot changes nothing.
@@ -286,6 +328,62 @@ mod tests {
     }
 
     #[test]
+    fn a_target_of_several_routes_has_the_least_that_any_of_them_gives_it() {
+        for _ in 0..8 {
+            let targets = Targets::new(&Clock::System);
+            let mut open = Snapshot::clone(&snapshot(1, Some(1)));
+            let limits = TargetLimits { concurrency: Some(9), ..TargetLimits::default() };
+            let loose = ModelTarget { limits, ..ModelTarget::new(provider("p"), "m") };
+            for name in ["large", "other"] {
+                let model = LogicalModel::ordered(name, vec![loose.clone()]);
+                open.model.models.insert(name.to_owned(), Arc::new(model));
+            }
+            open.model.other_models_to = vec![provider("p")];
+            let open = Arc::new(open);
+            let _held = fly(&targets, &open).unwrap();
+            // A name in no route that leads to the same target lifts no limit either.
+            for name in ["large", "other", "m"] {
+                let chain = targets.chain(&open, name).unwrap();
+                let taken = chain.places[0].take(&wanted(), targets.ticks).map(|_| ());
+                assert_eq!(taken, Err(Turned::Busy), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_loser_of_races_is_found_out_when_it_is_silent() {
+        let targets = Targets::new(&Clock::System);
+        let snapshot = snapshot(1, None);
+        fly(&targets, &snapshot).unwrap().first_token();
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let is_open = || targets.standing(&snapshot).targets[0].breaker == BreakerState::Open;
+        // A second of silence is the least that is called so.
+        while !is_open() && std::time::Instant::now() < until {
+            let Ok(mut lost) = fly(&targets, &snapshot) else { break };
+            lost.watch().has_lost.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(lost);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(is_open(), "only races were lost, and nothing was heard");
+        assert_eq!(targets.standing(&snapshot).targets[0].failures, 0);
+    }
+
+    #[test]
+    fn too_many_calls_for_a_provider_without_keys_leave_the_target_alone() {
+        let targets = Targets::new(&Clock::System);
+        let mut keyless = Snapshot::clone(&snapshot(1, None));
+        let provider = Arc::new(Provider { keys: Vec::new(), ..Provider::clone(&provider("p")) });
+        let model = LogicalModel::ordered("small", vec![ModelTarget::new(provider, "m")]);
+        keyless.model.models.insert("small".to_owned(), Arc::new(model));
+        let keyless = Arc::new(keyless);
+        let retry_after = Some(Duration::from_secs(30));
+        let class = mainstay_base::Class::RateLimited;
+        let flight = fly(&targets, &keyless).unwrap();
+        flight.failed(&Failed { retry_after, ..failed(class) });
+        assert!(matches!(fly(&targets, &keyless), Err(Turned::Limited { wait }) if wait.as_secs() >= 29));
+    }
+
+    #[test]
     fn whatever_becomes_of_a_flight_everything_comes_back() {
         let targets = Targets::new(&Clock::System);
         let snapshot = snapshot(1, Some(1));
@@ -293,7 +391,7 @@ mod tests {
             drop,
             |flight| flight.end(Ok(Used { tokens: Some(3) })),
             |flight| flight.end(Err(mainstay_base::Class::Cut)),
-            |flight| flight.failed(mainstay_base::Class::RateLimited, Some(Duration::ZERO), true),
+            |flight| flight.failed(&failed(mainstay_base::Class::RateLimited)),
             |mut flight| flight.first_token(),
         ];
         for end in ends {

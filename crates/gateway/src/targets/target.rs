@@ -55,9 +55,9 @@ struct State {
 
 /// What one attempt took of a target, to be given back.
 pub(super) struct Share {
-    /// `None` once its end was told.
-    admission: Option<Admission>,
-    pub(super) is_probe: bool,
+    admission: Admission,
+    /// Its end was told, or nothing more is to be learned of it but a failure.
+    is_settled: bool,
     minute: Taken,
     key_minute: Option<Taken>,
     tokens: u64,
@@ -99,6 +99,13 @@ impl Turned {
 pub(super) enum Told {
     Good { took: Duration, streams: bool },
     Bad(Class),
+}
+
+impl Share {
+    /// Whether the breaker let it through to find out if the target is back.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.admission, Admission::Probe { .. })
+    }
 }
 
 impl Target {
@@ -178,17 +185,24 @@ impl Target {
     /// Tells of an attempt. What is told after its end (a cut after a first token) counts by itself.
     pub(super) fn tell(&self, share: &mut Share, told: Told, now: Micros) {
         let mut state = self.state.lock();
-        let end = state.note(told, now);
-        let admission = share.admission.take().unwrap_or_else(|| state.breaker.insist(now));
-        state.breaker.settle(admission, end, now);
+        match (state.note(told, now), share.is_settled) {
+            (End::Bad(class), true) => state.breaker.settle_again(share.admission, class, now),
+            (end, _) => state.breaker.settle(share.admission, end, now),
+        }
+        share.is_settled = true;
+    }
+
+    /// Too many calls for a provider without a key that could rest: the target itself is left alone for so long.
+    pub(super) fn limited(&self, lasts: Duration, now: Micros) {
+        self.state.lock().minute.refused(lasts, now);
     }
 
     /// Gives back what was taken, with the tokens that were used. `None`: not known, so what was estimated.
     pub(super) fn give_back(&self, key: Option<&str>, share: Share, used: Option<u64>, now: Micros) {
-        let Share { admission, is_probe: _, minute, key_minute, tokens } = share;
+        let Share { admission, is_settled, minute, key_minute, tokens } = share;
         let used = used.unwrap_or(tokens);
         let mut state = self.state.lock();
-        if let Some(admission) = admission {
+        if !is_settled {
             state.breaker.settle(admission, End::Unused, now);
         }
         state.minute.settle(minute, used, now);
@@ -302,12 +316,12 @@ impl State {
             }
             return Err(Turned::BreakerOpen { until });
         }
-        if let (false, Admission::Pass { .. }) = (wanted.streams, admission) {
-            // A whole answer says nothing until it is complete: its silence is not to be judged.
+        // A whole answer says nothing until it is complete: its silence is not to be judged.
+        let is_settled = !wanted.streams && matches!(admission, Admission::Pass { .. });
+        if is_settled {
             self.breaker.settle(admission, End::Unused, now);
         }
-        let is_probe = matches!(admission, Admission::Probe { .. });
-        Ok(Share { admission: Some(admission), is_probe, minute, key_minute, tokens })
+        Ok(Share { admission, is_settled, minute, key_minute, tokens })
     }
 
     fn note(&mut self, told: Told, now: Micros) -> End {

@@ -1,7 +1,8 @@
 //! The fault matrix: every failure × dialect × streamed or not × first target or last × one key or two. Each cell is a
-//! call over real sockets; what is expected stands in [`FAULTS`], one row a failure.
+//! call over real sockets; what is expected stands in [`faults`], one row a failure. [`network`] has the failures without
+//! a provider, [`together`] several at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http::Method;
 use mainstay_base::{
@@ -11,8 +12,12 @@ use mainstay_base::{
 };
 use mainstay_faulty::{Fault, Options, Plan, Provider};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::rig::{Got, Rig, Setup};
+
+mod network;
+mod together;
 
 /// Short enough that a whole row of waits is over soon, long enough for a busy machine to answer within.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -133,6 +138,22 @@ fn faults() -> Vec<Row> {
 }
 
 impl Row {
+    /// Gemini's streams have no opening: one without an event is an empty answer, and in the others one that was cut.
+    /// Bedrock's errors are named in a header: inside a 200 nothing tells what they are.
+    fn seen_in(self, dialect: usize) -> Row {
+        let is_gemini = matches!(DIALECTS[dialect](), (Dialect::Gemini, _));
+        let is_bedrock = matches!(DIALECTS[dialect](), (Dialect::Bedrock { .. }, _));
+        match self.fault {
+            Fault::ErrorInside if is_bedrock => {
+                Row { class: Class::NotAnAnswer, status: 502, code: "provider_bad_answer", ..self }
+            }
+            Fault::EndEarly { after_events: 0 } if is_gemini => {
+                Row { class: Class::Empty, code: "provider_bad_answer", ..self }
+            }
+            _ => self,
+        }
+    }
+
     fn streams(&self) -> Vec<bool> {
         match self.shows {
             Shows::Always => vec![false, true],
@@ -192,59 +213,72 @@ fn text(got: &Got, streams: bool) -> (String, bool) {
 
 const WHOLE: &str = "word0 word1 word2 word3 word4 word5";
 
+/// Runs a column of the matrix for each dialect, all at the same time: most of it is waiting.
+async fn in_every_dialect<Column: Future<Output = ()> + Send + 'static>(column: fn(usize) -> Column) {
+    let mut columns = JoinSet::new();
+    for dialect in 0..DIALECTS.len() {
+        columns.spawn(column(dialect));
+    }
+    columns.join_all().await;
+}
+
 fn classes(record: &Record) -> Vec<Option<Class>> {
     record.attempts.iter().map(|attempt| attempt.class).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_another_target_every_failure_that_is_not_the_callers_is_hidden() {
-    for dialect in 0..DIALECTS.len() {
-        for row in faults() {
-            for streams in row.streams() {
-                let (first, second) = (faulty().await, faulty().await);
-                let routes = [route("first", &first, dialect, &["a"]), route("second", &second, 0, &["a"])];
-                let mut rig = Setup::model(&routes).start().await;
-                first.set(row.fault.clone());
-                let got = call(&rig, streams).await;
-                let record = rig.only_record().await;
-                let cell =
-                    format!("{:?} {:?} stream {streams}: {got:?} {record:?}", routes[0].dialect, row.fault);
-                assert_eq!(record.attempts[0].class, Some(row.class), "{cell}");
-                assert_eq!(record.attempts[0].upstream, "first", "{cell}");
-                if row.falls_over {
-                    assert_eq!((got.status, text(&got, streams)), (200, (WHOLE.to_owned(), true)), "{cell}");
-                    assert_eq!(record.upstream.as_deref(), Some("second"), "{cell}");
-                    assert_eq!(second.count(), 1, "{cell}");
-                    assert_eq!((record.outcome, record.kind), (Outcome::Ok, None), "{cell}");
-                } else {
-                    assert_eq!(second.count(), 0, "{cell}");
-                    refused(&row, &got, &cell);
-                    assert!(!record.kind.unwrap().is_our_fault(), "{cell}");
-                }
-                assert_eq!(first.count(), 1, "the same target is not bothered again: {cell}");
+    in_every_dialect(first_target).await;
+}
+
+async fn first_target(dialect: usize) {
+    for row in faults().into_iter().map(|row| row.seen_in(dialect)) {
+        for streams in row.streams() {
+            let (first, second) = (faulty().await, faulty().await);
+            let routes = [route("first", &first, dialect, &["a"]), route("second", &second, 0, &["a"])];
+            let mut rig = Setup::model(&routes).start().await;
+            first.set(row.fault.clone());
+            let got = call(&rig, streams).await;
+            let record = rig.only_record().await;
+            let cell =
+                format!("{:?} {:?} stream {streams}: {got:?} {record:?}", routes[0].dialect, row.fault);
+            assert_eq!(record.attempts[0].class, Some(row.class), "{cell}");
+            assert_eq!(record.attempts[0].upstream, "first", "{cell}");
+            if row.falls_over {
+                assert_eq!((got.status, text(&got, streams)), (200, (WHOLE.to_owned(), true)), "{cell}");
+                assert_eq!(record.upstream.as_deref(), Some("second"), "{cell}");
+                assert_eq!(second.count(), 1, "{cell}");
+                assert_eq!((record.outcome, record.kind), (Outcome::Ok, None), "{cell}");
+            } else {
+                assert_eq!(second.count(), 0, "{cell}");
+                refused(&row, &got, &cell);
+                assert!(!record.kind.unwrap().is_our_fault(), "{cell}");
             }
+            assert_eq!(first.count(), 1, "the same target is not bothered again: {cell}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_another_target_the_caller_is_told_in_its_dialect() {
-    for dialect in 0..DIALECTS.len() {
-        for row in faults() {
-            for streams in row.streams() {
-                let only = faulty().await;
-                let routes = [route("only", &only, dialect, &["a"])];
-                let mut rig = Setup::model(&routes).start().await;
-                only.set(row.fault.clone());
-                let got = call(&rig, streams).await;
-                let record = rig.only_record().await;
-                let cell =
-                    format!("{:?} {:?} stream {streams}: {got:?} {record:?}", routes[0].dialect, row.fault);
-                refused(&row, &got, &cell);
-                assert!(classes(&record).iter().all(|class| *class == Some(row.class)), "{cell}");
-                assert!(record.attempts.len() <= 2, "{cell}");
-                assert_eq!(record.status, got.status, "{cell}");
-            }
+    in_every_dialect(last_target).await;
+}
+
+async fn last_target(dialect: usize) {
+    for row in faults().into_iter().map(|row| row.seen_in(dialect)) {
+        for streams in row.streams() {
+            let only = faulty().await;
+            let routes = [route("only", &only, dialect, &["a"])];
+            let mut rig = Setup::model(&routes).start().await;
+            only.set(row.fault.clone());
+            let got = call(&rig, streams).await;
+            let record = rig.only_record().await;
+            let cell =
+                format!("{:?} {:?} stream {streams}: {got:?} {record:?}", routes[0].dialect, row.fault);
+            refused(&row, &got, &cell);
+            assert!(classes(&record).iter().all(|class| *class == Some(row.class)), "{cell}");
+            assert!(record.attempts.len() <= 2, "{cell}");
+            assert_eq!(record.status, got.status, "{cell}");
         }
     }
 }
@@ -270,29 +304,30 @@ fn refused(row: &Row, got: &Got, cell: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_one_key_takes_only_that_key_out() {
-    for dialect in 0..DIALECTS.len() {
-        for row in faults().into_iter().filter(|row| row.rotates_key) {
-            for streams in [false, true] {
-                let (first, second) = (faulty().await, faulty().await);
-                let routes =
-                    [route("first", &first, dialect, &["a", "b"]), route("second", &second, 0, &["a"])];
-                let mut rig = Setup::model(&routes).start().await;
-                first.set(Plan { key: Some("sk-first-a".to_owned()), ..Plan::from(row.fault.clone()) });
-                for round in 0..3 {
-                    let got = call(&rig, streams).await;
-                    let record = rig.record().await;
-                    let cell = format!(
-                        "{:?} {:?} stream {streams} {round}: {got:?} {record:?}",
-                        routes[0].dialect, row.fault
-                    );
-                    assert_eq!((got.status, text(&got, streams)), (200, (WHOLE.to_owned(), true)), "{cell}");
-                    assert_eq!(record.upstream.as_deref(), Some("first"), "{cell}");
-                    assert_eq!(record.attempts.last().unwrap().key.as_deref(), Some("b"), "{cell}");
-                }
-                let refused = first.calls().iter().filter(|call| call.credential == "sk-first-a").count();
-                assert!(refused <= 1, "the key rests after its first failure: {:?} {refused}", row.fault);
-                assert_eq!(second.count(), 0);
+    in_every_dialect(one_of_two_keys).await;
+}
+
+async fn one_of_two_keys(dialect: usize) {
+    for row in faults().into_iter().filter(|row| row.rotates_key) {
+        for streams in [false, true] {
+            let (first, second) = (faulty().await, faulty().await);
+            let routes = [route("first", &first, dialect, &["a", "b"]), route("second", &second, 0, &["a"])];
+            let mut rig = Setup::model(&routes).start().await;
+            first.set(Plan { key: Some("sk-first-a".to_owned()), ..Plan::from(row.fault.clone()) });
+            for round in 0..3 {
+                let got = call(&rig, streams).await;
+                let record = rig.record().await;
+                let cell = format!(
+                    "{:?} {:?} stream {streams} {round}: {got:?} {record:?}",
+                    routes[0].dialect, row.fault
+                );
+                assert_eq!((got.status, text(&got, streams)), (200, (WHOLE.to_owned(), true)), "{cell}");
+                assert_eq!(record.upstream.as_deref(), Some("first"), "{cell}");
+                assert_eq!(record.attempts.last().unwrap().key.as_deref(), Some("b"), "{cell}");
             }
+            let refused = first.calls().iter().filter(|call| call.credential == "sk-first-a").count();
+            assert!(refused <= 1, "the key rests after its first failure: {:?} {refused}", row.fault);
+            assert_eq!(second.count(), 0);
         }
     }
 }
@@ -300,55 +335,59 @@ async fn a_failure_of_one_key_takes_only_that_key_out() {
 /// After its first content a stream is never moved: its caller gets what there was, once, and is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_first_content_a_failure_is_told_in_band_and_nothing_is_repeated() {
-    for dialect in 0..DIALECTS.len() {
-        for (fault, class) in [
-            (Fault::Stall { after_events: 2 }, Class::Stall),
-            (Fault::Cut { after_events: 2, and_bytes: 0 }, Class::Cut),
-            (Fault::Cut { after_events: 2, and_bytes: 11 }, Class::Cut),
-            (Fault::EndEarly { after_events: 2 }, Class::Cut),
-            (Fault::ErrorInBand { after_events: 2 }, Class::Overloaded),
-        ] {
-            let (first, second) = (faulty().await, faulty().await);
-            let routes = [route("first", &first, dialect, &["a"]), route("second", &second, 0, &["a"])];
-            let mut rig = Setup::model(&routes).start().await;
-            first.set(fault.clone());
-            let got = call(&rig, true).await;
-            let record = rig.only_record().await;
-            let cell = format!("{:?} {fault:?}: {got:?} {record:?}", routes[0].dialect);
-            assert_eq!((got.status, text(&got, true)), (200, ("word0 word1 ".to_owned(), false)), "{cell}");
-            let errors = got.text().matches("\"error\":{").count();
-            assert_eq!((errors, got.text().contains("[DONE]")), (1, false), "{cell}");
-            assert!(got.text().contains("\"usage\":{"), "what was used is told: {cell}");
-            assert_eq!((first.count(), second.count()), (1, 0), "{cell}");
-            assert_eq!((record.outcome, record.attempts[0].class), (Outcome::Cut, Some(class)), "{cell}");
-            assert!(record.kind.unwrap().is_our_fault() && record.output_tokens.is_some(), "{cell}");
-        }
+    in_every_dialect(after_content).await;
+}
+
+async fn after_content(dialect: usize) {
+    for (fault, class) in [
+        (Fault::Stall { after_events: 2 }, Class::Stall),
+        (Fault::Cut { after_events: 2, and_bytes: 0 }, Class::Cut),
+        (Fault::Cut { after_events: 2, and_bytes: 11 }, Class::Cut),
+        (Fault::EndEarly { after_events: 2 }, Class::Cut),
+        (Fault::ErrorInBand { after_events: 2 }, Class::Overloaded),
+    ] {
+        let (first, second) = (faulty().await, faulty().await);
+        let routes = [route("first", &first, dialect, &["a"]), route("second", &second, 0, &["a"])];
+        let mut rig = Setup::model(&routes).start().await;
+        first.set(fault.clone());
+        let got = call(&rig, true).await;
+        let record = rig.only_record().await;
+        let cell = format!("{:?} {fault:?}: {got:?} {record:?}", routes[0].dialect);
+        assert_eq!((got.status, text(&got, true)), (200, ("word0 word1 ".to_owned(), false)), "{cell}");
+        let errors = got.text().matches("\"error\":{").count();
+        assert_eq!((errors, got.text().contains("[DONE]")), (1, false), "{cell}");
+        assert!(got.text().contains("\"usage\":{"), "what was used is told: {cell}");
+        assert_eq!((first.count(), second.count()), (1, 0), "{cell}");
+        assert_eq!((record.outcome, record.attempts[0].class), (Outcome::Cut, Some(class)), "{cell}");
+        assert!(record.kind.unwrap().is_our_fault() && record.output_tokens.is_some(), "{cell}");
     }
 }
 
 /// What is odd but whole is no failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_streams_that_are_whole_arrive_whole() {
-    for dialect in 0..DIALECTS.len() {
-        for fault in [
-            Fault::NotStreamed,
-            Fault::NoUsage,
-            Fault::NoDone,
-            Fault::CarriageReturns,
-            Fault::SlowTokens { gap_ms: 20 },
-        ] {
-            let first = faulty().await;
-            let routes = [route("first", &first, dialect, &["a"])];
-            let mut rig = Setup::model(&routes).start().await;
-            first.set(fault.clone());
-            let got = call(&rig, true).await;
-            let record = rig.only_record().await;
-            let cell = format!("{:?} {fault:?}: {got:?} {record:?}", routes[0].dialect);
-            assert_eq!((got.status, text(&got, true)), (200, (WHOLE.to_owned(), true)), "{cell}");
-            assert!(got.text().contains("\"usage\":{"), "{cell}");
-            assert!(!got.text().contains('\r'), "{cell}");
-            assert_eq!(record.outcome, Outcome::Ok, "{cell}");
-            assert!(record.output_tokens.is_some_and(|tokens| tokens > 0), "{cell}");
-        }
+    in_every_dialect(odd_streams).await;
+}
+
+async fn odd_streams(dialect: usize) {
+    for fault in [
+        Fault::NotStreamed,
+        Fault::NoUsage,
+        Fault::NoDone,
+        Fault::CarriageReturns,
+        Fault::SlowTokens { gap_ms: 20 },
+    ] {
+        let first = faulty().await;
+        let routes = [route("first", &first, dialect, &["a"])];
+        let mut rig = Setup::model(&routes).start().await;
+        first.set(fault.clone());
+        let got = call(&rig, true).await;
+        let record = rig.only_record().await;
+        let cell = format!("{:?} {fault:?}: {got:?} {record:?}", routes[0].dialect);
+        assert_eq!((got.status, text(&got, true)), (200, (WHOLE.to_owned(), true)), "{cell}");
+        assert!(got.text().contains("\"usage\":{"), "{cell}");
+        assert!(!got.text().contains('\r'), "{cell}");
+        assert_eq!(record.outcome, Outcome::Ok, "{cell}");
+        assert!(record.output_tokens.is_some_and(|tokens| tokens > 0), "{cell}");
     }
 }

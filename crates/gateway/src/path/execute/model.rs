@@ -11,7 +11,10 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
     response::Parts,
 };
-use mainstay_base::{record::Path, snapshot::OnCut};
+use mainstay_base::{
+    record::Path,
+    snapshot::{OnCut, Provider},
+};
 use mainstay_net::Body;
 use mainstay_wire::llm::Usage;
 use serde_json::json;
@@ -98,7 +101,8 @@ fn answered(context: &Context, order: Order, won: Won, record: &mut Open) -> Ans
             if let (Some(usage), Some(record)) = (usage, record.known()) {
                 note(record, &usage);
             }
-            let mut answer = Answer::new(context, Path::Model, from, response(head, body));
+            let response = response(&order.target(index).provider, head, body);
+            let mut answer = Answer::new(context, Path::Model, from, response);
             answer.account = Some(Box::new(account));
             answer
         }
@@ -182,18 +186,22 @@ fn committed(order: &Order, won: Won) -> Result<Committed, Failure> {
 }
 
 /// What a provider says of itself in an answer's head (cookies, its account, its limits) is not the caller's.
-fn response(head: Parts, body: Body) -> Response<Body> {
+fn response(provider: &Provider, head: Parts, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     let headers = response.headers_mut();
     *headers = HeaderMap::with_capacity(12);
     for name in [CONTENT_TYPE, CONTENT_DISPOSITION] {
-        if let Some(value) = head.headers.get(&name) {
+        if let Some(value) = head.headers.get(&name).filter(|value| is_keyless(provider, value)) {
             headers.insert(name, value.clone());
         }
     }
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     response
+}
+
+fn is_keyless(provider: &Provider, value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| !whole::holds_a_key(provider, text))
 }
 
 fn stream_head(head: &Parts) -> Response<Body> {

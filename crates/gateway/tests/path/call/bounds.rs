@@ -72,6 +72,69 @@ async fn a_ceiling_is_held_over_all_attempts() {
     assert_eq!(two.count(), 1);
 }
 
+/// What a target without a price costs nobody knows: a caller's ceiling is held by others, or the call is refused. An
+/// operator's ceiling is over the prices that he wrote.
+#[tokio::test]
+async fn a_callers_ceiling_is_held_by_targets_with_a_price_only() {
+    let (one, two) = (faulty().await, faulty().await);
+    let mut unpriced = target(provider("one", &one, 1));
+    unpriced.price = None;
+    let ceiling = [("mainstay-max-cost", "1")];
+    let both = vec![unpriced.clone(), target(provider("two", &two, 1))];
+    let mut rig = setup(both, policy()).start().await;
+    assert_eq!(ask_with(&rig, false, &ceiling).await.headers["mainstay-target"], "two/real-small");
+    assert_eq!(course(&rig.only_record().await), ["two/key-0 first ok"]);
+    let ours = CallPolicy { max_cost: Some(Usd(1)), ..policy() };
+    let mut rig = setup(vec![unpriced], ours).start().await;
+    let got = ask_with(&rig, true, &ceiling).await;
+    assert_eq!((got.status, code(&got).as_str()), (400, "no_target_fits"), "{}", got.text());
+    assert!(got.text().contains("Mainstay-Max-Cost needs a target with a price"), "{}", got.text());
+    assert_eq!((one.count(), rig.only_record().await.attempts.len()), (0, 0));
+    assert_eq!(ask(&rig, false).await.headers["mainstay-target"], "one/real-small");
+}
+
+#[tokio::test]
+async fn no_time_at_all_is_a_deadline_that_is_over() {
+    let (one, two, mut rig) = pair(policy()).await;
+    one.set(Fault::SlowFirstByte { delay_ms: 100 });
+    for stream in [false, true] {
+        let got = ask_with(&rig, stream, &[("mainstay-deadline", "1")]).await;
+        assert_eq!(
+            (got.status, &got.headers["mainstay-deadline"]),
+            (504, &"1".parse().unwrap()),
+            "{}",
+            got.text()
+        );
+        assert!(rig.only_record().await.attempts.len() <= 2);
+    }
+    assert!(
+        rig.gateway.standing().targets.iter().all(|target| target.failures == 0 && target.in_flight == 0)
+    );
+    assert_eq!(two.count(), 0);
+}
+
+/// The route's own haste is no failure of a target that would have had more time.
+#[tokio::test]
+async fn an_answer_is_due_before_a_providers_own_first_byte() {
+    let hasty = CallPolicy { answer_within: Duration::from_millis(250), ..policy() };
+    for stream in [false, true] {
+        let (one, two, mut rig) = pair(hasty.clone()).await;
+        one.set(Fault::Hang);
+        two.set(Fault::Hang);
+        let began = Instant::now();
+        let got = ask(&rig, stream).await;
+        assert_eq!(got.status, 504, "{}", got.text());
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(rig.gateway.standing().targets.iter().all(|target| target.failures == 0));
+        rig.only_record().await;
+    }
+    // What began in time may last.
+    let (one, _two, mut rig) = pair(CallPolicy { answer_within: Duration::from_secs(2), ..hasty }).await;
+    one.set(Fault::SlowTokens { gap_ms: 900 });
+    assert!(ask(&rig, true).await.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(course(&rig.only_record().await), ["one/key-0 first ok"]);
+}
+
 #[tokio::test]
 async fn attempts_are_counted() {
     let (one, two, mut rig) = pair(CallPolicy { max_attempts: 1, ..policy() }).await;

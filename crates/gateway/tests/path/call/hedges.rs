@@ -59,6 +59,26 @@ async fn a_failure_of_one_leaves_the_other_its_chance() {
     assert_eq!(course(&rig.record().await), ["one/key-0 first ok", "two/key-0 hedge server_error"]);
 }
 
+/// A drained provider gets no extra calls, and is there all the same when the first fails.
+#[tokio::test]
+async fn a_drained_target_is_no_hedge_and_still_a_fallback() {
+    let (one, two, mut rig) = pair(hedged()).await;
+    let mut snapshot = mainstay_base::Snapshot::clone(&rig.snapshot.load());
+    snapshot.generation += 1;
+    snapshot.model.drained = vec!["two".to_owned()];
+    rig.snapshot.store(std::sync::Arc::new(snapshot));
+    for _ in 0..10 {
+        ask(&rig, true).await;
+        rig.record().await;
+    }
+    one.set(Fault::SlowFirstByte { delay_ms: 400 });
+    assert_eq!(ask(&rig, true).await.headers["mainstay-target"], "one/real-small");
+    assert_eq!((course(&rig.record().await), two.count()), (vec!["one/key-0 first ok".to_owned()], 0));
+    one.set_all(vec![Plan::from(Fault::Close)]);
+    assert_eq!(ask(&rig, true).await.headers["mainstay-target"], "two/real-small");
+    assert_eq!(course(&rig.record().await), ["one/key-0 first closed", "two/key-0 fallback ok"]);
+}
+
 #[tokio::test]
 async fn hedges_are_few() {
     let (one, two, mut rig) = pair(hedged()).await;

@@ -12,14 +12,16 @@ use mainstay_base::{
         Timeouts,
     },
 };
-use mainstay_faulty::{Fault, Options, Provider as Faulty};
+use mainstay_faulty::{Options, Provider as Faulty};
 
 use crate::rig::{Got, MODEL_KEY, Rig, Setup};
 
+mod answers;
 mod bounds;
 mod health;
 mod hedges;
 mod keys;
+mod leaving;
 mod shape;
 mod steps;
 
@@ -114,8 +116,4 @@ fn attempt(attempt: &Attempt) -> String {
 
 pub(crate) fn code(got: &Got) -> String {
     got.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
-}
-
-pub(crate) fn fail(faulty: &Faulty, fault: Fault) {
-    faulty.set(fault);
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use http::Method;
-use mainstay_base::snapshot::{Dialect, ModelTarget};
+use mainstay_base::{
+    Secret,
+    snapshot::{Dialect, ModelTarget, ProviderKey, ProviderSecret},
+};
 use mainstay_gateway::Needs;
+use mainstay_wire::llm::bedrock;
 use serde_json::json;
 
 use super::{ask, course, faulty, policy, provider, setup, target};
@@ -63,6 +67,68 @@ async fn other_dialects_are_spoken_and_answered_in_the_callers_own() {
             assert!(record.input_tokens.is_some() && record.cost.is_some(), "{record:?}");
         }
     }
+}
+
+/// What arrives at a provider of AWS is what was signed: host, path, body and every header that the signature names.
+#[tokio::test]
+async fn what_arrives_is_what_was_signed() {
+    let (id, secret, session) =
+        ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session+token/=");
+    for token in [None, Some(session)] {
+        let one = faulty().await;
+        let mut other = provider("one", &one, 0);
+        other.dialect = Dialect::Bedrock { region: "eu-central-1".to_owned() };
+        other.base_url = one.url();
+        let secret_access_key = Secret::new(secret);
+        let aws = ProviderSecret::Aws {
+            access_key_id: id.to_owned(),
+            secret_access_key,
+            session_token: token.map(Secret::new),
+        };
+        other.keys = vec![ProviderKey { name: "aws".to_owned(), secret: aws }];
+        let mut target = target(other);
+        target.model = "eu.anthropic.claude-3-5-sonnet-20240620-v1:0".to_owned();
+        let rig = setup(vec![target], policy()).start().await;
+        for stream in [false, true] {
+            assert_eq!(ask(&rig, stream).await.status, 200);
+            let call = one.calls().pop().unwrap();
+            let header = |name: &str| call.headers[name].to_str().unwrap();
+            let date = header("x-amz-date");
+            let (path, query) = call.target.split_once('?').unwrap_or((&call.target, ""));
+            let unsigned = bedrock::sign::Unsigned {
+                method: call.method.as_str(),
+                host: header("host"),
+                path,
+                query,
+                headers: &[("content-type", header("content-type"))],
+                body: &call.body,
+                region: "eu-central-1",
+                service: bedrock::SERVICE,
+            };
+            let credentials = bedrock::sign::Credentials {
+                access_key_id: id,
+                secret_access_key: secret,
+                session_token: token,
+            };
+            let signed = bedrock::sign::sign(&unsigned, &credentials, unix(date));
+            for (name, value) in &signed {
+                assert_eq!(header(name), value, "{name} of {}", call.target);
+            }
+            assert!(signed.iter().any(|(name, _)| *name == "authorization"));
+            assert_eq!(call.headers.contains_key("x-amz-security-token"), token.is_some());
+        }
+    }
+}
+
+/// `20261123T070000Z` in Unix seconds.
+fn unix(date: &str) -> i64 {
+    let part = |at: usize, length: usize| date[at..at + length].parse::<i64>().unwrap();
+    let (year, month, day) = (part(0, 4), part(4, 2), part(6, 2));
+    // Days since 1970 by counting from March (Hinnant's days_from_civil).
+    let year = if month <= 2 { year - 1 } else { year };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468;
+    days * 86_400 + part(9, 2) * 3600 + part(11, 2) * 60 + part(13, 2)
 }
 
 #[tokio::test]

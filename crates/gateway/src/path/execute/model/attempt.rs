@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response, response::Parts};
+use http::{HeaderMap, Response, header::CONTENT_ENCODING, response::Parts};
 use mainstay_base::{
     Class,
     snapshot::{ModelTarget, Provider, Timeouts},
@@ -26,11 +26,13 @@ use crate::{
         normalize::{Asked, Endpoint},
         stream::{self, Broken, Form, Proved, Reading, Unproved, Waits, Wanted},
     },
-    targets::{Flight, Taken},
+    targets::{Failed, Flight, Taken},
 };
 
-/// What is read of an answer that is no success.
+/// What is read of an answer that is no success, and how long its words are waited for: its status says enough for
+/// somebody else to be asked.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+const MAX_ERROR_WAIT: Duration = Duration::from_secs(1);
 
 /// How an attempt went.
 pub(super) struct Outcome {
@@ -163,8 +165,9 @@ pub(super) async fn run(
     let request = match write::request(order, index, key, said) {
         Ok(request) => request,
         Err(unwritten) => {
-            flight.failed(unwritten.class, None, false);
-            let missed = Missed::new(unwritten.class, unwritten.why);
+            let class = unwritten.class;
+            flight.failed(&Failed { class, retry_after: None, is_targets_doing: false, tokens: Some(0) });
+            let missed = Missed::new(class, unwritten.why);
             return Outcome { status: None, first_byte: None, result: Err(missed) };
         }
     };
@@ -175,7 +178,7 @@ pub(super) async fn run(
         Ok(response) => response,
         Err(error) => {
             let missed = Missed::new(class_of(&error), error.to_string());
-            let result = Err(failed(order, target, flight, missed, &patience));
+            let result = Err(failed(order, target, flight, missed, None, &patience));
             return Outcome { status: None, first_byte: None, result };
         }
     };
@@ -183,6 +186,10 @@ pub(super) async fn run(
     learn(order, target, &flight, response.headers());
     let result = match response.status().is_success() {
         false => Err(refused(order, target, response).await).map_err(|missed| Box::new((flight, missed))),
+        true if is_compressed(response.headers()) => {
+            let missed = Missed::new(Class::NotAnAnswer, "a compressed answer, which nobody asked for");
+            Err(Box::new((flight, missed)))
+        }
         true if order.asked.streams => {
             streamed(order, target, response, flight, &patience, said.is_some()).await
         }
@@ -190,7 +197,7 @@ pub(super) async fn run(
     };
     let result = result.map_err(|missing| {
         let (flight, missed) = *missing;
-        failed(order, target, flight, missed, &patience)
+        failed(order, target, flight, missed, status, &patience)
     });
     Outcome { status, first_byte, result }
 }
@@ -201,18 +208,21 @@ fn failed(
     target: &ModelTarget,
     flight: Flight,
     missed: Missed,
+    status: Option<u16>,
     patience: &Patience,
 ) -> Missed {
     let slow_call = order.snapshot.model.breaker.slow_call;
     let is_targets_doing = patience.is_targets_doing(missed.class, target, slow_call);
     let retry_after = missed.told.as_ref().and_then(|told| told.retry_after);
-    flight.failed(missed.class, retry_after, is_targets_doing);
+    let told = missed.usage.as_ref().map(|usage| usage.total());
+    let tokens = if missed.may_be_billed(status) { told } else { Some(told.unwrap_or(0)) };
+    flight.failed(&Failed { class: missed.class, retry_after, is_targets_doing, tokens });
     missed
 }
 
 async fn refused(order: &Order, target: &ModelTarget, response: Response<Body>) -> Missed {
     let (head, body) = response.into_parts();
-    let body = whole::start_of(body, MAX_ERROR_BYTES).await;
+    let body = whole::start_of(body, MAX_ERROR_BYTES, MAX_ERROR_WAIT).await;
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let now = order.gateway.ports().clock.now().unix_seconds();
     let status = head.status.as_u16();
@@ -271,6 +281,12 @@ pub(crate) fn form(endpoint: Endpoint) -> Form {
 /// What is estimated of an answer whose provider told no usage.
 pub(super) fn estimated(asked: &Asked) -> Usage {
     Usage { input: asked.input_tokens, is_estimated: true, ..Usage::default() }
+}
+
+/// `Accept-Encoding` is not sent, so what is compressed all the same can neither be vetted nor told to the caller.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 fn class_of(error: &SendError) -> Class {

@@ -4,11 +4,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 use mainstay_base::{
-    Class, Usd,
+    Usd,
     record::{Attempt, AttemptRole},
 };
 use mainstay_signal::{
-    jitter,
+    jitter, keys,
     next::{self, Situation, Step},
 };
 use tokio::time::sleep;
@@ -24,7 +24,7 @@ use crate::{
         policy::Permit,
         telemetry::{Attempted, Open},
     },
-    targets::{LIMITED_REST, Taken, Turned, Wanted, key_bit},
+    targets::{Taken, Turned, Wanted, key_bit},
 };
 
 mod books;
@@ -64,6 +64,8 @@ enum Barred {
     Turned(Turned),
     /// The call's ceiling does not cover it.
     TooDear,
+    /// The caller set a ceiling, and nobody knows what this target costs.
+    Unpriced,
     /// The budget of the call's key does not.
     Spent,
     /// The policy allows no more attempts, or the time is over.
@@ -175,6 +177,9 @@ impl<'a> Course<'a> {
         if self.attempts >= order.policy().max_attempts.max(1) || order.bounds.is_over() {
             return Err(Barred::NoMore);
         }
+        if order.bounds.needs_price && order.target(index).price.is_none() {
+            return Err(Barred::Unpriced);
+        }
         let worst = order.worst_case(index);
         let all = self.spent + self.reserved + worst;
         if order.bounds.max_cost.is_some_and(|max_cost| all > max_cost) {
@@ -266,7 +271,11 @@ impl<'a> Course<'a> {
                     }
                     self.tried[index].again += 1;
                     sleep(wait).await;
-                    return self.take(index, AttemptRole::Retry, 0).ok();
+                    let again = self.take(index, AttemptRole::Retry, 0);
+                    if again.is_err() {
+                        self.order.chain.budgets.retry.lock().give_back();
+                    }
+                    return again.ok();
                 }
             }
         }
@@ -296,10 +305,10 @@ impl<'a> Course<'a> {
         let retry = &self.order.policy().retry;
         let jittered = jitter::full(retry.base, retry.cap, again, self.order.gateway.targets().chance.next());
         let asked_for = missed.told.as_ref().and_then(|told| told.retry_after);
-        match missed.class {
+        match keys::rest(missed.class, asked_for) {
             // Its key rests for so long.
-            Class::RateLimited => asked_for.unwrap_or(LIMITED_REST).max(Duration::from_secs(1)) + jittered,
-            _ => asked_for.unwrap_or_default().max(jittered),
+            Some(rests) => rests + jittered,
+            None => asked_for.unwrap_or_default().max(jittered),
         }
     }
 }

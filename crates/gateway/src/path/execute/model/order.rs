@@ -45,6 +45,9 @@ pub(super) struct Bounds {
     /// When the first byte must have gone to the caller.
     pub(super) answer_by: Instant,
     pub(super) max_cost: Option<Usd>,
+    /// The caller set a ceiling: whoever has no price cannot hold it. (An operator's ceiling is over what he gave a
+    /// price.)
+    pub(super) needs_price: bool,
 }
 
 impl Order {
@@ -117,7 +120,7 @@ impl Bounds {
         let opened = now.checked_sub(waited).unwrap_or(now);
         let deadline_at = opened + granted;
         let answer_by = deadline_at.min(opened + policy.answer_within);
-        Bounds { granted, deadline_at, answer_by, max_cost }
+        Bounds { granted, deadline_at, answer_by, max_cost, needs_price: asked.max_cost.is_some() }
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -43,6 +43,8 @@ impl HttpBody for Passing {
         }
         let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
         match &frame {
+            // Whoever knows that it was the last does not ask again.
+            Some(Ok(_)) if self.rest.is_end_stream() => self.end(Ok(Used::default())),
             Some(Ok(_)) => {}
             Some(Err(error)) => self.end(Err(Broken::by(error).class)),
             None => self.end(Ok(Used::default())),

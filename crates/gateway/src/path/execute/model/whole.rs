@@ -1,6 +1,11 @@
 //! Whole answers: read within a bound and vetted before a byte goes out. What is larger, or no JSON, is passed on once
 //! its head and its first bytes are sane.
 
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
 use bytes::{Bytes, BytesMut};
 use http::{Response, header::CONTENT_TYPE, response::Parts};
 use http_body::Body as _;
@@ -14,6 +19,7 @@ use mainstay_wire::{
     llm::{self, Finish, Part, Usage, anthropic, bedrock, embeddings, failure, gemini, openai, rerank},
     openai::vet,
 };
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     attempt::{Answered, Missed, Missing},
@@ -25,7 +31,7 @@ use crate::{
         normalize::{Endpoint, model::tokens},
         stream::Broken,
     },
-    targets::{Flight, Used},
+    targets::{Flight, Used, Watched},
 };
 
 /// What is held of an answer to be vetted; a larger one is passed on.
@@ -48,12 +54,22 @@ pub(super) async fn read(
     flight: Flight,
 ) -> Result<Answered, Missing> {
     let (head, mut body) = response.into_parts();
-    let (bytes, is_all) = match start(&mut body, order.asked.endpoint).await {
+    // Sound is not held: its first piece tells whether it is sound.
+    let is_sound = order.asked.endpoint == Endpoint::Speech && !is_json(&head);
+    let most = if is_sound { 1 } else { MAX_VETTED_BYTES };
+    let (bytes, is_all) = match start(&mut body, most, flight.watched()).await {
         Ok(start) => start,
         Err(error) => return Err(Box::new((flight, broke(&error)))),
     };
     if !is_all {
-        return passed(head, bytes, body, flight);
+        return match &target.provider.dialect {
+            Dialect::OpenAi | Dialect::Azure { .. } => passed(head, bytes, body, flight),
+            dialect => {
+                let (dialect, most) = (dialect.as_str(), MAX_VETTED_BYTES);
+                let why = format!("an answer of more than {most} bytes is too large to be read as {dialect}");
+                Err(Box::new((flight, Missed::new(Class::NotAnAnswer, why))))
+            }
+        };
     }
     match vetted(order, target, &head, bytes) {
         Ok((body, usage, quarters)) => {
@@ -66,13 +82,18 @@ pub(super) async fn read(
 }
 
 /// The body, or as much of it as is held, and whether that is all.
-async fn start(body: &mut Body, endpoint: Endpoint) -> Result<(Bytes, bool), BodyError> {
-    // Sound is not held: its first piece tells whether it is sound.
-    let most = if endpoint == Endpoint::Speech { 1 } else { MAX_VETTED_BYTES };
+async fn start(
+    body: &mut Body,
+    most: usize,
+    watched: Option<&Arc<Watched>>,
+) -> Result<(Bytes, bool), BodyError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame?.into_data() else { continue };
+        if let Some(watched) = watched {
+            watched.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
         if first.is_empty() {
             first = piece;
         } else {
@@ -89,10 +110,11 @@ async fn start(body: &mut Body, endpoint: Endpoint) -> Result<(Bytes, bool), Bod
     Ok((if all.is_empty() { first } else { all.freeze() }, true))
 }
 
-/// At most `most` bytes of a body; what breaks it is no matter.
-pub(super) async fn start_of(mut body: Body, most: usize) -> Bytes {
+/// At most `most` bytes of a body, and what comes of them within `wait`; what breaks it is no matter.
+pub(super) async fn start_of(mut body: Body, most: usize, wait: Duration) -> Bytes {
     let mut start = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
+    let until = Instant::now() + wait;
+    while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         if let Ok(piece) = frame.into_data() {
             start.extend_from_slice(&piece[..piece.len().min(most - start.len())]);
         }

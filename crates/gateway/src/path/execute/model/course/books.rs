@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mainstay_base::{Class, Usd, snapshot::Dialect};
+use mainstay_signal::keys;
 use mainstay_wire::llm::Usage;
 
 use super::{Course, Failed, Flying, Won};
@@ -62,7 +63,7 @@ impl Course<'_> {
         }
     }
 
-    fn book(&mut self, flying: Flying, usage: Option<&Usage>, class: Option<Class>) {
+    pub(super) fn book(&mut self, flying: Flying, usage: Option<&Usage>, class: Option<Class>) {
         let known = self.order.target(flying.index).price.as_ref();
         let cost = known.map(|price| usage.map_or(Usd::ZERO, |usage| price::cost(price, usage)));
         self.note(cost.unwrap_or_default() - flying.estimate.unwrap_or_default());
@@ -94,10 +95,11 @@ impl Course<'_> {
         }
         let mut failed = FromProvider { status, ..FromProvider::wordless(class, None) };
         if let Some(told) = told {
-            (failed.message, failed.retry_after) = (Some(told.message), told.retry_after);
-            let is_same = matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. });
-            if let Some(blamed) = told.blamed.filter(|_| is_same) {
-                (failed.param, failed.code) = (blamed.param, blamed.code);
+            // A limited key is back then, and the next call goes out, whatever the provider named.
+            let back = keys::rest(class, told.retry_after).filter(|_| class == Class::RateLimited);
+            (failed.message, failed.retry_after) = (Some(told.message), back.or(told.retry_after));
+            if matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. }) {
+                (failed.param, failed.code) = (told.param, told.param_code);
             }
         }
         Failure::new(Reason::Provider(Box::new(failed)), internal)
@@ -105,7 +107,7 @@ impl Course<'_> {
 }
 
 /// The usage of an answer whose provider told none.
-fn estimated(order: &Order, quarters: u64) -> Usage {
+pub(super) fn estimated(order: &Order, quarters: u64) -> Usage {
     Usage { output: tokens::of_quarters(quarters), ..attempt::estimated(&order.asked) }
 }
 

@@ -17,6 +17,9 @@ use crate::{
 /// How long to wait before a full target is looked at again, should nobody tell.
 const BUSY_LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// What the caller is told whose ceiling nobody can hold.
+const UNPRICED: &str = "Mainstay-Max-Cost needs a target with a price, and none of them has one";
+
 /// Another call of the key may give back what it does not need by then.
 const BUDGET_LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -66,7 +69,7 @@ impl Course<'_> {
                     soonest =
                         wait.map_or(soonest, |wait| Some(soonest.map_or(wait, |known| known.min(wait))));
                 }
-                Barred::TooDear | Barred::Spent | Barred::NoMore => {}
+                Barred::TooDear | Barred::Unpriced | Barred::Spent | Barred::NoMore => {}
             }
         }
         match (busy, soonest) {
@@ -95,7 +98,7 @@ impl Course<'_> {
         let turned = || {
             self.turned.iter().filter_map(|(_, barred)| match barred {
                 Barred::Turned(turned) => Some(*turned),
-                Barred::TooDear | Barred::Spent | Barred::NoMore => None,
+                Barred::TooDear | Barred::Unpriced | Barred::Spent | Barred::NoMore => None,
             })
         };
         let Some(first_back) = turned().min_by_key(|turned| turned.wait(now).unwrap_or(Duration::MAX)) else {
@@ -105,6 +108,9 @@ impl Course<'_> {
                     Reason::BudgetSpent { retry_after: self.budget_turns_in() }
                 }
                 () if is_any(|barred| matches!(barred, Barred::TooDear)) => Reason::CostCeiling,
+                () if is_any(|barred| matches!(barred, Barred::Unpriced)) => {
+                    Reason::NoTargetFits { why: UNPRICED.to_owned() }
+                }
                 () => Reason::DeadlineOver,
             };
             return Failure::new(reason, internal);
@@ -128,6 +134,7 @@ impl Barred {
             Barred::Turned(Turned::KeysRest { .. }) => "all its keys rest",
             Barred::Turned(Turned::KeysTried) => "all its keys were tried",
             Barred::TooDear => "the cost ceiling does not cover it",
+            Barred::Unpriced => "it has no price, and the caller set a ceiling",
             Barred::Spent => "the budget of the key does not cover it",
             Barred::NoMore => "the call's attempts or time are used up",
         }
