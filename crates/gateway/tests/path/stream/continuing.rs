@@ -58,3 +58,59 @@ async fn half_a_tool_call_a_second_cut_and_the_default_end_truthfully() {
         assert_eq!(rig.only_record().await.outcome, Outcome::Cut);
     }
 }
+
+#[tokio::test]
+async fn an_answer_of_a_form_and_one_that_had_ended_are_not_gone_on_with() {
+    let text = said("{\"one\":");
+    let json = ",\"response_format\":{\"type\":\"json_object\"}";
+    // An error after the end: there is nothing to go on with.
+    let ended = [&text, STOP, "data: {\"error\":{\"message\":\"late\"}}\n\n"].concat();
+    for (text, more) in [(text.as_str(), json), (ended.as_str(), "")] {
+        let first = cut_after(text).await;
+        let second = Player::streaming(vec![send([OPENING, &said("two"), STOP, DONE].concat())]).await;
+        let rig = setup(&[&first, &second], continues()).start().await;
+        let got = rig.got(asking(&rig, more)).await;
+        assert!(!got.text().contains("continued_on"), "{}", got.text());
+        let is_before = got.text().contains("two");
+        // What failed before anything went out was another target's chance.
+        assert_eq!(got.text().matches("\"error\"").count(), usize::from(!is_before), "{}", got.text());
+    }
+}
+
+#[tokio::test]
+async fn a_target_of_any_dialect_goes_on_without_a_word_twice_or_missing() {
+    use mainstay_base::snapshot::Dialect;
+    let anthropic = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"c\",\"content\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n\
+        event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"three\"}}\n\n\
+        event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":10}}\n\n\
+        event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let gemini = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"thr\"}],\"role\":\"model\"},\"index\":0}]}\n\n\
+        data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"ee\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":10}}\n\n";
+    for (dialect, stream) in [(Dialect::Anthropic, anthropic), (Dialect::Gemini, gemini)] {
+        let first = cut_after(&said("one, two, ")).await;
+        let second = Player::streaming(vec![send(stream)]).await;
+        let mut setup = setup(&[&first, &second], continues());
+        for model in setup.snapshot.model.models.values_mut() {
+            let target = &mut std::sync::Arc::make_mut(model).targets[1];
+            std::sync::Arc::make_mut(&mut target.provider).dialect = dialect.clone();
+        }
+        let mut rig = setup.start().await;
+        let got = rig.got(asking(&rig, WITH_USAGE)).await;
+        let events = got.text().split("\n\n").filter_map(|event| {
+            serde_json::from_str::<serde_json::Value>(event.strip_prefix("data: ")?).ok()
+        });
+        let said: String = events
+            .clone()
+            .filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+            .collect();
+        assert_eq!(said, "one, two, three", "{}", got.text());
+        assert_eq!(events.filter(|event| event["choices"][0]["delta"]["role"].is_string()).count(), 1);
+        assert!(
+            got.text().ends_with(DONE) && got.text().contains("\"completion_tokens\":13"),
+            "{}",
+            got.text()
+        );
+        assert_eq!(rig.only_record().await.output_tokens, Some(13));
+    }
+}

@@ -85,3 +85,62 @@ async fn who_leaves_after_the_last_event_had_everything() {
     assert_eq!((record.outcome, record.output_tokens), (Outcome::Ok, Some(10)));
     assert_eq!(rig.gateway.stats().settled, 1);
 }
+
+/// Whenever a caller leaves: upstream ends within half a second, nothing stays out, and there is one record.
+#[tokio::test]
+async fn a_caller_may_leave_at_any_moment() {
+    let opening = || send(OPENING);
+    let content = || send(said("hello, this is it"));
+    for (steps, read, output) in [
+        // Before the head, in the window, between two pieces, inside an event, after the finish and before the usage.
+        (vec![Step::Silence], None, None),
+        (vec![opening(), Step::Silence], None, None),
+        (vec![opening(), content(), Step::Silence], Some("this is it"), Some(5)),
+        (vec![opening(), content(), send(&STOP[..40]), Step::Silence], Some("this is it"), Some(5)),
+        (vec![opening(), content(), send(STOP), Step::Silence], Some("\"stop\""), Some(5)),
+        (vec![opening(), content(), send([STOP, USAGE].concat()), Step::Silence], Some("\"stop\""), Some(10)),
+    ] {
+        let player = Player::streaming(steps).await;
+        let mut rig = setup(&[&player], CallPolicy::default()).start().await;
+        match read {
+            Some(read) => {
+                let mut body = rig.send(asking(&rig, "")).await.into_body();
+                read_to(&mut body, read).await;
+                drop(body);
+            }
+            None => {
+                let call = rig.send(asking(&rig, ""));
+                let asked = wait_until("the provider is asked", PATIENCE, || async {
+                    (player.calls() == 1).then_some(())
+                });
+                // Dropped with its answer outstanding.
+                tokio::select! { _ = call => panic!("an answer of nothing"), () = asked => {} }
+            }
+        }
+        let left = std::time::Instant::now();
+        player.nobody_listens().await;
+        assert!(left.elapsed() < Duration::from_millis(500), "{:?}", left.elapsed());
+        let record = rig.only_record().await;
+        assert_eq!((record.outcome, record.output_tokens), (Outcome::CallerGone, output), "{read:?}");
+        assert_eq!((record.attempts.len(), record.attempts[0].class), (1, Some(Class::CallerGone)));
+        rig.nothing_is_out().await;
+    }
+}
+
+#[tokio::test]
+async fn shutdown_lets_go_of_a_drain_that_does_not_end_and_its_record_is_written() {
+    let player = Player::streaming(script()).await;
+    let mut rig = setup(&[&player], draining(PATIENCE, 8)).start().await;
+    let mut body = rig.send(asking(&rig, "")).await.into_body();
+    read_to(&mut body, "this is it").await;
+    drop(body);
+    wait_until("the stream is drained", PATIENCE, || async {
+        (rig.gateway.stats().draining == 1).then_some(())
+    })
+    .await;
+    // The gate stays shut: reproduces drains that outlived shutdown, and their records with them.
+    rig.gateway.finish(Duration::from_millis(50)).await;
+    assert_eq!(rig.gateway.stats().draining, 0);
+    let record = rig.only_record().await;
+    assert_eq!((record.outcome, record.output_tokens), (Outcome::CallerGone, Some(5)));
+}

@@ -67,6 +67,10 @@ async fn a_late_joiner_gets_everything_and_the_costs_are_booked_once() {
     assert_eq!((records[0].cost, records[1].cost), (Some(Usd(40)), None));
     assert!(records.iter().all(|record| record.outcome == Outcome::Ok && record.status == 200));
     assert_eq!(records[1].bytes_out, whole().len() as u64);
+    // What an operator asks of a follower's record; its tokens and its cost are the leader's.
+    assert!(records[1].streamed && records[1].first_token_us >= records[1].first_byte_us);
+    assert_eq!((records[1].upstream.as_deref(), records[1].events), (Some("p0"), 4));
+    assert_eq!((records[0].output_tokens, records[1].output_tokens), (Some(10), None));
 }
 
 #[tokio::test]
@@ -158,6 +162,19 @@ async fn only_what_is_the_same_is_shared() {
     assert_eq!(twice(with(SingleFlight::Off), same, same).await, 2);
     assert_eq!(twice(default(), same, |rig| header(rig, "authorization", "Bearer vk-OTHER")).await, 2);
     assert_eq!(twice(default(), same, |rig| header(rig, "mainstay-max-cost", "1")).await, 2);
+    // What a provider may act on, and what it does not.
+    assert_eq!(twice(default(), same, |rig| header(rig, "openai-organization", "other")).await, 2);
+    assert_eq!(twice(default(), same, |rig| header(rig, "traceparent", "00-1-1-01")).await, 1);
+    // Reproduces a key without a tenant that shared the calls of the tenant of its name.
+    let named_as_a_tenant = Arc::new(ModelKey { tenant: "engine".to_owned(), ..ModelKey::named("other") });
+    let mut setup = setup(&[&player], default());
+    setup.snapshot.model.keys.insert(KeyHash::of("vk-OTHER"), named_as_a_tenant);
+    let rig = setup.start().await;
+    let before = player.calls();
+    let first = rig.send(same(&rig)).await;
+    let second = rig.send(header(&rig, "authorization", "Bearer vk-OTHER")).await;
+    drop((first, second));
+    assert_eq!(player.calls() - before, 2);
 }
 
 #[tokio::test]
