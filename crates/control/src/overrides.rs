@@ -43,6 +43,17 @@ impl Drained {
     pub fn is_by_hand(&self) -> bool {
         self.execution_id.is_none()
     }
+
+    /// Who and why, in words. A runbook's reason begins with its own name, which is said once.
+    pub fn words(&self) -> String {
+        match self.by.as_str() {
+            "" => self.reason.clone(),
+            by if self.reason.strip_prefix(by).is_some_and(|rest| rest.starts_with(':')) => {
+                format!("by {}", self.reason)
+            }
+            by => format!("by {by}: {}", self.reason),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

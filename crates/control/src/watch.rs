@@ -375,14 +375,7 @@ impl Watch {
         let upstreams = peers.upstreams.iter().filter(|peer| peer.base_url.is_some());
         let upstreams = upstreams.map(|peer| facts(Role::Upstream, &peer.name)).collect();
         let overrides = self.shared.overrides.borrow().clone();
-        let out = |name: &str| {
-            let drained = overrides.drained.get(name)?;
-            Some(if drained.by.is_empty() {
-                drained.reason.clone()
-            } else {
-                format!("by {}: {}", drained.by, drained.reason)
-            })
-        };
+        let out = |name: &str| overrides.drained.get(name).map(crate::Drained::words);
         let provider = |peer: &ProviderPeer| PeerFacts {
             drained: out(peer.name()),
             targets: self.targets(peer.name()),

@@ -2,7 +2,9 @@
 
 use askama::Template;
 use mainstay_base::{Micros, standing::KeyStanding};
-use mainstay_control::{Asks, Component, FailedOver, OTHER_MODELS, Overrides, Peers, ProviderPeer, Trouble};
+use mainstay_control::{
+    Asks, Component, Drained, FailedOver, OTHER_MODELS, Overrides, Peers, ProviderPeer, Trouble,
+};
 use mainstay_store::model::{Alert, AlertFilter};
 use serde::Serialize;
 
@@ -102,11 +104,7 @@ fn component(app: &App, provider: &str) -> Option<Component> {
 }
 
 pub(super) fn out_of_rotation(overrides: &Overrides, provider: &str) -> Option<String> {
-    let drained = overrides.drained.get(provider)?;
-    Some(match drained.by.is_empty() {
-        true => drained.reason.clone(),
-        false => format!("by {}: {}", drained.by, drained.reason),
-    })
+    overrides.drained.get(provider).map(Drained::words)
 }
 
 pub(super) fn failover(overrides: &Overrides, provider: &str) -> Option<FailedOver> {
