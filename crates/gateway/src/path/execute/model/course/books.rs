@@ -98,8 +98,9 @@ impl Course<'_> {
             // A limited key is back then, and the next call goes out, whatever the provider named.
             let back = keys::rest(class, told.retry_after).filter(|_| class == Class::RateLimited);
             (failed.message, failed.retry_after) = (Some(told.message), back.or(told.retry_after));
-            if matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. }) {
-                (failed.param, failed.code) = (told.param, told.param_code);
+            let is_same = matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. });
+            if let Some(blamed) = told.blamed.filter(|_| is_same) {
+                (failed.param, failed.code) = (blamed.param, blamed.code);
             }
         }
         Failure::new(Reason::Provider(Box::new(failed)), internal)
