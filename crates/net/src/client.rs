@@ -2,14 +2,10 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header::HOST};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, connect::capture_connection},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper::client::conn::http1;
+use hyper_rustls::HttpsConnectorBuilder;
 use mainstay_base::snapshot::Timeouts;
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use tokio::{sync::Mutex, time::Instant};
@@ -19,6 +15,7 @@ use crate::{
     connect::{ConnectError, Connector},
     error::{Class, SendError},
     guard::AddressRule,
+    pool::{Driven, Link, Pool, Rest, Unanswered},
     resolve::{Names, Resolver, System},
     timed::Timed,
 };
@@ -36,8 +33,6 @@ const MAX_CONNECTION_BUFFER: usize = 16 * 1024;
 const MAX_RESPONSE_HEADERS: usize = 128;
 /// Rules are configuration, so few; a request under one rule more pays for a connection of its own.
 const MAX_GUARDED_POOLS: usize = 16;
-
-type Pool = legacy::Client<HttpsConnector<Connector>, Body>;
 
 /// The connections of one rule.
 #[derive(Clone)]
@@ -100,60 +95,42 @@ impl Client {
         timeouts: &Timeouts,
         rule: AddressRule,
     ) -> Result<Response<Body>, SendError> {
-        let peer = origin(request.uri());
-        if !is_absolute_http(request.uri()) {
+        let uri = request.uri().clone();
+        let (true, Some(authority)) = (is_absolute_http(&uri), uri.authority()) else {
             let message = "the URL is not absolute, or not http or https";
-            return Err(SendError::new(Class::InvalidRequest, &peer, message, true));
-        }
-        let started = Instant::now();
-        let total_at = started + timeouts.total;
-        let connection = capture_connection(&mut request);
-        let is_connected = || connection.connection_metadata().is_some();
-        let pool = self.pools(rule).await.of(request.uri());
-        let mut exchange = std::pin::pin!(pool.request(request));
-        let mut waiting = connection.clone();
-
-        // First until a connection is there, then until the head is: two waits with names of their own.
-        let early = tokio::select! {
-            biased;
-            answer = exchange.as_mut() => Some(answer),
-            connected = tokio::time::timeout(timeouts.connect.min(timeouts.total), async {
-                if waiting.wait_for_connection_metadata().await.is_none() {
-                    // The sender went away without a connection: the exchange is about to say why.
-                    std::future::pending::<()>().await;
-                }
-            }) => match connected {
-                Ok(()) => None,
-                Err(_) => {
-                    let message = format!("no connection within {} ms (connect timeout)", timeouts.connect.as_millis());
-                    return Err(SendError::new(Class::ConnectTimeout, &peer, message, true));
-                }
-            },
+            return Err(SendError::new(Class::InvalidRequest, &origin(&uri), message, true));
         };
-        let answer = match early {
-            Some(answer) => answer,
-            None => {
-                let first_byte_at = Instant::now() + timeouts.first_byte;
-                match tokio::time::timeout_at(first_byte_at.min(total_at), exchange).await {
-                    Ok(answer) => answer,
-                    Err(_) => return Err(late(&peer, timeouts, total_at <= first_byte_at)),
-                }
+        let total_at = Instant::now() + timeouts.total;
+        let guarded;
+        let pools = match rule {
+            AddressRule::Any => &self.inner.any,
+            rule => {
+                guarded = self.guarded(rule).await;
+                &guarded
             }
         };
-        let response = answer.map_err(|error| classify(&peer, &error, is_connected()))?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let message = "the peer switched to another protocol, which nobody asked for";
-            return Err(SendError::new(Class::Closed, &peer, message, false));
+        let pool = pools.of(&uri);
+        address(&mut request, &uri)
+            .map_err(|error| SendError::new(Class::InvalidRequest, &origin(&uri), error.to_string(), true))?;
+        // Ends: every turn but the last takes one of the connections at rest.
+        loop {
+            let (link, has_rested) = match pool.rested(authority) {
+                Some(link) => (link, true),
+                None => (connect(pool, &uri, timeouts).await?, false),
+            };
+            let first_byte_at = Instant::now() + timeouts.first_byte;
+            match tokio::time::timeout_at(first_byte_at.min(total_at), link.exchange(request)).await {
+                Ok(Ok(response)) => return received(response, &uri, timeouts, total_at),
+                // Its peer closed it at this moment; nothing was sent.
+                Ok(Err(Unanswered { unsent: Some(unsent), .. })) if has_rested => request = unsent,
+                Ok(Err(Unanswered { error, .. })) => return Err(unanswered(&origin(&uri), &error)),
+                Err(_) => return Err(late(&origin(&uri), timeouts, total_at <= first_byte_at)),
+            }
         }
-        Ok(response
-            .map(|body: Incoming| Timed::new(body, timeouts.idle, timeouts.total, total_at).boxed_unsync()))
     }
 
     /// A connection made under one rule is never used under another, so each rule has its pools.
-    async fn pools(&self, rule: AddressRule) -> Pools {
-        if rule == AddressRule::Any {
-            return self.inner.any.clone();
-        }
+    async fn guarded(&self, rule: AddressRule) -> Pools {
         let mut guarded = self.inner.guarded.lock().await;
         if let Some((_, pools)) = guarded.iter().find(|(known, _)| *known == rule) {
             return pools.clone();
@@ -181,12 +158,53 @@ impl Pools {
         }
     }
 
-    fn of(self, uri: &Uri) -> Pool {
+    fn of(&self, uri: &Uri) -> &Pool {
         match uri.scheme_str() {
-            Some("https") => self.tls,
-            _ => self.plain,
+            Some("https") => &self.tls,
+            _ => &self.plain,
         }
     }
+}
+
+async fn connect(pool: &Pool, uri: &Uri, timeouts: &Timeouts) -> Result<Link, SendError> {
+    match tokio::time::timeout(timeouts.connect.min(timeouts.total), pool.connect(uri)).await {
+        Ok(connected) => connected.map_err(|error| unconnected(&origin(uri), &*error)),
+        Err(_) => {
+            let message =
+                format!("no connection within {} ms (connect timeout)", timeouts.connect.as_millis());
+            Err(SendError::new(Class::ConnectTimeout, &origin(uri), message, true))
+        }
+    }
+}
+
+fn received(
+    response: Response<Driven>,
+    uri: &Uri,
+    timeouts: &Timeouts,
+    total_at: Instant,
+) -> Result<Response<Body>, SendError> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let message = "the peer switched to another protocol, which nobody asked for";
+        return Err(SendError::new(Class::Closed, &origin(uri), message, false));
+    }
+    Ok(response.map(|body| Timed::new(body, timeouts.idle, timeouts.total, total_at).boxed_unsync()))
+}
+
+/// From an absolute URL to what is sent on a connection to its host.
+fn address(request: &mut Request<Body>, uri: &Uri) -> Result<(), http::Error> {
+    if !request.headers().contains_key(HOST) {
+        let host = uri.host().unwrap_or_default();
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = match uri.port_u16().filter(|port| *port != default_port) {
+            Some(port) => HeaderValue::try_from(format!("{host}:{port}"))?,
+            None => HeaderValue::from_str(host)?,
+        };
+        request.headers_mut().insert(HOST, host);
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = uri.path_and_query().cloned();
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    Ok(())
 }
 
 fn tls_config(options: &ClientOptions) -> Result<rustls::ClientConfig, ClientError> {
@@ -213,13 +231,9 @@ fn pool(
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
-    legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(idle_connection)
-        .pool_max_idle_per_host(max_idle_per_peer)
-        .http1_max_buf_size(MAX_CONNECTION_BUFFER)
-        .http1_max_headers(MAX_RESPONSE_HEADERS)
-        .build(connector)
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MAX_CONNECTION_BUFFER).max_headers(MAX_RESPONSE_HEADERS);
+    Pool::new(connector, http, Rest { most: max_idle_per_peer, at_most: idle_connection })
 }
 
 fn is_absolute_http(uri: &Uri) -> bool {
@@ -245,30 +259,27 @@ fn late(peer: &str, timeouts: &Timeouts, total_first: bool) -> SendError {
     SendError::new(Class::FirstByteTimeout, peer, message, false)
 }
 
-fn classify(peer: &str, error: &legacy::Error, was_connected: bool) -> SendError {
-    if let Some(connect) = find::<ConnectError>(error) {
-        let class = match connect {
-            ConnectError::NoHost => Class::InvalidRequest,
-            ConnectError::Dns { .. } | ConnectError::NoAddress { .. } => Class::Dns,
-            ConnectError::Refused { .. } => Class::AddressRefused,
-            ConnectError::Connect { .. } => Class::Connect,
-        };
-        return SendError::new(class, peer, connect.to_string(), true);
-    }
-    if error.is_connect() {
-        return SendError::new(
-            Class::Tls,
-            peer,
-            format!("the TLS handshake failed: {}", root_cause(error)),
-            true,
-        );
-    }
+fn unconnected(peer: &str, error: &(dyn StdError + 'static)) -> SendError {
+    let Some(connect) = find::<ConnectError>(error) else {
+        let message = format!("the TLS handshake failed: {}", root_cause(error));
+        return SendError::new(Class::Tls, peer, message, true);
+    };
+    let class = match connect {
+        ConnectError::NoHost => Class::InvalidRequest,
+        ConnectError::Dns { .. } | ConnectError::NoAddress { .. } => Class::Dns,
+        ConnectError::Refused { .. } => Class::AddressRefused,
+        ConnectError::Connect { .. } => Class::Connect,
+    };
+    SendError::new(class, peer, connect.to_string(), true)
+}
+
+fn unanswered(peer: &str, error: &hyper::Error) -> SendError {
     if let Some(body) = find::<BodyError>(error) {
         let message = format!("the request's body failed while it was sent: {}", root_cause(body));
         return SendError::new(Class::RequestBody, peer, message, false);
     }
     let message = format!("the peer closed the connection without an answer: {}", root_cause(error));
-    SendError::new(Class::Closed, peer, message, !was_connected)
+    SendError::new(Class::Closed, peer, message, false)
 }
 
 /// The first error of type `E` in the chain of causes.

@@ -11,6 +11,7 @@ pub mod client;
 mod connect;
 mod error;
 pub mod guard;
+mod pool;
 pub mod resolve;
 mod timed;
 

@@ -391,3 +391,57 @@ async fn hosts_of_anybodys_choice_do_not_crowd_out_configured_ones() {
     let request = Request::get(format!("http://llm.example:{port}/")).body(mainstay_net::empty()).unwrap();
     assert_eq!(client.send(request, &timeouts, AddressRule::Any).await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn a_connection_is_used_again_while_it_is_fresh_and_closed_when_it_rested_for_too_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            while !seen.ends_with(b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut seen).await.unwrap() > 0, "closed between two requests");
+            }
+            seen.clear();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+        stream.read_buf(&mut seen).await.unwrap()
+    });
+    let client = client();
+    for _ in 0..3 {
+        let response = client.send(get(&url), &PATIENT, AddressRule::Any).await.unwrap();
+        assert_eq!(collect(response.into_body(), 10).await.unwrap(), "ok");
+    }
+    let rest = tokio::time::timeout(LONG, server).await.expect("it is closed").unwrap();
+    assert_eq!(rest, 0);
+}
+
+#[tokio::test]
+async fn an_answer_is_read_while_its_request_is_still_being_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        for (piece, answer) in
+            [("1\r\na\r\n", chunked(&["A"])), ("1\r\nb\r\n", b"1\r\nB\r\n0\r\n\r\n".to_vec())]
+        {
+            while !seen.ends_with(piece.as_bytes()) {
+                assert!(stream.read_buf(&mut seen).await.unwrap() > 0, "closed before {piece:?}");
+            }
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    let (sender, body) = mainstay_net::channel(1);
+    sender.send(Ok(Bytes::from("a"))).await.unwrap();
+    let request = Request::post(&url).body(body).unwrap();
+    let mut answer = client().send(request, &PATIENT, AddressRule::Any).await.unwrap().into_body();
+    for expected in ["A", "B"] {
+        let frame = http_body_util::BodyExt::frame(&mut answer).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), expected);
+        // The first answer came before this was sent; the second needs it.
+        let _ = sender.send(Ok(Bytes::from("b"))).await;
+    }
+    server.await.unwrap();
+}
