@@ -6,12 +6,13 @@ use clap::Args;
 use crate::command::{cargo, root};
 
 /// Each is a binary in `fuzz/`.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "sse",
     "service_api",
     "dsl",
     "model_request",
     "model_stream",
+    "model_relay",
     "model_failure",
     "model_body",
     "model_form",

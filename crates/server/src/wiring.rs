@@ -19,6 +19,8 @@ use crate::{
 
 /// How long answers in progress may take to end once shutdown has begun, on each listener.
 pub(crate) const LISTEN_GRACE: Duration = Duration::from_secs(10);
+/// How long streams whose callers left may then be read on for their usage.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// What every worker is told, and what this process makes its own engine from. `model_url` is that of the own model
 /// listener, if there is one.

@@ -34,7 +34,8 @@ use crate::{
     route_port::RoutePort,
     standings,
     supervisor::{self, Supervisor},
-    token, wiring,
+    token,
+    wiring::{self, DRAIN_GRACE},
 };
 
 /// What all parts of an instance share.
@@ -194,13 +195,14 @@ impl Base {
         let stop = self.stop.clone();
         self.tasks.spawn(standings::run(wiring::instance(), gateway.clone(), self.store.clone(), stop));
         let limits = wiring::listen_limits(&self.config);
+        let listeners = TaskTracker::new();
         if let Some(listener) = app {
             let gateway = gateway.clone();
             let handler = move |request| {
                 let gateway = gateway.clone();
                 async move { gateway.app(request).await }
             };
-            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
         }
         if let Some(listener) = model {
             let gateway = gateway.clone();
@@ -208,8 +210,14 @@ impl Base {
                 let gateway = gateway.clone();
                 async move { gateway.model(request).await }
             };
-            self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
         }
+        listeners.close();
+        let gateway = gateway.clone();
+        self.tasks.spawn(async move {
+            listeners.wait().await;
+            gateway.finish(DRAIN_GRACE).await;
+        });
     }
 
     pub(super) fn console(&self, facade: &Facade, standby: &Standby, tokens: &AdminTokens) -> Router {

@@ -106,10 +106,10 @@ impl Page {
 
 impl Writing {
     pub(super) fn new(wanted: &Wanted<'_>) -> Writing {
-        let Wanted { form, model, created, keeps_said, continues, .. } = *wanted;
+        let Wanted { form, model, id, created, keeps_said, continues, .. } = *wanted;
         let shape = if form == Form::Completion { Shape::Completion } else { Shape::Chat };
         // The relay writes the usage, because it may have to estimate it.
-        let writer = StreamWriter::new(shape, false, model, created);
+        let writer = StreamWriter::new(shape, false, model, created).or_named(id);
         Writing { writer, keeps_said, leaves_out_opening: continues && form == Form::Chat, is_at_end: false }
     }
 

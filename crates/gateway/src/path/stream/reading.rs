@@ -29,6 +29,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) choices: u64,
     /// The name that the caller asked for: a converted stream shows it.
     pub(crate) model: &'a str,
+    /// Of a converted stream whose provider gives it no id.
+    pub(crate) id: &'a str,
     /// The caller asked for usage in the stream.
     pub(crate) include_usage: bool,
     /// The text of choice 0 is kept in [`Facts::said`], so that another target can go on from it.
@@ -68,6 +70,7 @@ struct Unread {
     form: Form,
     choices: u64,
     model: String,
+    id: String,
     include_usage: bool,
     keeps_said: bool,
     continues: bool,
@@ -110,13 +113,23 @@ impl Progress {
 
 impl Reading {
     pub(crate) fn new(dialect: &Dialect, wanted: &Wanted<'_>, body: Body) -> Reading {
-        let Wanted { form, choices, model, include_usage, keeps_said, continues, created, max_event_bytes } =
-            *wanted;
+        let Wanted {
+            form,
+            choices,
+            model,
+            id,
+            include_usage,
+            keeps_said,
+            continues,
+            created,
+            max_event_bytes,
+        } = *wanted;
         let unread = Unread {
             dialect: dialect.clone(),
             form,
             choices,
             model: model.to_owned(),
+            id: id.to_owned(),
             include_usage,
             keeps_said,
             continues,
@@ -269,6 +282,7 @@ impl Unread {
             form,
             choices,
             model,
+            id,
             include_usage,
             keeps_said,
             continues,
@@ -279,6 +293,7 @@ impl Unread {
             form: *form,
             choices: *choices,
             model,
+            id,
             include_usage: *include_usage,
             keeps_said: *keeps_said,
             continues: *continues,

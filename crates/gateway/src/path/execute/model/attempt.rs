@@ -245,6 +245,7 @@ async fn streamed(
         form: form(order.asked.endpoint),
         choices: order.asked.choices,
         model: &order.asked.name,
+        id: &order.request_id,
         include_usage: order.asked.include_usage,
         keeps_said: super::may_continue(order) && !continues,
         continues,

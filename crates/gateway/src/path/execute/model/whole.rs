@@ -237,6 +237,9 @@ fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]
     let mut answer = read.map_err(|unreadable| Missed::new(Class::NotAnAnswer, unreadable.to_string()))?;
     let quarters = said(&answer)?;
     answer.model.clone_from(&order.asked.name);
+    if answer.id.is_empty() {
+        answer.id.clone_from(&order.request_id);
+    }
     answer.created.get_or_insert_with(|| order.gateway.ports().clock.now().unix_seconds());
     let usage = answer.usage;
     Ok((openai::write_answer(&answer, shape).into(), usage, quarters))

@@ -22,6 +22,7 @@ pub(super) const WANTED: Wanted<'static> = Wanted {
     include_usage: false,
     continues: false,
     keeps_said: false,
+    id: "chatcmpl-test",
     created: 1_700_000_000,
     max_event_bytes: 4096,
 };
