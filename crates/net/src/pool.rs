@@ -254,7 +254,9 @@ impl HttpBody for Driven {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.link.take().map(Link::go_home);
+                if let Some(link) = self.link.take() {
+                    link.go_home();
+                }
                 Poll::Ready(None)
             }
             Poll::Pending if self.link.as_ref().is_none_or(Link::is_over) => {
