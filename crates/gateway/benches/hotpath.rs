@@ -93,6 +93,7 @@ fn snapshot(base_url: &str) -> Snapshot {
     };
     let model = LogicalModel {
         name: "mock".to_owned(),
+        app: None,
         strategy: Strategy::Ordered,
         targets: vec![target("first"), target("second")],
         policy: CallPolicy {

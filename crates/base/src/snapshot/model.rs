@@ -41,6 +41,9 @@ pub struct Failover {
 #[derive(Clone, Debug)]
 pub struct LogicalModel {
     pub name: String,
+    /// Whose calls of this name are, where neither key, path nor header says it: a name of its own for each app is all
+    /// that some callers can set.
+    pub app: Option<String>,
     /// How targets of one priority are ordered.
     pub strategy: Strategy,
     /// In the order in which they were written.
@@ -52,7 +55,7 @@ impl LogicalModel {
     /// A chain in the order given, under the default policy.
     pub fn ordered(name: impl Into<String>, targets: Vec<ModelTarget>) -> LogicalModel {
         let (strategy, policy) = (Strategy::Ordered, CallPolicy::default());
-        LogicalModel { name: name.into(), strategy, targets, policy }
+        LogicalModel { name: name.into(), app: None, strategy, targets, policy }
     }
 }
 

@@ -88,6 +88,7 @@ impl Targets {
         }
         let model = Arc::new(LogicalModel {
             name: model.to_owned(),
+            app: None,
             strategy: Strategy::Ordered,
             targets: other_targets(snapshot, model),
             policy: snapshot.model.other_models_policy.clone(),

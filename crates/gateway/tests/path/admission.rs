@@ -286,6 +286,27 @@ async fn terms_and_attribution_are_in_the_record_and_never_sent_on() {
 }
 
 #[tokio::test]
+async fn a_name_of_its_own_says_whose_a_call_is_when_nothing_else_does() {
+    let one = model::start().await;
+    let mut setup = priced(&one, ModelKey::named("k"));
+    let small = setup.snapshot.model.models["small"].clone();
+    let alias =
+        LogicalModel { name: "billing/small".into(), app: Some("billing".into()), ..(*small).clone() };
+    setup.snapshot.model.models.insert(alias.name.clone(), alias.into());
+    let mut rig = setup.start().await;
+    for (path, model, app) in [
+        (CHAT, "billing/small", Some("billing")),
+        ("/apps/orders/v1/chat/completions", "billing/small", Some("orders")),
+        (CHAT, "small", None),
+    ] {
+        let body = ASK.replace("\"small\"", &format!("\"{model}\""));
+        let got = rig.got(rig.model_request(Method::POST, path, body)).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        assert_eq!(rig.record().await.app_id.as_deref(), app, "{path} {model}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_call_is_told_in_the_dialect_and_sent_to_nobody() {
     let one = model::start().await;
     let mut rig = priced(&one, ModelKey::named("k")).start().await;

@@ -35,9 +35,9 @@ fn unserved(offer: &Offer, ask: &Ask<'_>) -> Option<Why> {
     if ask.region.is_some_and(|wanted| region.as_deref() != Some(wanted)) {
         return Some(Why::OtherRegion { has: region.clone() });
     }
-    if !data_classes.is_empty()
-        && !ask.data_class.is_none_or(|class| data_classes.iter().any(|may| may == class))
-    {
+    // Data of which nobody said its class is not shown to whom some classes are kept from.
+    let may_see = |class| data_classes.iter().any(|may| may == class);
+    if !data_classes.is_empty() && !ask.data_class.is_some_and(may_see) {
         return Some(Why::DataClass { may_see: data_classes.clone() });
     }
     let needed = ask.input_tokens.saturating_add(ask.max_output_tokens.unwrap_or(0));

@@ -102,6 +102,16 @@ fn a_failover_by_hand_goes_first_unless_its_target_stands_back() {
 }
 
 #[test]
+fn data_of_no_class_goes_to_no_target_that_some_classes_are_kept_from() {
+    let offer = Offer { data_classes: vec!["public".into()], ..Offer::default() };
+    let chain = model(Strategy::Ordered, vec![ModelTarget { offer, ..target("a") }, target("b")]);
+    for (data_class, expected) in [(None, vec![1]), (Some("public"), vec![0, 1]), (Some("secret"), vec![1])] {
+        let plan = order(&chain, &Ask { data_class, ..Ask::default() }, |_| Seen::default(), &[], || 0.5);
+        assert_eq!(plan.candidates, expected, "{data_class:?}");
+    }
+}
+
+#[test]
 fn a_target_that_cannot_serve_the_call_is_passed_over_and_says_why() {
     let ask = Ask {
         key: "k",

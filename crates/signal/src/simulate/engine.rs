@@ -277,7 +277,11 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn chain(&mut self, name: &str, world: &impl World) -> Option<Chain> {
-        let model = self.policy.models.get(name)?.clone();
+        let mut model = self.policy.models.get(name)?.clone();
+        // No record says of which class a call's data was: it is taken for one that every target may see.
+        for target in &mut Arc::make_mut(&mut model).targets {
+            target.offer.data_classes.clear();
+        }
         let targets = model.targets.iter().map(|target| self.target(target, world)).collect();
         let Retry { ratio, burst, .. } = model.policy.retry;
         let hedge = model.policy.hedge.map_or(0.0, |hedge| hedge.ratio);

@@ -74,6 +74,8 @@ pub(crate) struct Asked {
     pub(crate) region: Option<String>,
     pub(crate) data_class: Option<String>,
     pub(crate) end_user: Option<String>,
+    /// Whose calls of this name are, when nothing else says it.
+    pub(crate) app: Option<String>,
     /// What the caller allows, if it is less than the route does.
     pub(crate) deadline: Option<Duration>,
     pub(crate) max_cost: Option<Usd>,
@@ -116,6 +118,7 @@ impl Asked {
             region: terms.region.clone(),
             data_class: terms.data_class.clone(),
             end_user: user.map(|user| user[..user.floor_char_boundary(MAX_USER_BYTES)].to_owned()),
+            app: None,
             deadline: terms.deadline,
             max_cost: terms.max_cost,
             spots,
@@ -173,7 +176,8 @@ fn asked(context: &Context, head: &CallHead, endpoint: Endpoint, bytes: &[u8]) -
             Err(Failure::new(Reason::ModelUnknown { model }, "the model's name is too long to be one"))
         }
         Some(name) if !name.is_empty() => {
-            Ok(Ask::Model(Box::new(Asked::of(endpoint, name, scanned, &context.terms))))
+            let app = context.snapshot.model.models.get(&name).and_then(|model| model.app.clone());
+            Ok(Ask::Model(Box::new(Asked { app, ..Asked::of(endpoint, name, scanned, &context.terms) })))
         }
         _ => Err(Failure::new(Reason::ModelMissing, "the body names no model")),
     }
@@ -238,6 +242,9 @@ impl Told for ModelCall {
             Ask::Model(asked) => {
                 record.model = Some(asked.name.clone());
                 record.end_user.clone_from(&asked.end_user);
+                if record.app_id.is_none() {
+                    record.app_id.clone_from(&asked.app);
+                }
                 Cow::Borrowed(if asked.streams { "a streamed call of a model" } else { "a call of a model" })
             }
             Ask::List => Cow::Borrowed("the list of models"),

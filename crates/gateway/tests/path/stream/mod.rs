@@ -156,6 +156,7 @@ pub(crate) fn setup(players: &[&Player], policy: CallPolicy) -> Setup {
     });
     let model = LogicalModel {
         name: "small".to_owned(),
+        app: None,
         strategy: Strategy::Ordered,
         targets: targets.collect(),
         policy,

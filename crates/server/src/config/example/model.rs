@@ -18,6 +18,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             Key { name: "model", value: "\"fast\"", about: "The name that callers ask for." },
             Key {
+                name: "app",
+                value: "\"support-bot\"",
+                about: "What calls of this name are counted for, where neither key, path nor Mainstay-App says it.",
+            },
+            Key {
                 name: "strategy",
                 value: "\"ordered\"",
                 about: "Among targets of one priority: ordered (as written), weighted (by chance), least-latency or least-busy.",

@@ -87,7 +87,7 @@ pub(super) const SECTIONS: &[Section] = &[
             Key {
                 name: "data_classes",
                 value: "[\"public\", \"internal\"]",
-                about: "Classes of data it may see: words of your own. Default: any.",
+                about: "Classes of data it may see: words of your own. A call that names no class is not sent there. Default: any.",
             },
             Key {
                 name: "price_input",

@@ -69,6 +69,7 @@ fn route(
     providers: &[Declared],
     policy: &CallPolicy,
 ) -> Option<LogicalModel> {
+    let app = reader.text("app");
     let strategy = reader.choice("strategy", STRATEGIES).unwrap_or_default();
     if !reader.is_given("targets") && !reader.is_given("target") {
         reader.report("targets", "is missing");
@@ -99,7 +100,7 @@ fn route(
         reader.report("targets", "is empty: nobody could answer");
     }
     let policy = policy::policy(reader.section("policy"), policy);
-    Some(LogicalModel { name, strategy, targets, policy })
+    Some(LogicalModel { name, app, strategy, targets, policy })
 }
 
 fn add(reader: &Reader<'_>, targets: &mut Vec<ModelTarget>, target: ModelTarget) {
