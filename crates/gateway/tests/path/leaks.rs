@@ -92,7 +92,8 @@ fn with_header(mut reply: Reply, name: &'static str, value: &str) -> Reply {
 const CONTENT: &str = r#"data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":null}]}"#;
 
 fn hostile() -> Vec<Hostile> {
-    let all: [(&'static str, fn(&str) -> Reply); 14] = [
+    type Answers = fn(&str) -> Reply;
+    let all: [(&'static str, Answers); 14] = [
         ("401 in words", |key| reply(401, "text/plain", format!("no such key: {key}"))),
         ("401 in JSON", |key| {
             reply(401, "application/json", format!(r#"{{"error":{{"message":"Incorrect key {key}"}}}}"#))

@@ -24,12 +24,12 @@ fn is_of(class: Option<Class>, expected: Class) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_in_the_way_another_target_is_asked_or_the_caller_told() {
-    for dialect in 0..DIALECTS.len() {
+    for (dialect, of_dialect) in DIALECTS.iter().enumerate() {
         for streams in [false, true] {
             let (first, second) = (faulty().await, faulty().await);
             first.set(Fault::Reset);
             for (name, base_url, class, status) in obstacles(&first, &second).await {
-                let (_, path) = DIALECTS[dialect]();
+                let (_, path) = of_dialect();
                 let base_url = format!("{base_url}{path}");
                 let blocked = || {
                     let known = route("first", &first, dialect, &["a"]);
