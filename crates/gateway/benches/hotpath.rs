@@ -135,12 +135,17 @@ fn request(streams: bool) -> Vec<u8> {
 
 async fn read(stream: &mut TcpStream, answer: &mut Vec<u8>) {
     answer.clear();
+    // Looked at once: what the client does is counted too.
+    let mut head: Option<(usize, Option<usize>)> = None;
     loop {
         assert!(stream.read_buf(answer).await.unwrap() > 0, "closed");
-        let Some(end) = find(answer, b"\r\n\r\n") else { continue };
-        let is_whole = match length(&answer[..end]) {
-            Some(length) => answer.len() >= end + 4 + length,
-            None => answer.ends_with(b"\r\n0\r\n\r\n"),
+        if head.is_none() {
+            head = find(answer, b"\r\n\r\n").map(|end| (end + 4, length(&answer[..end])));
+        }
+        let is_whole = match head {
+            Some((start, Some(length))) => answer.len() >= start + length,
+            Some((_, None)) => answer.ends_with(b"\r\n0\r\n\r\n"),
+            None => false,
         };
         if is_whole {
             return;
