@@ -141,6 +141,10 @@ impl Passing {
         let Some(data) = frame.data() else { return Fate::LeftOut };
         // As a reader of events must read it: what is not UTF-8 is replaced.
         let data = as_text(one_line(data));
+        // A reader of typed events goes by the name, whatever the data says.
+        if self.form == Form::Typed && frame.event() == Some("error") {
+            return Fate::Breaks(Box::new(Broken::inside(self.told(data.trim_ascii()))));
+        }
         match self.event(data.trim_ascii(), facts, progress) {
             Fate::AsItCame => Fate::As(self.written(frame.event(), data.trim_ascii())),
             fate => fate,
