@@ -148,7 +148,7 @@ fn typed_events_keep_their_names_and_end_by_their_types() {
     assert!(last.starts_with("event: error\ndata: {\"type\":\"error\",\"code\":\"cut\""), "{last}");
     assert!(last.contains("\"sequence_number\":2"), "{last}");
     // Found by the fuzzer: an event that is called an error is one, whatever its data says.
-    let odd = stream.replace("event: response.output_text.delta", "event: error");
+    let odd = stream.replace("event: response.completed", "event: error");
     let seen = got(&typed, &odd);
     assert_eq!(seen.broken.unwrap().class, Class::ErrorInside);
     assert_eq!(String::from_utf8(seen.bytes).unwrap().matches("event: error").count(), 1);
