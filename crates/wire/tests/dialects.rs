@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{fs, path::Path};
+mod common;
 
 use bytes::Bytes;
 use mainstay_wire::{
@@ -50,25 +50,9 @@ fn dialect(name: &str) -> Dialect {
 #[test]
 fn every_dialect_says_what_its_files_say() {
     for name in ["openai", "anthropic"] {
-        each(name, "request", |input| request(name, input));
-        each(name, "answer", |input| answer(name, input));
-        each(name, "stream", |input| stream(name, input));
-    }
-}
-
-fn each(dialect: &str, direction: &str, convert: impl Fn(&str) -> String) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(dialect).join(direction);
-    let mut inputs: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
-    inputs.sort();
-    assert!(!inputs.is_empty(), "{} holds no inputs", folder.display());
-    for path in inputs {
-        let output = convert(&fs::read_to_string(&path).unwrap());
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(&folder);
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), output));
+        common::each(name, "request", |input| request(name, input));
+        common::each(name, "answer", |input| answer(name, input));
+        common::each(name, "stream", |input| stream(name, input));
     }
 }
 

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{fs, path::Path};
+mod common;
+
+use std::fs;
 
 use bytes::Bytes;
 use mainstay_base::Class;
@@ -23,14 +25,14 @@ const ASKED: &[u8] = br#"{"model":"shown","input":"Hi","temperature":0.5,"tools"
 
 #[test]
 fn callers_of_responses_are_served_by_another_dialect() {
-    each("request", request);
-    each("answer", answer);
-    each("stream", |input| String::from_utf8(stream(input, input.len())).unwrap());
+    common::each("responses", "request", request);
+    common::each("responses", "answer", answer);
+    common::each("responses", "stream", |input| String::from_utf8(stream(input, input.len())).unwrap());
 }
 
 #[test]
 fn a_stream_is_the_same_in_pieces_of_every_size() {
-    let folder = folder("stream");
+    let folder = common::folder("responses", "stream");
     for file in fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|extension| extension == "in") {
             let input = fs::read_to_string(&file).unwrap();
@@ -86,26 +88,6 @@ fn calls_that_grow_in_turns_and_a_failure_leave_nothing_open() {
     assert_eq!(last["response"]["id"], "resp_r1");
     let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
     assert_eq!((count("response.output_item.added"), count("response.output_item.done")), (2, 2));
-}
-
-fn folder(direction: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/responses").join(direction)
-}
-
-fn each(direction: &str, convert: impl Fn(&str) -> String) {
-    let folder = folder(direction);
-    let mut inputs: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
-    inputs.sort();
-    assert!(!inputs.is_empty(), "{} holds no inputs", folder.display());
-    for path in inputs {
-        let output = convert(&fs::read_to_string(&path).unwrap());
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(&folder);
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), output));
-    }
 }
 
 fn request(input: &str) -> String {
