@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mainstay_faulty::{End, Fault, Options, Plan, Provider};
+use mainstay_testkit::wait_until;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -128,11 +129,6 @@ async fn a_caller_that_leaves_is_noticed() {
     let provider = Provider::start(Options::default()).await.unwrap();
     provider.set(Fault::Stall { after_events: 1 });
     ask(&provider, CHAT, true).await;
-    for _ in 0..100 {
-        if provider.calls()[0].end() == End::Abandoned {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("still {:?}", provider.calls()[0].end());
+    let is_abandoned = || async { (provider.calls()[0].end() == End::Abandoned).then_some(()) };
+    wait_until("the provider notices", Duration::from_secs(10), is_abandoned).await;
 }

@@ -120,7 +120,8 @@ async fn as_a_probe() {
         rig.record().await;
     }
     one.set(Fault::Hang);
-    tokio::time::sleep(open_for).await;
+    let is_due = || async { rig.gateway.standing().targets[0].probe_at.is_none().then_some(()) };
+    wait_until("a probe is due", PATIENCE, is_due).await;
     leave_when(&rig, true, || one.count() == 6).await;
     all_is_back(&rig, &[&one]).await;
     assert_eq!(rig.gateway.standing().targets[0].probe_at, None, "its place is another's at once");

@@ -11,7 +11,7 @@ use mainstay_base::{
 use mainstay_net::{Body, BodyError};
 use tokio::time::Instant;
 
-use super::{TERMS, WANTED, on_a_runtime};
+use super::{TERMS, WANTED, in_virtual_time, on_a_runtime};
 use crate::path::stream::{Proved, Reading, Relay, Step, Terms, Unproved, Waits, prove};
 
 fn event(delta: &str, finish: &str) -> Bytes {
@@ -126,7 +126,7 @@ fn what_breaks_or_ends_without_content_fails() {
 fn a_callers_pause_is_not_the_providers_silence() {
     const STALL: Duration = Duration::from_millis(5);
     let run = |pauses: bool| {
-        on_a_runtime(async move {
+        in_virtual_time(async move {
             let comment = Bytes::from(": alive\n\n");
             // The provider says nothing but comments for so long.
             let quiet = if pauses { 0 } else { 12 };
