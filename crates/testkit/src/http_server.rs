@@ -19,8 +19,11 @@ pub type Reply = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 pub struct HttpServer {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request<Bytes>>>>,
-    _tasks: JoinSet<()>,
+    connections: Connections,
+    accepting: JoinSet<()>,
 }
+
+type Connections = Arc<Mutex<JoinSet<()>>>;
 
 impl HttpServer {
     /// Serves `handler` on a free loopback port. Request bodies are collected before it is called.
@@ -32,9 +35,18 @@ impl HttpServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(handler), requests.clone()));
-        HttpServer { address, requests, _tasks: tasks }
+        let connections = Connections::default();
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::new(handler), requests.clone(), connections.clone()));
+        HttpServer { address, requests, connections, accepting }
+    }
+
+    /// Ends the server: when this returns its port is free and its connections are closed. A
+    /// server that is only dropped does the same a little later.
+    pub async fn stop(mut self) {
+        self.accepting.shutdown().await;
+        let mut connections = std::mem::take(&mut *self.connections.lock());
+        connections.shutdown().await;
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -52,12 +64,11 @@ async fn accept<Handler, Answer>(
     listener: TcpListener,
     handler: Arc<Handler>,
     requests: Arc<Mutex<Vec<Request<Bytes>>>>,
+    connections: Connections,
 ) where
     Handler: Fn(Request<Bytes>) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = Reply> + Send + 'static,
 {
-    // Connections die with the server, so that a dropped server is a dead peer.
-    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
         let (handler, requests) = (handler.clone(), requests.clone());
@@ -71,7 +82,7 @@ async fn accept<Handler, Answer>(
                 Ok::<_, Infallible>(handler(request).await)
             }
         });
-        connections.spawn(async move {
+        connections.lock().spawn(async move {
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

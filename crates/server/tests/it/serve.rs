@@ -113,7 +113,7 @@ async fn a_dify_is_passed_through_queued_for_and_stood_in_for() {
     assert_eq!(home.run(&["apps", "import", sample.to_str().unwrap()]).code, 0);
     let from_dify = caller.post("/v1/workflows/run", quote(12, "blocking")).await;
     assert_eq!(from_dify.json()["data"]["outputs"]["text"], "dify");
-    drop(upstream);
+    upstream.stop().await;
     let stood_in = caller.post("/v1/workflows/run", quote(12, "blocking")).await;
     assert_eq!(stood_in.json()["data"]["outputs"]["quote"], "12 x chair: bulk price, 96 EUR", "{stood_in:?}");
 }
