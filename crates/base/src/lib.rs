@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod clock;
+pub mod finding;
 pub mod id;
 pub mod kind;
 pub mod record;
@@ -17,6 +18,7 @@ pub mod verdict;
 
 pub use app::AppMode;
 pub use clock::{Clock, Micros};
+pub use finding::{Evidence, Finding, Severity};
 pub use kind::Kind;
 pub use record::Record;
 pub use secret::Secret;

@@ -62,6 +62,10 @@ pub struct Record {
     /// The answer was another call's, identical and in flight.
     #[serde(default)]
     pub shared_with: Option<String>,
+    /// What the call needed of whoever answers it: by it recorded calls are routed again under another policy. `None`: it
+    /// was refused before it was routed, is no call of a model, or was recorded before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
     pub attempts: Vec<Attempt>,
     pub stages: Vec<Stage>,
 }
@@ -106,6 +110,7 @@ impl Record {
             deadline_us: None,
             max_cost: None,
             shared_with: None,
+            needs: None,
             attempts: Vec::new(),
             stages: Vec::new(),
         }
@@ -142,6 +147,34 @@ impl Outcome {
             Outcome::Cut => "cut",
         }
     }
+}
+
+/// What the conditions of a chain ask of a call. Holds nothing of its content. What is absent or false is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Needs {
+    /// Estimated, before anybody was asked.
+    pub input_tokens: u64,
+    /// For each answer, as the caller said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub tools: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub vision: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub structured_output: bool,
+    /// Embeddings and reranking stay with one model.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keeps_model: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_class: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// One try of one candidate.
