@@ -80,6 +80,7 @@ async fn ask_in_order(
     if let Some(record) = record.known() {
         record.deadline_us = u64::try_from(order.bounds.granted.as_micros()).ok();
         record.max_cost = order.bounds.max_cost;
+        record.needs = Some(plan::needs(&order.asked));
     }
     match Course::new(&order, record, Some(permit)).run().await {
         Ok(won) => Ok(answered(context, order, won, record)),

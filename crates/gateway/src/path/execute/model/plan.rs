@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainstay_base::{Class, Micros, Snapshot, Usd};
+use mainstay_base::{Class, Micros, Snapshot, Usd, record};
 use mainstay_signal::chain::{self, Ask, Plan, Why};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     gateway::Gateway,
     path::{
         failure::{Failure, FromProvider, Reason},
-        normalize::Endpoint,
+        normalize::{Asked, Endpoint},
         price,
     },
     targets::{Chain, Targets},
@@ -29,11 +29,29 @@ pub(super) fn plan(order: &Order) -> Plan {
         tools: asked.tools,
         vision: asked.vision,
         structured_output: asked.structured_output,
-        // Vectors of two models do not compare, and neither do the scores of two rerankers.
-        keeps_model: matches!(asked.endpoint, Endpoint::Embeddings | Endpoint::Rerank),
+        keeps_model: keeps_model(asked.endpoint),
     };
     let (targets, failovers) = (order.gateway.targets(), &order.snapshot.model.failovers);
     View { targets, chain: &order.chain, failovers, streams: asked.streams }.plan(&ask, targets.ticks.now())
+}
+
+/// The same as it is written down, so that the call can be routed again under another policy.
+pub(super) fn needs(asked: &Asked) -> record::Needs {
+    record::Needs {
+        input_tokens: asked.input_tokens,
+        max_output_tokens: asked.max_output_tokens,
+        tools: asked.tools,
+        vision: asked.vision,
+        structured_output: asked.structured_output,
+        keeps_model: keeps_model(asked.endpoint),
+        region: asked.region.clone(),
+        data_class: asked.data_class.clone(),
+    }
+}
+
+/// Vectors of two models do not compare, and neither do the scores of two rerankers.
+fn keeps_model(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Embeddings | Endpoint::Rerank)
 }
 
 /// What an order is made from.
