@@ -167,6 +167,9 @@ pub struct Needs {
     /// Embeddings and reranking stay with one model.
     #[serde(skip_serializing_if = "is_false")]
     pub keeps_model: bool,
+    /// It uses what only the Responses API itself has.
+    #[serde(skip_serializing_if = "is_false")]
+    pub needs_responses: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -129,6 +129,10 @@ pub struct RouteAsk {
     pub structured_output: bool,
     /// Embeddings, which stay with one model.
     pub embeddings: bool,
+    /// A call of `/v1/responses`.
+    pub responses: bool,
+    /// One that uses what cannot be converted: earlier responses, stored conversations, hosted tools, background.
+    pub hosted: bool,
 }
 
 /// Where it would go.

@@ -152,6 +152,7 @@ impl Bench {
     fn control(&self, holder: &str, providers: Vec<ProviderPeer>, receivers: Vec<Receiver>) -> Control {
         let upstreams = vec![UpstreamPeer { name: "embedded".to_owned(), base_url: None }];
         let (_, peers) = watch::channel(Arc::new(Peers { upstreams, providers }));
+        let (_, options) = watch::channel(Arc::new(Options { receivers, ..Options::new(holder, "here") }));
         Control::start(Ports {
             store: self.store.clone(),
             client: Client::new(ClientOptions::default()).unwrap(),
@@ -161,7 +162,7 @@ impl Bench {
             peers,
             observer: Observer::default(),
             callbacks: Arc::new(NoBodies),
-            options: Options { receivers, ..Options::new(holder, "here") },
+            options,
         })
     }
 }
@@ -330,6 +331,7 @@ fn provider(name: &str, server: &HttpServer, models: &[&str]) -> ProviderPeer {
         keys: Vec::new(),
         timeouts: Timeouts::default(),
         first_token: Duration::from_secs(10),
+        speaks_responses: true,
     };
     let served = |model: &&str| Served {
         model: (*model).to_owned(),

@@ -79,6 +79,7 @@ fn snapshot(base_url: &str) -> Snapshot {
             ],
             timeouts: Timeouts::default(),
             first_token: Duration::from_secs(30),
+            speaks_responses: true,
         })
     };
     let plenty = u64::from(u32::MAX);

@@ -413,6 +413,12 @@ pub(crate) struct ModelRoute {
     /// It is a call for embeddings.
     #[arg(long)]
     pub(crate) embeddings: bool,
+    /// It is a call of /v1/responses.
+    #[arg(long)]
+    pub(crate) responses: bool,
+    /// It uses what cannot be converted: earlier responses, stored conversations, hosted tools, background.
+    #[arg(long)]
+    pub(crate) hosted: bool,
     #[command(flatten)]
     pub(crate) read: Read,
 }

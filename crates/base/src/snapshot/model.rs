@@ -228,6 +228,9 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// From the request sent to the first content of a stream.
     pub first_token: Duration,
+    /// Calls of `/v1/responses` go there as they came. To others of its dialect, and to every other dialect, they go
+    /// converted; no other dialect than OpenAI's and Azure's has them.
+    pub speaks_responses: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -265,6 +265,8 @@ pub(crate) struct RouteQuery {
     vision: Option<String>,
     structured_output: Option<String>,
     embeddings: Option<String>,
+    responses: Option<String>,
+    hosted: Option<String>,
 }
 
 #[derive(Template)]
@@ -315,6 +317,7 @@ fn ask(model: &str, query: RouteQuery) -> Result<RouteAsk, Failure> {
         }),
     };
     let ticked = |field: Option<String>| given(field).is_some_and(|text| text != "false" && text != "0");
+    let hosted = ticked(query.hosted);
     Ok(RouteAsk {
         model: model.to_owned(),
         key: given(query.key),
@@ -326,6 +329,8 @@ fn ask(model: &str, query: RouteQuery) -> Result<RouteAsk, Failure> {
         vision: ticked(query.vision),
         structured_output: ticked(query.structured_output),
         embeddings: ticked(query.embeddings),
+        responses: ticked(query.responses) || hosted,
+        hosted,
     })
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn provider(name: &str) -> Arc<Provider> {
         keys: keys.iter().map(key).collect(),
         timeouts: Timeouts::default(),
         first_token: Duration::from_secs(60),
+        speaks_responses: true,
     })
 }
 

@@ -43,6 +43,7 @@ fn peer(dialect: &Dialect, base: &str, probe: ProbeKind) -> ProviderPeer {
         keys: vec![ProviderKey { name: "main".to_owned(), secret }],
         timeouts: Timeouts::default(),
         first_token: Duration::from_secs(5),
+        speaks_responses: true,
     };
     ProviderPeer { provider: Arc::new(asked), serves: Vec::new(), probe }
 }

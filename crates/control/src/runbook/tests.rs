@@ -274,6 +274,7 @@ fn provider(name: &str, models: &[&str]) -> ProviderPeer {
         keys: Vec::new(),
         timeouts: Timeouts::default(),
         first_token: Duration::from_secs(60),
+        speaks_responses: true,
     };
     let served = |model: &&str| Served { model: (*model).to_owned(), target: None, price: None };
     ProviderPeer {

@@ -285,6 +285,7 @@ mod tests {
             keys: vec![ProviderKey::token("k", Secret::new("s"))],
             timeouts: Timeouts::default(),
             first_token: Duration::from_secs(1),
+            speaks_responses: true,
         })
     }
 

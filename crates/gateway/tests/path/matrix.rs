@@ -175,6 +175,7 @@ fn route(name: &str, provider: &Provider, dialect: usize, keys: &[&str]) -> Arc<
             .collect(),
         timeouts: TIMEOUTS,
         first_token: FIRST_TOKEN,
+        speaks_responses: true,
     })
 }
 

@@ -168,6 +168,7 @@ pub(crate) fn provider(name: &str, base_url: &str) -> Arc<Provider> {
         keys,
         timeouts: short(),
         first_token: Duration::from_secs(5),
+        speaks_responses: true,
     })
 }
 

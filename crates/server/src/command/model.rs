@@ -88,6 +88,8 @@ async fn route(asked: &ModelRoute) -> Result<Exit, Failure> {
         ("vision", asked.vision),
         ("structured_output", asked.structured_output),
         ("embeddings", asked.embeddings),
+        ("responses", asked.responses),
+        ("hosted", asked.hosted),
     ] {
         if is_set {
             query.push_str(&format!("&{name}=true"));

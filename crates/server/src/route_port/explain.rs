@@ -8,7 +8,7 @@ use mainstay_base::{
     standing::{BreakerState, TargetStanding},
 };
 use mainstay_console::{Explained, RouteAsk, RouteRefused, Step};
-use mainstay_signal::chain::{self, Ask, Seen, Why};
+use mainstay_signal::chain::{self, Ask, CONVERTED, Seen, Why};
 use mainstay_store::model::Stood;
 
 use super::listed;
@@ -44,6 +44,7 @@ pub(super) fn explain(
         vision: ask.vision,
         structured_output: ask.structured_output,
         keeps_model: ask.embeddings,
+        needs_responses: ask.hosted,
     };
     let seen = |index: usize| seen(snapshot, &model.targets[index], stood, now);
     let plan = chain::order(&model, &asked, seen, &snapshot.model.failovers, || CHANCE);
@@ -59,18 +60,27 @@ pub(super) fn explain(
     if stood.len() > 1 {
         notes.push(format!("{} gateways are running; of each target the worst word is used", stood.len()));
     }
-    let step = |index: usize, why: Option<&Why>| Step {
+    let step = |index: usize, why: Option<String>| Step {
         provider: model.targets[index].provider.name.clone(),
         model: model.targets[index].model.clone(),
-        why: why.map(|why| words(why, now)),
+        why,
     };
-    let moved = |index: usize| plan.moved.iter().find(|(moved, _)| *moved == index).map(|(_, why)| why);
+    let candidate = |index: usize| {
+        let moved = plan.moved.iter().find(|(moved, _)| *moved == index).map(|(_, why)| words(why, now));
+        let is_converted = ask.responses && !model.targets[index].provider.speaks_responses;
+        let why: Vec<String> = moved.into_iter().chain(is_converted.then(|| CONVERTED.to_owned())).collect();
+        step(index, (!why.is_empty()).then(|| why.join("; ")))
+    };
     Ok(Explained {
         model: ask.model.clone(),
         generation: snapshot.generation,
         strategy: strategy_word(model.strategy).to_owned(),
-        candidates: plan.candidates.iter().map(|index| step(*index, moved(*index))).collect(),
-        passed_over: plan.passed_over.iter().map(|(index, why)| step(*index, Some(why))).collect(),
+        candidates: plan.candidates.iter().map(|index| candidate(*index)).collect(),
+        passed_over: plan
+            .passed_over
+            .iter()
+            .map(|(index, why)| step(*index, Some(words(why, now))))
+            .collect(),
         is_last_resort: plan.is_last_resort,
         standing_at: stood.iter().map(|stood| stood.standing.at).max(),
         notes,
@@ -199,6 +209,7 @@ mod tests {
             keys: vec![ProviderKey::token("main", mainstay_base::Secret::new("sk"))],
             timeouts: Timeouts::default(),
             first_token: Duration::from_secs(60),
+            speaks_responses: true,
         };
         ModelTarget::new(Arc::new(provider), "m")
     }

@@ -7,8 +7,9 @@ use super::{Ask, Why};
 /// Why it cannot; `None`: it can. `kept_model` is the model to which an [`Ask::keeps_model`] is bound.
 pub(super) fn misfit(target: &ModelTarget, ask: &Ask<'_>, kept_model: Option<&str>) -> Option<Why> {
     let other_model = ask.keeps_model && kept_model.is_some_and(|kept| !is_same_model(kept, &target.model));
+    let no_responses = ask.needs_responses && !target.provider.speaks_responses;
     let misfit = unmet(&target.when, ask).or_else(|| unserved(&target.offer, ask));
-    misfit.or(other_model.then_some(Why::OtherModel))
+    misfit.or(other_model.then_some(Why::OtherModel)).or(no_responses.then_some(Why::NoResponses))
 }
 
 /// Providers put their own names in front (`models/…` at Google, `openai/…` at OpenRouter), and write letters as they like.

@@ -14,7 +14,7 @@ use mainstay_base::{
     snapshot::{Failover, LogicalModel},
 };
 
-pub use why::Why;
+pub use why::{CONVERTED, Why};
 
 mod fit;
 mod strategy;
@@ -37,6 +37,8 @@ pub struct Ask<'a> {
     pub structured_output: bool,
     /// Embeddings of two models do not compare: only targets with the model that is written first are asked.
     pub keeps_model: bool,
+    /// A call of the Responses API that uses what cannot be converted: only who speaks it takes the call.
+    pub needs_responses: bool,
 }
 
 /// How one target stands now.

@@ -14,6 +14,7 @@ fn provider(name: &str) -> Arc<Provider> {
         keys: Vec::new(),
         timeouts: Timeouts::default(),
         first_token: Duration::from_secs(30),
+        speaks_responses: true,
     })
 }
 
@@ -123,6 +124,7 @@ fn a_target_that_cannot_serve_the_call_is_passed_over_and_says_why() {
         vision: true,
         structured_output: true,
         keeps_model: true,
+        needs_responses: false,
     };
     let fits = Offer { region: Some("eu".into()), ..Offer::default() };
     let offers = [

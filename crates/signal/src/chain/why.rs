@@ -5,6 +5,9 @@ use std::fmt;
 use mainstay_base::Micros;
 use serde::{Deserialize, Serialize};
 
+/// What is said of a target that takes a call of the Responses API in other words.
+pub const CONVERTED: &str = "calls of /v1/responses are converted for it";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "why")]
 pub enum Why {
@@ -39,6 +42,8 @@ pub enum Why {
     NoStructuredOutput,
     /// Embeddings stay with the chain's first fitting model.
     OtherModel,
+    /// It does not speak the Responses API, and the call cannot be converted.
+    NoResponses,
     BreakerOpen {
         until: Micros,
     },
@@ -87,6 +92,9 @@ impl fmt::Display for Why {
             Why::NoVision => write!(formatter, "it sees no images"),
             Why::NoStructuredOutput => write!(formatter, "it gives no structured output"),
             Why::OtherModel => write!(formatter, "embeddings stay with one model, and this is another"),
+            Why::NoResponses => {
+                write!(formatter, "it does not speak the Responses API, and this call cannot be converted")
+            }
             Why::BreakerOpen { until } => {
                 write!(formatter, "its breaker is open; the next probe is at {}", until.0)
             }

@@ -66,6 +66,7 @@ impl Needs {
             vision: self.vision,
             structured_output: self.structured_output,
             keeps_model: self.keeps_model,
+            needs_responses: false,
         }
     }
 }

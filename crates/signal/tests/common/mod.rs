@@ -30,6 +30,7 @@ pub(crate) fn provider(name: &str) -> Arc<Provider> {
         keys: Vec::new(),
         timeouts: Timeouts { first_byte: FIRST_TOKEN, ..Timeouts::default() },
         first_token: FIRST_TOKEN,
+        speaks_responses: true,
     })
 }
 

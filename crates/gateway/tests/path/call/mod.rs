@@ -48,6 +48,7 @@ pub(crate) fn provider(name: &str, faulty: &Faulty, keys: usize) -> Provider {
             total: Duration::from_secs(30),
         },
         first_token: Duration::from_secs(5),
+        speaks_responses: true,
     }
 }
 

@@ -38,6 +38,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 about: "How it is asked whether it is well while nobody calls it: models (its list of models; free), or chat:MODEL\n\
                         (a few tokens each time, and proves that completions work).",
             },
+            Key {
+                name: "responses_api",
+                value: "true",
+                about: "Whether it speaks the Responses API itself (openai, azure). Where not, calls of /v1/responses are converted.\n\
+                        Default: true for api.openai.com and for azure since api_version 2025-03-01.",
+            },
             CONNECT,
             Key {
                 name: "first_byte_timeout",

@@ -57,7 +57,16 @@ pub(super) fn providers(readers: Vec<Reader<'_>>, follow: Follow) -> Vec<Declare
         let probe = reader.parsed("probe", probe).unwrap_or_default();
         let short = reader.texts("models").unwrap_or_default();
         let described = named(reader.sections("model"), "name", |reader, name| Some(model(reader, name)));
-        let provider = Provider { name, dialect: dialect?, base_url: base_url?, keys, timeouts, first_token };
+        let speaks_responses = speaks_responses(reader, dialect.as_ref(), base_url.as_deref());
+        let provider = Provider {
+            name,
+            dialect: dialect?,
+            base_url: base_url?,
+            keys,
+            timeouts,
+            first_token,
+            speaks_responses,
+        };
         let provider = Arc::new(provider);
         let models = models(reader, &provider, &short, described);
         Some(Declared { provider, models, probe })
@@ -189,6 +198,33 @@ fn base_url(reader: &Reader<'_>, dialect: Option<&Dialect>) -> Option<String> {
         Ok(url)
     });
     if reader.is_given("base_url") { given } else { default }
+}
+
+/// Since this version Azure has the Responses API under dated paths.
+const AZURE_HAS_RESPONSES_SINCE: &str = "2025-03-01";
+
+/// Whether calls of the Responses API pass as they came. Few but OpenAI have all of it: others are asked in the words of
+/// Chat Completions unless an operator says otherwise.
+fn speaks_responses(reader: &Reader<'_>, dialect: Option<&Dialect>, base_url: Option<&str>) -> bool {
+    let said = reader.flag("responses_api");
+    match dialect {
+        Some(Dialect::OpenAi) => said.unwrap_or_else(|| base_url.is_some_and(is_openais_own)),
+        Some(Dialect::Azure { api_version }) => said.unwrap_or_else(|| {
+            azure::is_undated(api_version) || api_version.as_str() >= AZURE_HAS_RESPONSES_SINCE
+        }),
+        Some(_) if said == Some(true) => {
+            reader.report("responses_api", "belongs to dialects openai and azure; others are converted");
+            false
+        }
+        _ => false,
+    }
+}
+
+/// `api.openai.com`, and its regions as `eu.api.openai.com`.
+fn is_openais_own(base_url: &str) -> bool {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+    host == "api.openai.com" || host.ends_with(".api.openai.com")
 }
 
 /// What Azure's portal shows is the address of one deployment; a base is what all have in common.

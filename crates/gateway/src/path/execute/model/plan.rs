@@ -30,6 +30,7 @@ pub(super) fn plan(order: &Order) -> Plan {
         vision: asked.vision,
         structured_output: asked.structured_output,
         keeps_model: keeps_model(asked.endpoint),
+        needs_responses: false,
     };
     let (targets, failovers) = (order.gateway.targets(), &order.snapshot.model.failovers);
     View { targets, chain: &order.chain, failovers, streams: asked.streams }.plan(&ask, targets.ticks.now())
@@ -44,6 +45,7 @@ pub(super) fn needs(asked: &Asked) -> record::Needs {
         vision: asked.vision,
         structured_output: asked.structured_output,
         keeps_model: keeps_model(asked.endpoint),
+        needs_responses: false,
         region: asked.region.clone(),
         data_class: asked.data_class.clone(),
     }
@@ -123,6 +125,7 @@ fn word(why: &Why) -> &'static str {
         Why::NoVision => "images",
         Why::NoStructuredOutput => "structured output",
         Why::OtherModel => "the same model",
+        Why::NoResponses => "the Responses API itself",
         _ => "a target that is in service",
     }
 }
@@ -182,6 +185,10 @@ pub struct Needs {
     pub data_class: Option<String>,
     /// Embeddings and reranking stay with one model.
     pub keeps_model: bool,
+    /// A call of `/v1/responses`.
+    pub responses: bool,
+    /// One that uses what cannot be converted: earlier responses, stored conversations, hosted tools, background.
+    pub hosted: bool,
 }
 
 /// The plan of a call that is not made. `None`: nobody serves the model.
@@ -205,6 +212,7 @@ pub(crate) fn explained(
         vision: needs.vision,
         structured_output: needs.structured_output,
         keeps_model: needs.keeps_model,
+        needs_responses: needs.hosted,
     };
     let view = View { targets, chain: &chain, failovers: &snapshot.model.failovers, streams: needs.streams };
     let plan = view.plan(&ask, targets.ticks.now());
@@ -228,7 +236,9 @@ pub(crate) fn explained(
 
 fn candidate(chain: &Chain, plan: &Plan, index: usize, needs: &Needs) -> CandidateExplained {
     let target = chain.target(index);
-    let because = plan.moved.iter().filter(|(moved, _)| *moved == index).map(|(_, why)| why.to_string());
+    let moved = plan.moved.iter().filter(|(moved, _)| *moved == index).map(|(_, why)| why.to_string());
+    let is_converted = (needs.responses || needs.hosted) && !target.provider.speaks_responses;
+    let because = moved.chain(is_converted.then(|| chain::CONVERTED.to_owned()));
     let max_output = match (needs.max_output_tokens, target.offer.max_output_tokens) {
         (Some(needed), Some(most)) => needed.min(most),
         (needed, most) => needed.or(most).unwrap_or(price::DEFAULT_MAX_OUTPUT_TOKENS),
