@@ -7,5 +7,6 @@
 //! Refuses to know: our own store, what is made of the findings, and who is told.
 
 pub mod deployment;
+pub mod redis;
 
 pub use deployment::Deployment;
