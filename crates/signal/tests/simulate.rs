@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 use mainstay_base::{
     Class, Record, Usd,
     record::{self, Outcome as Ending},
-    snapshot::{CallPolicy, Hedge, LogicalModel, ModelRoutes, Price, Strategy},
+    snapshot::{CallPolicy, Hedge, LogicalModel, ModelRoutes, ModelTarget, Price, Strategy},
 };
 use mainstay_signal::simulate::{
-    Asked, Attempt, Call, Chance, Ended, How, Outcome, Recording, World, compare, run,
+    Asked, Attempt, Call, Chance, Ended, How, Outcome, Recording, Side, World, compare, run,
 };
 
 use common::{Illness, START, Two, call, record, routes, seconds, steady};
@@ -28,16 +28,16 @@ fn recorded(calls: &[&[(&str, Outcome)]]) -> Recording {
     let mut recording = Recording::default();
     for (index, attempts) in calls.iter().enumerate() {
         let mut call = call(START + seconds(index as f64));
-        let mut at = call.at;
+        let (mut at, mut told) = (call.at, Vec::new());
         for (provider, outcome) in *attempts {
             let target = recording.target(provider, "m");
-            call.attempts.push(Attempt { target, at, outcome: *outcome });
+            told.push(Attempt { target, at, outcome: *outcome });
             let how = if outcome.class.is_none() { How::Well } else { How::Failed };
             let first_token = outcome.first_token.map(|first_token| at.since(call.at) + first_token);
             call.ended = Ended { how, first_token, took: at.since(call.at) + outcome.took };
             at = at + outcome.took;
         }
-        recording.push("m", call);
+        recording.push("m", call, &told);
     }
     recording
 }
@@ -132,9 +132,9 @@ fn a_bound_that_was_the_policys_own_may_be_widened_and_a_callers_may_not() {
         let target = recording.target("a", "m");
         // Another call's record says that the target takes 5 s.
         for (at, deadline, took) in [(0.0, Some(seconds(granted)), None), (1.0, None, Some(good(0.5, 5.0)))] {
-            let mut call = Call { deadline, ..call(START + seconds(at)) };
-            call.attempts.extend(took.map(|outcome| Attempt { target, at: call.at, outcome }));
-            recording.push("m", call);
+            let call = Call { deadline, ..call(START + seconds(at)) };
+            let attempt = took.map(|outcome| Attempt { target, at: call.at, outcome });
+            recording.push("m", call, attempt.as_slice());
         }
         let whole = compare(&recording, &current, &changed, 1).changed.whole;
         assert_eq!(whole.answered, 1 + answered, "{granted}");
@@ -183,6 +183,127 @@ fn records_of_the_model_path_are_read_and_others_left_out() {
     assert_eq!(figures.first_token.p50_ms, Some(100.0));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["recorded"]["models"]["fast"]["first_token"]["p50_ms"], 100.0);
+}
+
+/// One recorded call to `m`, answered by `a` unless it found nobody, and another of which `b` is known.
+fn needing(needs: Option<record::Needs>, found: bool) -> Recording {
+    let attempt = |upstream: &str| record::Attempt {
+        upstream: upstream.into(),
+        model: Some("m".into()),
+        took_us: 80_000,
+        ..record::Attempt::default()
+    };
+    let told = |key: &str, upstream: &str, needs: Option<record::Needs>| Record {
+        opened_at: START,
+        model: Some("m".into()),
+        key: Some(key.into()),
+        outcome: Ending::Ok,
+        took_us: 90_000,
+        attempts: vec![attempt(upstream)],
+        needs,
+        ..Record::blank(record::Path::Model)
+    };
+    let nobody = |told: Record| Record { outcome: Ending::Failed, attempts: Vec::new(), ..told };
+    let mut recording = Recording::default();
+    assert!(recording.add(&told("other", "b", Some(record::Needs::default()))));
+    let asked = told("ann", "a", needs);
+    assert!(recording.add(&if found { asked } else { nobody(asked) }));
+    recording
+}
+
+#[test]
+fn the_conditions_of_a_changed_chain_are_tried_on_what_calls_needed() {
+    let needs = |change: fn(&mut record::Needs)| {
+        let mut needs = record::Needs { input_tokens: 500, ..record::Needs::default() };
+        change(&mut needs);
+        Some(needs)
+    };
+    type Change = fn(&mut ModelTarget);
+    // What one call needed, what the first target cannot, and whether the call then passes it over.
+    let cases: [(&str, Option<record::Needs>, Change, bool); 18] = [
+        ("tools", needs(|needs| needs.tools = true), |a| a.offer.tools = false, true),
+        ("no tools", needs(|_| {}), |a| a.offer.tools = false, false),
+        ("images", needs(|needs| needs.vision = true), |a| a.offer.vision = false, true),
+        ("no images", needs(|_| {}), |a| a.offer.vision = false, false),
+        ("json", needs(|needs| needs.structured_output = true), |a| a.offer.structured_output = false, true),
+        ("no json", needs(|_| {}), |a| a.offer.structured_output = false, false),
+        (
+            "a region",
+            needs(|needs| needs.region = Some("eu".into())),
+            |a| a.offer.region = Some("us".into()),
+            true,
+        ),
+        (
+            "its region",
+            needs(|needs| needs.region = Some("eu".into())),
+            |a| a.offer.region = Some("eu".into()),
+            false,
+        ),
+        ("no region", needs(|_| {}), |a| a.offer.region = Some("us".into()), false),
+        (
+            "a class",
+            needs(|needs| needs.data_class = Some("secret".into())),
+            |a| a.offer.data_classes = vec!["public".into()],
+            true,
+        ),
+        ("no class", needs(|_| {}), |a| a.offer.data_classes = vec!["public".into()], true),
+        (
+            "its class",
+            needs(|needs| needs.data_class = Some("public".into())),
+            |a| a.offer.data_classes = vec!["public".into()],
+            false,
+        ),
+        ("too long", needs(|_| {}), |a| a.offer.context_tokens = Some(400), true),
+        ("long enough", needs(|_| {}), |a| a.offer.context_tokens = Some(500), false),
+        (
+            "too long with its answer",
+            needs(|needs| needs.max_output_tokens = Some(200)),
+            |a| a.offer.context_tokens = Some(600),
+            true,
+        ),
+        ("another key", needs(|_| {}), |a| a.when.keys = vec!["bob".into()], true),
+        ("too short", needs(|_| {}), |a| a.when.min_input_tokens = Some(501), true),
+        // Recorded by an older version: taken for one that every target may serve.
+        ("unknown", None, |a| (a.offer.tools, a.offer.data_classes) = (false, vec!["public".into()]), false),
+    ];
+    let current = default_routes(&["a", "b"]);
+    for (name, needs, change, passes_over) in cases {
+        let mut changed = current.clone();
+        let model = changed.models.get_mut("m").map(Arc::make_mut).unwrap();
+        change(&mut model.targets[0]);
+        // The other call goes nowhere else: it needs nothing, and its key is not asked for.
+        model.targets[1].when.keys = vec!["ann".into()];
+        model.targets[1].offer.region = Some("eu".into());
+        let report = compare(&needing(needs, true), &current, &changed, 1);
+        let attempts_at_b = report.changed.targets["b/m"].attempts;
+        assert_eq!(attempts_at_b, u64::from(passes_over), "{name}");
+    }
+}
+
+#[test]
+fn a_call_that_nobody_could_serve_is_served_where_a_change_lets_somebody() {
+    let needs = record::Needs { tools: true, ..record::Needs::default() };
+    let recording = needing(Some(needs), false);
+    let mut current = default_routes(&["b"]);
+    let model = current.models.get_mut("m").map(Arc::make_mut).unwrap();
+    model.targets[0].offer.tools = false;
+    let report = compare(&recording, &current, &default_routes(&["b"]), 1);
+    let answered = |side: &Side| (side.whole.answered, side.whole.failed);
+    assert_eq!((answered(&report.recorded), answered(&report.baseline)), ((1, 1), (1, 1)));
+    assert_eq!(answered(&report.changed), (2, 0));
+}
+
+#[test]
+fn a_name_without_a_route_goes_where_such_names_go() {
+    let recording = recorded(&[&[("a", good(0.3, 1.0))]]);
+    let others =
+        |name| ModelRoutes { other_models_to: vec![common::provider(name)], ..ModelRoutes::default() };
+    let report = compare(&recording, &others("a"), &others("new"), 1);
+    assert_eq!(report.baseline.whole.answered, 1);
+    assert_eq!(
+        (report.changed.whole.unanswerable, &report.changed.unknown_targets[..]),
+        (1, &["new/m".to_owned()][..])
+    );
 }
 
 /// A day with illnesses, recorded by the real state machines.

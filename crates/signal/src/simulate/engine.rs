@@ -95,6 +95,9 @@ pub fn run(
 
 struct Chain {
     model: Arc<LogicalModel>,
+    /// The same without classes of data: no old record says of which class a call's data was, so it is taken for one that
+    /// every target may see.
+    for_old: Arc<LogicalModel>,
     /// Indices into the replay's targets.
     targets: Vec<usize>,
     retry: Budget,
@@ -196,28 +199,29 @@ impl<'a, W: World, T: Trace> Engine<'a, W, T> {
     fn arrive(&mut self, index: usize) {
         let call = &self.recording.calls[index];
         self.now = call.at;
-        let Some(chain) = &mut self.chains[call.model] else {
-            // The policy does not know the model; what `other_models_to` would do with it is in no record.
-            self.tallies[call.model].end(&Ended { how: How::Unanswerable, ..Ended::default() });
+        let Some(chain) = &mut self.chains[call.model()] else {
+            // The policy does not know the model.
+            self.tallies[call.model()].end(&Ended { how: How::Unanswerable, ..Ended::default() });
             return;
         };
         chain.retry.earn();
         chain.hedge.earn();
-        self.compare(call.model);
-        let Some(chain) = &self.chains[call.model] else { return };
+        self.compare(call.model());
+        let Some(chain) = &self.chains[call.model()] else { return };
         let (targets, rests, chance, now) = (&self.targets, &self.rests, &mut self.chance, self.now);
         let seen = |place: usize| {
             let target = &targets[chain.targets[place]];
             target.seen(&rests[target.provider], call.streams, call.tokens(), now)
         };
         let failovers = &self.policy.failovers;
-        let plan = chain::order(&chain.model, &call.needs.ask(), seen, failovers, || chance.draw());
+        let model = if call.needs.are_unknown { &chain.for_old } else { &chain.model };
+        let plan = chain::order(model, &self.recording.ask(&call.needs), seen, failovers, || chance.draw());
         let live = self.free.pop().unwrap_or_else(|| {
             self.lives.push(Live::default());
             self.lives.len() - 1
         });
         let bounds = Bounds::new(call.at, self.world.granted(call), &chain.model.policy);
-        self.lives[live].begin(index, call.model, plan.candidates, bounds);
+        self.lives[live].begin(index, call.model(), plan.candidates, bounds);
         let insists = plan.is_last_resort;
         if !self.launch_next(live, AttemptRole::First, insists) {
             self.lives[live].position = 0;
@@ -277,10 +281,11 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn chain(&mut self, name: &str, world: &impl World) -> Option<Chain> {
-        let mut model = self.policy.models.get(name)?.clone();
-        // No record says of which class a call's data was: it is taken for one that every target may see.
-        for target in &mut Arc::make_mut(&mut model).targets {
-            target.offer.data_classes.clear();
+        let model = self.model(name)?;
+        let mut for_old = Arc::clone(&model);
+        if model.targets.iter().any(|target| !target.offer.data_classes.is_empty()) {
+            let targets = &mut Arc::make_mut(&mut for_old).targets;
+            targets.iter_mut().for_each(|target| target.offer.data_classes.clear());
         }
         let targets = model.targets.iter().map(|target| self.target(target, world)).collect();
         let Retry { ratio, burst, .. } = model.policy.retry;
@@ -291,7 +296,21 @@ impl Build<'_> {
             hedge: Budget::new(hedge, HEDGE_BURST),
             compared_at: Micros::default(),
             model,
+            for_old,
         })
+    }
+
+    /// As the gateway finds it: a name without a route goes where such names go.
+    fn model(&self, name: &str) -> Option<Arc<LogicalModel>> {
+        let ModelRoutes { models, other_models_to, other_models_policy, .. } = self.policy;
+        if let Some(model) = models.get(name) {
+            return Some(Arc::clone(model));
+        }
+        let targets: Vec<ModelTarget> =
+            other_models_to.iter().map(|provider| ModelTarget::new(Arc::clone(provider), name)).collect();
+        let policy = other_models_policy.clone();
+        (!targets.is_empty())
+            .then(|| Arc::new(LogicalModel { policy, ..LogicalModel::ordered(name, targets) }))
     }
 
     fn target(&mut self, target: &ModelTarget, world: &impl World) -> usize {

@@ -18,7 +18,7 @@ use mainstay_base::snapshot::ModelRoutes;
 pub use chance::Chance;
 pub use engine::{Asked, Granted, Trace, World, run};
 pub use figures::{Fidelity, Figures, Quantiles, Report, Side, TargetFigures};
-pub use recording::{Attempt, Call, Ended, How, Needs, Outcome, Recording};
+pub use recording::{Attempt, Call, Ended, How, Needs, Outcome, Place, Recording, Word};
 
 use figures::Tally;
 use pool::Pool;
@@ -55,13 +55,13 @@ fn recorded(recording: &Recording) -> Side {
     let mut side = Side::default();
     let mut targets = vec![TargetFigures::default(); names.len()];
     for call in &recording.calls {
-        let tally = &mut tallies[call.model];
+        let tally = &mut tallies[call.model()];
         tally.end(&call.ended);
-        for attempt in &call.attempts {
-            tally.attempt(attempt.target, attempt.outcome.cost);
-            targets[attempt.target].attempts += 1;
+        for attempt in recording.attempts(call) {
+            tally.attempt(attempt.target(), attempt.outcome.cost);
+            targets[attempt.target()].attempts += 1;
             let class = attempt.outcome.class;
-            targets[attempt.target].failures +=
+            targets[attempt.target()].failures +=
                 u64::from(class.is_some_and(|class| class.counts_against_target()));
         }
     }

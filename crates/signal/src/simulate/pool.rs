@@ -30,8 +30,8 @@ pub(super) struct Pool<'a> {
     recording: &'a Recording,
     /// The policy under which it was recorded.
     in_force: &'a ModelRoutes,
-    /// For each target, by time.
-    samples: Vec<Vec<(Micros, Outcome)>>,
+    /// For each target, its attempts' numbers by time.
+    samples: Vec<Vec<u32>>,
     pub(super) own: u64,
     pub(super) drawn: u64,
 }
@@ -39,20 +39,22 @@ pub(super) struct Pool<'a> {
 impl<'a> Pool<'a> {
     pub(super) fn new(recording: &'a Recording, in_force: &'a ModelRoutes) -> Pool<'a> {
         let mut samples = vec![Vec::new(); recording.target_count()];
-        let attempts = recording.calls.iter().flat_map(|call| &call.attempts);
-        for attempt in attempts.filter(|attempt| attempt.outcome.is_a_sample()) {
-            samples[attempt.target].push((attempt.at, attempt.outcome));
+        let attempts = recording.all_attempts();
+        for (number, attempt) in
+            attempts.iter().enumerate().filter(|(_, attempt)| attempt.outcome.is_a_sample())
+        {
+            samples[attempt.target()].push(number as u32);
         }
         for of_target in &mut samples {
-            of_target.sort_by_key(|(at, _)| *at);
+            of_target.sort_by_key(|number| attempts[*number as usize].at);
         }
         Pool { recording, in_force, samples, own: 0, drawn: 0 }
     }
 
     fn own(&self, asked: &Asked) -> Option<Outcome> {
-        let attempts = &self.recording.calls[asked.call].attempts;
+        let attempts = self.recording.attempts(&self.recording.calls[asked.call]);
         let wrong = attempts.iter().find(|attempt| attempt.outcome.class == Some(Class::CallerError));
-        let mut here = attempts.iter().filter(|attempt| attempt.target == asked.target);
+        let mut here = attempts.iter().filter(|attempt| attempt.target() == asked.target);
         let nth = usize::try_from(asked.nth).unwrap_or(usize::MAX);
         wrong.or_else(|| here.nth(nth)).map(|attempt| attempt.outcome)
     }
@@ -63,7 +65,7 @@ impl<'a> Pool<'a> {
         let mut chance = Chance::new(asked.chance.to_bits());
         for _ in 0..MAX_DRAWS {
             let moment = asked.at - NEAR + (NEAR * 2).mul_f64(chance.draw());
-            let Some(drawn) = nearest(samples, moment, chance.draw()) else { break };
+            let Some(drawn) = self.nearest(samples, moment, chance.draw()) else { break };
             if drawn.is_cancelled() {
                 later_than = later_than.max(drawn.took);
             } else if drawn.first_token.unwrap_or(drawn.took) >= later_than {
@@ -72,13 +74,31 @@ impl<'a> Pool<'a> {
         }
         Outcome { first_token: Some(NEVER), ..Outcome::good(None, NEVER) }
     }
+
+    /// The outcome recorded nearest to a moment; by chance among those of one time.
+    fn nearest(&self, samples: &[u32], moment: Micros, chance: f64) -> Option<Outcome> {
+        let attempt = |number: u32| &self.recording.all_attempts()[number as usize];
+        let when = |number: &u32| attempt(*number).at;
+        let after = samples.partition_point(|sample| when(sample) < moment);
+        let before = after.checked_sub(1);
+        let distance = |index: usize| samples.get(index).map(|sample| when(sample).0.abs_diff(moment.0));
+        let is_before =
+            before.is_some_and(|before| distance(after).is_none_or(|right| distance(before) < Some(right)));
+        let at = when(samples.get(if is_before { before? } else { after })?);
+        let (from, to) = match is_before {
+            true => (samples[..after].partition_point(|sample| when(sample) < at), after),
+            false => (after, after + samples[after..].partition_point(|sample| when(sample) <= at)),
+        };
+        let index = from + ((to - from) as f64 * chance) as usize;
+        samples.get(index.min(to - 1)).map(|sample| attempt(*sample).outcome)
+    }
 }
 
 impl World for Pool<'_> {
     /// A record tells what was granted in the end. Where that is the policy's own bound, the caller set none, and another
     /// policy may grant more.
     fn granted(&self, call: &Call) -> Granted {
-        let Some(model) = self.in_force.models.get(&self.recording.models[call.model]) else {
+        let Some(model) = self.in_force.models.get(&self.recording.models[call.model()]) else {
             return Granted { deadline: call.deadline, max_cost: call.max_cost };
         };
         let policy = &model.policy;
@@ -102,18 +122,4 @@ impl World for Pool<'_> {
         self.drawn += 1;
         self.draw(asked, own.map_or(Duration::ZERO, |own| own.took))
     }
-}
-
-/// The outcome recorded nearest to a moment; by chance among those of one time.
-fn nearest(samples: &[(Micros, Outcome)], moment: Micros, chance: f64) -> Option<Outcome> {
-    let after = samples.partition_point(|(at, _)| *at < moment);
-    let before = after.checked_sub(1);
-    let distance = |index: usize| samples.get(index).map(|(at, _)| at.0.abs_diff(moment.0));
-    let is_before =
-        before.is_some_and(|before| distance(after).is_none_or(|right| distance(before) < Some(right)));
-    let (at, _) = samples.get(if is_before { before? } else { after })?;
-    let from = samples.partition_point(|(sample, _)| sample < at);
-    let to = samples.partition_point(|(sample, _)| sample <= at);
-    let index = from + ((to - from) as f64 * chance) as usize;
-    samples.get(index.min(to - 1)).map(|(_, outcome)| *outcome)
 }

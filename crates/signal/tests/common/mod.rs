@@ -87,14 +87,14 @@ pub(crate) fn steady(a_second: f64, lasts: Duration, seed: u64) -> Recording {
     for index in 0..calls {
         // Up to a quarter of the pace early or late.
         let at = (index as f64 + 0.25 * chance.draw()) / a_second;
-        recording.push("m", call(START + seconds(at)));
+        recording.push("m", call(START + seconds(at)), &[]);
     }
     recording.sort();
     recording
 }
 
 pub(crate) fn call(at: Micros) -> Call {
-    let needs = Needs { input_tokens: 500, output_tokens: 200, ..Needs::default() };
+    let needs = Needs { input_tokens: 500, used_input_tokens: 500, output_tokens: 200, ..Needs::default() };
     Call { at, streams: true, needs, ..Call::default() }
 }
 
@@ -145,14 +145,13 @@ pub(crate) fn record(
     let side = run(recording, policy, world, seed, &mut seen);
     let mut recorded = Recording::default();
     for ((index, ended), (_, attempts)) in seen.ends.into_iter().zip(seen.outcomes) {
-        let mut call = recording.calls()[index].clone();
-        call.ended = ended;
+        let call = Call { ended, ..recording.calls()[index] };
         let attempts = attempts.into_iter().map(|(target, at, outcome)| {
             let target = recorded.target(names[target], "m");
             Attempt { target, at, outcome }
         });
-        call.attempts = attempts.collect();
-        recorded.push("m", call);
+        let attempts: Vec<Attempt> = attempts.collect();
+        recorded.push("m", call, &attempts);
     }
     recorded.sort();
     (recorded, side)

@@ -53,7 +53,11 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
         let Flight { target, share, outcome, .. } = *flight;
         self.lives[live].spent += outcome.cost;
         let needs = &self.recording.calls[self.lives[live].call].needs;
-        let used = if outcome.class.is_none() { needs.input_tokens + needs.output_tokens } else { 0 };
+        let used = if outcome.class.is_none() {
+            u64::from(needs.used_input_tokens) + u64::from(needs.output_tokens)
+        } else {
+            0
+        };
         self.targets[target].give_back(&share, used, self.now);
     }
 
@@ -161,7 +165,7 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
             first_token: first_token.map(|at| at.since(call.at)),
             took: self.now.since(call.at),
         };
-        let tally = &mut self.tallies[call.model];
+        let tally = &mut self.tallies[call.model()];
         tally.end(&ended);
         for flight in &under_way.flights {
             tally.attempt(flight.target, flight.outcome.cost);

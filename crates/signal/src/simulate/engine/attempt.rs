@@ -121,7 +121,7 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
         let price = next.and_then(|place| chain.model.targets[*place].price);
         let Some((ceiling, price)) = under_way.bounds.max_cost.zip(price) else { return true };
         let output = call.needs.max_output_tokens.unwrap_or(call.needs.output_tokens);
-        under_way.spent + cost(&price, call.needs.input_tokens, output) <= ceiling
+        under_way.spent + cost(&price, call.needs.input_tokens.into(), output.into()) <= ceiling
     }
 
     /// The call and its chain.
@@ -145,7 +145,7 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
 /// What the attempt costs here: by this target's price where it has one, else as recorded.
 fn priced(outcome: Outcome, price: Option<&Price>, needs: &Needs) -> Outcome {
     let Some(price) = price.filter(|_| outcome.class.is_none()) else { return outcome };
-    Outcome { cost: cost(price, needs.input_tokens, needs.output_tokens), ..outcome }
+    Outcome { cost: cost(price, needs.used_input_tokens.into(), needs.output_tokens.into()), ..outcome }
 }
 
 fn cost(price: &Price, input: u64, output: u64) -> Usd {
