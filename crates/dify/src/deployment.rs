@@ -15,6 +15,8 @@ pub struct Deployment {
     pub web_url: Option<String>,
     /// The main database.
     pub database: Option<Database>,
+    /// Who may repair rows of the main database; without it every repair there is refused.
+    pub repairs: Option<Login>,
     /// The plugin daemon's database, `dify_plugin`.
     pub plugin_database: Option<Database>,
     /// The Redis of the app: caches, limits, tenant queues.
@@ -29,6 +31,36 @@ pub struct Deployment {
     /// The app whose run proves the whole way.
     pub canary: Option<Canary>,
     pub sizes: Sizes,
+}
+
+impl Deployment {
+    /// One of which nothing is known but its name.
+    pub fn named(name: impl Into<String>) -> Deployment {
+        Deployment {
+            name: name.into(),
+            api_url: None,
+            web_url: None,
+            database: None,
+            repairs: None,
+            plugin_database: None,
+            redis: None,
+            broker: None,
+            vector: None,
+            plugin_daemon: None,
+            sandbox: None,
+            ssrf_proxy_url: None,
+            storage: None,
+            canary: None,
+            sizes: Sizes::default(),
+        }
+    }
+}
+
+/// A user with a password.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Login {
+    pub user: String,
+    pub password: Option<Secret>,
 }
 
 /// A PostgreSQL database.
@@ -82,6 +114,8 @@ pub struct Vector {
     pub kind: String,
     pub url: Option<String>,
     pub api_key: Option<Secret>,
+    /// For stores that ask for a user: opensearch, elasticsearch, milvus.
+    pub login: Option<Login>,
     /// For stores that are a PostgreSQL.
     pub database: Option<Database>,
     pub index_prefix: String,
