@@ -6,6 +6,7 @@ mod command;
 mod fuzz;
 mod hotpath;
 mod postgres;
+mod redis;
 mod test;
 
 use clap::{Parser, Subcommand};

@@ -6,6 +6,7 @@ use crate::{
     command::{cargo, exists, run, venv},
     fuzz, hotpath,
     postgres::Postgres,
+    redis::Redis,
 };
 
 #[derive(Args)]
@@ -19,6 +20,9 @@ pub(crate) struct Options {
 
 /// Clients of others that are run against the gateway, pinned so that a change is ours.
 const CLIENTS: [&str; 2] = ["openai==2.54.0", "litellm==1.106.2"];
+
+/// What Dify 1.12.1 runs its tasks with, by its lock file.
+pub(crate) const CELERY: [&str; 4] = ["celery==5.5.3", "kombu==5.5.4", "redis==6.1.1", "gevent==25.9.1"];
 
 fn run_checks() -> anyhow::Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
@@ -39,6 +43,7 @@ pub(crate) fn run_task(options: &Options) -> anyhow::Result<()> {
 
 fn run_tests(filter: Option<&str>) -> anyhow::Result<()> {
     let postgres = Postgres::start()?;
+    let redis = Redis::start()?;
     let mut tests = cargo();
     if exists("cargo-nextest") {
         tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
@@ -48,6 +53,8 @@ fn run_tests(filter: Option<&str>) -> anyhow::Result<()> {
         tests.args(filter);
     }
     let python = venv("target/test-clients", &CLIENTS)?;
+    let celery = venv("target/test-celery", &CELERY)?;
+    tests.env("TEST_CELERY_PYTHON", celery).env("TEST_REDIS_URL", redis.url());
     // Snapshots are compared, never rewritten, here.
     run(tests.env("TEST_PYTHON", python).env("TEST_DATABASE_URL", postgres.url()).env("INSTA_UPDATE", "no"))
 }
