@@ -6,6 +6,7 @@
 //! says what it would do before it does it, and refuses on a schema that it does not know.
 //! Refuses to know: our own store, what is made of the findings, and who is told.
 
+pub mod db;
 pub mod deployment;
 pub mod redis;
 
