@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use mainstay_base::snapshot::{Dialect, PreCommit};
 use mainstay_net::BodyError;
+use mainstay_wire::llm::responses::{Echo, StreamWriter};
 use tokio::time::Instant;
 
 use crate::path::{
@@ -55,7 +56,14 @@ async fn relayed(dialect: u8, form: u8, pieces: Vec<Bytes>) -> Option<Relayed> {
         2 => Dialect::Gemini,
         _ => Dialect::Bedrock { region: "eu-central-1".to_owned() },
     };
-    let form = [Form::Chat, Form::Completion, Form::Typed][usize::from(form % 3)];
+    let echo = Echo::of(br#"{"model":"m","input":""}"#).unwrap_or_default();
+    let typed = StreamWriter::new(echo, "fuzz", 1);
+    let (form, typed) = match form % 4 {
+        0 => (Form::Chat, None),
+        1 => (Form::Completion, None),
+        2 => (Form::Typed, None),
+        _ => (Form::Typed, Some(&typed)),
+    };
     let wanted = Wanted {
         form,
         choices: 1,
@@ -66,6 +74,7 @@ async fn relayed(dialect: u8, form: u8, pieces: Vec<Bytes>) -> Option<Relayed> {
         continues: false,
         created: 1,
         max_event_bytes: 1024 * 1024,
+        typed,
     };
     let body = mainstay_net::stream(stream::iter(pieces.into_iter().map(Ok::<_, BodyError>)));
     let mut reading = Reading::new(&dialect, &wanted, body);

@@ -169,10 +169,9 @@ impl Exchange {
         if !is_plain || tally.finish.is_some() || broken.class.fault() == mainstay_base::Fault::Caller {
             return Err(broken);
         }
-        let said = std::mem::take(&mut self.relay.tally.said);
         match (self.continue_with.take(), self.record.take()) {
             (Some(continue_with), Some(record)) => {
-                self.continuing = Some((continue_with(said, record), broken));
+                self.continuing = Some((continue_with(self.relay.said(), record), broken));
                 Ok(())
             }
             (_, record) => {

@@ -13,7 +13,7 @@ use http::{
 };
 use mainstay_base::{
     record::Path,
-    snapshot::{OnCut, Provider},
+    snapshot::{ModelTarget, OnCut, Provider},
 };
 use mainstay_net::Body;
 use mainstay_wire::llm::Usage;
@@ -80,7 +80,7 @@ async fn ask_in_order(
     if let Some(record) = record.known() {
         record.deadline_us = u64::try_from(order.bounds.granted.as_micros()).ok();
         record.max_cost = order.bounds.max_cost;
-        record.needs = Some(plan::needs(&order.asked));
+        record.needs = Some(plan::needs(&order));
     }
     match Course::new(&order, record, Some(permit)).run().await {
         Ok(won) => Ok(answered(context, order, won, record)),
@@ -126,7 +126,8 @@ fn answered(context: &Context, order: Order, won: Won, record: &mut Open) -> Ans
             };
             let (drain, drains) = (order.policy().drain, context.gateway.drains().clone());
             let mut answer = Answer::new(context, Path::Model, from, stream_head(&head));
-            let continue_with = may_continue(&order).then(|| continue_with(order, index));
+            let may_continue = may_continue(&order, order.target(index));
+            let continue_with = may_continue.then(|| continue_with(order, index));
             answer.streaming = Some(Box::new(Streaming { committed, terms, drain, drains, continue_with }));
             answer.account = Some(Box::new(account));
             answer
@@ -154,10 +155,12 @@ fn note(record: &mut mainstay_base::Record, usage: &Usage) {
     record.cached_tokens = usage.cached_input;
 }
 
-/// Whether a cut stream may be continued by another target.
-fn may_continue(order: &Order) -> bool {
+/// Whether a cut stream of this target may be continued by another one. An answer to `/v1/responses` may where its events
+/// are ours: nobody else can go on with a provider's own.
+fn may_continue(order: &Order, target: &ModelTarget) -> bool {
+    let is_ours = || order.asked.endpoint == Endpoint::Responses && !order.passes(target, false);
     order.policy().on_cut == OnCut::Continue
-        && order.asked.endpoint == Endpoint::Chat
+        && (order.asked.endpoint == Endpoint::Chat || is_ours())
         && !order.asked.tools
         && !order.asked.structured_output
         && order.asked.choices == 1

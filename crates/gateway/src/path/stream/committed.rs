@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use mainstay_base::snapshot::{Drain, Price};
+use mainstay_wire::llm::responses;
 
 use super::{Proved, Reading, relay::Terms};
 use crate::{
@@ -33,11 +34,18 @@ pub(crate) struct Streaming {
     pub(crate) terms: Terms,
     pub(crate) drain: Drain,
     pub(crate) drains: Arc<Drains>,
-    /// `OnCut::Continue`, for chats with a target left; asked at most once.
+    /// `OnCut::Continue`, for answers in text with a target left; asked at most once.
     pub(crate) continue_with: Option<ContinueWith>,
+}
+
+/// Where a stream broke off, for another target to go on from.
+pub(crate) struct Said {
+    pub(crate) text: String,
+    /// Of a call of `/v1/responses`: what goes on is written by the same hand.
+    pub(crate) typed: Option<Box<responses::StreamWriter>>,
 }
 
 /// Asks another target to go on from what was said. The record goes along, so that the attempts stand in it, and comes
 /// back; when the caller leaves meanwhile, dropping the future closes it.
 pub(crate) type ContinueWith =
-    Box<dyn FnOnce(String, Open) -> BoxFuture<'static, (Open, Result<Committed, Failure>)> + Send>;
+    Box<dyn FnOnce(Said, Open) -> BoxFuture<'static, (Open, Result<Committed, Failure>)> + Send>;

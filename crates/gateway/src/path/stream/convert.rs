@@ -1,12 +1,15 @@
-//! A stream in another dialect than the caller's: read into the inner form, written again in OpenAI's.
+//! A stream in another dialect than the caller's: read into the inner form, written again in OpenAI's, as chunks or as
+//! the typed events of `/v1/responses`.
 
 use bytes::Bytes;
 use mainstay_base::{Class, snapshot::Dialect};
 use mainstay_wire::{
     llm::{
         Delta, anthropic, bedrock, gemini,
-        openai::{Shape, StreamWriter},
+        openai::{self, Shape},
+        responses,
     },
+    openai::DONE,
     sse,
 };
 
@@ -22,6 +25,7 @@ pub(super) struct Converter {
 }
 
 pub(super) enum Reader {
+    OpenAi(sse::Decoder, openai::StreamReader),
     Anthropic(sse::Decoder, anthropic::StreamReader),
     Gemini(sse::Decoder, gemini::StreamReader),
     Bedrock(bedrock::frames::Decoder, bedrock::StreamReader),
@@ -29,7 +33,7 @@ pub(super) enum Reader {
 
 /// From the inner form to the caller's frames.
 pub(super) struct Writing {
-    writer: StreamWriter,
+    writer: Writer,
     keeps_said: bool,
     /// The first frame says whose words follow, which the caller knows already.
     leaves_out_opening: bool,
@@ -37,11 +41,19 @@ pub(super) struct Writing {
     is_at_end: bool,
 }
 
+enum Writer {
+    Chunks(Box<openai::StreamWriter>),
+    Typed(Box<responses::StreamWriter>),
+}
+
 impl Reader {
-    /// `None`: the dialect is the caller's own.
-    pub(super) fn of(dialect: &Dialect) -> Option<Reader> {
+    /// `None`: the dialect is the caller's own. `is_typed`: the caller reads events of another API.
+    pub(super) fn of(dialect: &Dialect, is_typed: bool) -> Option<Reader> {
         let events = || sse::Decoder::new(MAX_EVENT_BYTES);
         Some(match dialect {
+            Dialect::OpenAi | Dialect::Azure { .. } if is_typed => {
+                Reader::OpenAi(events(), openai::StreamReader::default())
+            }
             Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => return None,
             Dialect::Anthropic => Reader::Anthropic(events(), anthropic::StreamReader::default()),
             Dialect::Gemini => Reader::Gemini(events(), gemini::StreamReader::default()),
@@ -58,9 +70,21 @@ impl Converter {
         Converter { reader, writing }
     }
 
+    pub(super) fn typed(&mut self) -> Option<&mut responses::StreamWriter> {
+        self.writing.typed()
+    }
+
     pub(super) fn read(&mut self, chunk: Bytes, progress: &mut Progress) -> (Piece, Option<Broken>) {
         let mut page = Page::default();
         let result = match &mut self.reader {
+            Reader::OpenAi(decoder, reader) => {
+                // Some send signs of life as data.
+                let read = |event: Option<&str>, data: &[u8]| match data.trim_ascii() {
+                    data if data.starts_with(b"{") || data == DONE => reader.read(event, data),
+                    _ => Vec::new(),
+                };
+                self.writing.events(decoder, chunk, read, &mut page, progress)
+            }
             Reader::Anthropic(decoder, reader) => {
                 let read = |event: Option<&str>, data: &[u8]| reader.read(event, data);
                 self.writing.events(decoder, chunk, read, &mut page, progress)
@@ -80,7 +104,9 @@ impl Converter {
     /// The last event may lack its blank line.
     pub(super) fn finish(&mut self, progress: &mut Progress) -> (Piece, Option<Broken>) {
         let held = match &self.reader {
-            Reader::Anthropic(decoder, _) | Reader::Gemini(decoder, _) => decoder.held_bytes(),
+            Reader::OpenAi(decoder, _) | Reader::Anthropic(decoder, _) | Reader::Gemini(decoder, _) => {
+                decoder.held_bytes()
+            }
             Reader::Bedrock(..) => 0,
         };
         self.writing.is_at_end = true;
@@ -106,11 +132,22 @@ impl Page {
 
 impl Writing {
     pub(super) fn new(wanted: &Wanted<'_>) -> Writing {
-        let Wanted { form, model, id, created, keeps_said, continues, .. } = *wanted;
+        let Wanted { form, model, id, created, keeps_said, continues, typed, .. } = *wanted;
         let shape = if form == Form::Completion { Shape::Completion } else { Shape::Chat };
         // The relay writes the usage, because it may have to estimate it.
-        let writer = StreamWriter::new(shape, false, model, created).or_named(id);
+        let chunks = || openai::StreamWriter::new(shape, false, model, created).or_named(id);
+        let writer = match typed {
+            Some(writer) => Writer::Typed(Box::new(writer.clone())),
+            None => Writer::Chunks(Box::new(chunks())),
+        };
         Writing { writer, keeps_said, leaves_out_opening: continues && form == Form::Chat, is_at_end: false }
+    }
+
+    pub(super) fn typed(&mut self) -> Option<&mut responses::StreamWriter> {
+        match &mut self.writer {
+            Writer::Typed(writer) => Some(writer),
+            Writer::Chunks(_) => None,
+        }
     }
 
     fn events(
@@ -169,12 +206,26 @@ impl Writing {
             self.note(delta, &mut page.facts, progress)?;
             match delta {
                 Delta::Usage(_) | Delta::End | Delta::Error(_) => {}
-                delta => self.writer.write(delta, &mut page.out),
+                delta => self.write(delta, &mut page.out)?,
             }
             if progress.name.is_none() && page.out.len() > begun_at {
                 progress.name = Name::of_frame(&page.out[begun_at..]).map(Box::new);
                 if self.leaves_out_opening {
                     leave_out_first_frame(&mut page.out, begun_at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, delta: &Delta, out: &mut Vec<u8>) -> Result<(), Broken> {
+        match &mut self.writer {
+            Writer::Chunks(writer) => writer.write(delta, out),
+            Writer::Typed(writer) => {
+                writer.write(delta, out);
+                if writer.is_over() {
+                    let what = "the answer is too large to be repeated in its last event";
+                    return Err(Broken::new(Class::NotAnAnswer, what));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mainstay_base::Class;
 use mainstay_wire::{
-    llm::Usage,
+    llm::{Delta, Usage, failure::Told, responses::StreamWriter},
     openai::{DONE, ErrorBody},
 };
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,24 @@ fn error_event(form: Form, code: &str, message: &str, sequence: Option<u64>) -> 
     }
 }
 
+/// The last event of an answer to `/v1/responses` that came to its proper end. It holds all of the answer.
+pub(super) fn typed_end(writer: &mut StreamWriter, used: &Usage) -> Bytes {
+    typed(writer, &[Delta::Usage(*used), Delta::End])
+}
+
+/// The last event of one that broke off: `response.failed`, with what was said and used so far.
+pub(super) fn typed_cut(writer: &mut StreamWriter, class: Class, used: &Usage) -> Bytes {
+    typed(writer, &[Delta::Usage(*used), Delta::Error(Told::plain(class, words(class)))])
+}
+
+fn typed(writer: &mut StreamWriter, last: &[Delta]) -> Bytes {
+    let mut text = Vec::new();
+    for delta in last {
+        writer.write(delta, &mut text);
+    }
+    Bytes::from(text)
+}
+
 /// The last event of a caller who shares another one's stream and does not keep up with it.
 pub(crate) fn fell_behind(form: Form) -> Bytes {
     let message = "The answer was read too slowly and is not kept any more. What came before is incomplete.";
@@ -121,7 +139,8 @@ pub(crate) fn fell_behind(form: Form) -> Bytes {
 pub(crate) fn tells_of_a_cut(piece: &[u8]) -> bool {
     let last = last_event(piece);
     // Not `null`, which a chunk may say.
-    last.starts_with(b"data: {\"error\":{") || last.starts_with(b"event: error\n")
+    let marks: [&[u8]; 3] = [b"data: {\"error\":{", b"event: error\n", b"event: response.failed\n"];
+    marks.iter().any(|mark| last.starts_with(mark))
 }
 
 /// Whether nothing follows this piece.

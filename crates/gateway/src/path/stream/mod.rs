@@ -23,7 +23,7 @@ mod skim;
 mod tests;
 mod whole;
 
-pub(crate) use committed::{Committed, ContinueWith, Streaming};
+pub(crate) use committed::{Committed, ContinueWith, Said, Streaming};
 pub(crate) use ending::{fell_behind, glance, tells_of_a_cut, tells_of_the_end};
 pub(crate) use prove::{Proved, Unproved, Waits, prove};
 pub(crate) use reading::{Reading, Wanted};

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::Body as HttpBody;
 use mainstay_base::{Class, snapshot::Dialect};
 use mainstay_net::Body;
+use mainstay_wire::llm::responses::StreamWriter;
 
 use super::{
     Broken, Form, Piece,
@@ -40,6 +41,8 @@ pub(crate) struct Wanted<'a> {
     /// Unix seconds, for converted streams.
     pub(crate) created: i64,
     pub(crate) max_event_bytes: usize,
+    /// The stream becomes typed events of `/v1/responses`, which this writes, whatever its dialect.
+    pub(crate) typed: Option<&'a StreamWriter>,
 }
 
 pub(crate) struct Reading {
@@ -76,6 +79,7 @@ struct Unread {
     continues: bool,
     created: i64,
     max_event_bytes: usize,
+    typed: Option<Box<StreamWriter>>,
 }
 
 /// How far the stream is.
@@ -123,6 +127,7 @@ impl Reading {
             continues,
             created,
             max_event_bytes,
+            typed,
         } = *wanted;
         let unread = Unread {
             dialect: dialect.clone(),
@@ -135,6 +140,7 @@ impl Reading {
             continues,
             created,
             max_event_bytes,
+            typed: typed.map(|writer| Box::new(writer.clone())),
         };
         let source = Source::Unread(Box::new(unread));
         let last = u32::try_from(choices.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -197,6 +203,16 @@ impl Reading {
         match &self.source {
             Source::Same(same) => same.is_inside_event(),
             Source::Unread(_) | Source::Converted(_) | Source::Whole(_) => false,
+        }
+    }
+
+    /// Who writes the events of `/v1/responses`, where they are not the provider's own.
+    pub(crate) fn typed(&mut self) -> Option<&mut StreamWriter> {
+        match &mut self.source {
+            Source::Converted(converter) => converter.typed(),
+            Source::Whole(whole) => whole.typed(),
+            Source::Unread(unread) => unread.typed.as_deref_mut(),
+            Source::Same(_) => None,
         }
     }
 
@@ -270,7 +286,7 @@ impl Unread {
         if matches!(first, b'{' | b'[' | b'<') {
             return Some(Source::Whole(Box::new(Whole::new(&self.dialect, self.form, writing()))));
         }
-        Some(match Reader::of(&self.dialect) {
+        Some(match Reader::of(&self.dialect, self.typed.is_some()) {
             Some(reader) => Source::Converted(Box::new(Converter::new(reader, writing()))),
             None => Source::Same(Same::new(&self.dialect, &self.wanted())),
         })
@@ -288,6 +304,7 @@ impl Unread {
             continues,
             created,
             max_event_bytes,
+            typed,
         } = self;
         Wanted {
             form: *form,
@@ -299,6 +316,7 @@ impl Unread {
             continues: *continues,
             created: *created,
             max_event_bytes: *max_event_bytes,
+            typed: typed.as_deref(),
         }
     }
 }

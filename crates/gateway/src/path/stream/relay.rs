@@ -14,7 +14,7 @@ use mainstay_wire::llm::{Finish, Usage};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    Broken, Facts, Form, Proved, Reading,
+    Broken, Facts, Form, Proved, Reading, Said,
     ending::{self, DONE_FRAME, Name},
 };
 use crate::path::normalize::model::tokens;
@@ -229,18 +229,32 @@ impl Relay {
     }
 
     /// The last bytes of a stream that broke: what was used so far, if the caller asked, and that it broke.
-    pub(crate) fn told(&self, class: Class) -> Bytes {
+    pub(crate) fn told(&mut self, class: Class) -> Bytes {
+        let used = self.used_in_all();
+        if let Some(writer) = self.reading.typed() {
+            return ending::typed_cut(writer, class, &used);
+        }
         let mut text = BytesMut::new();
         if self.owes_usage() {
-            text.extend_from_slice(&ending::usage_chunk(&self.name(), &self.used_in_all()));
+            text.extend_from_slice(&ending::usage_chunk(&self.name(), &used));
         }
         text.extend_from_slice(&ending::cut_event(self.terms.form, class, self.events_in_all()));
         text.freeze()
     }
 
+    /// From where another target may go on.
+    pub(crate) fn said(&mut self) -> Said {
+        let typed = self.reading.typed().map(|writer| Box::new(writer.clone()));
+        Said { text: std::mem::take(&mut self.tally.said), typed }
+    }
+
     /// Another target goes on: its chunks follow what was said, after a mark.
-    pub(crate) fn continue_on(&mut self, target: &str, reading: Reading, proved: Proved) {
-        let mark = ending::join_chunk(&self.name(), self.terms.form, target);
+    pub(crate) fn continue_on(&mut self, target: &str, mut reading: Reading, proved: Proved) {
+        // Typed events are marked by who writes them.
+        let mark = match reading.typed() {
+            Some(_) => Bytes::new(),
+            None => ending::join_chunk(&self.name(), self.terms.form, target),
+        };
         self.earlier = Some(Earlier { usage: self.used_in_all(), events: self.events_in_all() });
         let Proved { held, tally, first_token_at: _, is_over } = proved;
         self.held = Bytes::from([mark.as_ref(), held.as_ref()].concat());
@@ -267,14 +281,18 @@ impl Relay {
         })
     }
 
-    fn end(&self) -> Bytes {
+    fn end(&mut self) -> Bytes {
+        let used = self.used_in_all();
+        if let Some(writer) = self.reading.typed() {
+            return ending::typed_end(writer, &used);
+        }
         if self.terms.form == Form::Typed {
             return Bytes::new();
         }
         if !self.owes_usage() {
             return Bytes::from_static(DONE_FRAME);
         }
-        let usage = ending::usage_chunk(&self.name(), &self.used_in_all());
+        let usage = ending::usage_chunk(&self.name(), &used);
         Bytes::from([usage.as_ref(), DONE_FRAME].concat())
     }
 

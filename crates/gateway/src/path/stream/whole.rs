@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 use mainstay_base::{Class, snapshot::Dialect};
-use mainstay_wire::llm::{Answer, Choice, Delta, Part, anthropic, bedrock, failure, gemini, openai};
+use mainstay_wire::llm::{
+    Answer, Choice, Delta, Part, anthropic, bedrock, failure, gemini, openai, responses,
+};
 
 use super::{
     Broken, Form, Piece,
@@ -16,13 +18,20 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 pub(super) struct Whole {
     dialect: Dialect,
     form: Form,
+    /// Into events of `/v1/responses`.
+    is_converted: bool,
     body: BytesMut,
     writing: Writing,
 }
 
 impl Whole {
-    pub(super) fn new(dialect: &Dialect, form: Form, writing: Writing) -> Whole {
-        Whole { dialect: dialect.clone(), form, body: BytesMut::new(), writing }
+    pub(super) fn new(dialect: &Dialect, form: Form, mut writing: Writing) -> Whole {
+        let is_converted = writing.typed().is_some();
+        Whole { dialect: dialect.clone(), form, is_converted, body: BytesMut::new(), writing }
+    }
+
+    pub(super) fn typed(&mut self) -> Option<&mut responses::StreamWriter> {
+        self.writing.typed()
     }
 
     pub(super) fn read(&mut self, chunk: &[u8]) -> Option<Broken> {
@@ -61,7 +70,7 @@ impl Whole {
                 format!("the provider answered broken JSON instead of a stream: {error}"),
             ));
         }
-        if self.form == Form::Typed {
+        if self.form == Form::Typed && !self.is_converted {
             return Err(Broken::new(
                 Class::NotAnAnswer,
                 "the provider answered a document instead of events",

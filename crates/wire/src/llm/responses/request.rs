@@ -11,6 +11,23 @@ use crate::llm::{
 /// What lies at one provider and cannot be had elsewhere.
 const ELSEWHERE: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 
+/// What this API says of keeping, billing and sending that has no meaning elsewhere, or another one, and changes no
+/// answer. `include` is looked at before.
+const WITHOUT_COUNTERPART: [&str; 12] = [
+    "context_management",
+    "include",
+    "max_tool_calls",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "stream_options",
+    "top_logprobs",
+    "truncation",
+];
+
 pub fn read_request(body: &[u8]) -> Result<Request, Unreadable> {
     let mut fields = Fields::parse(body)?;
     refuse_what_lies_elsewhere(&mut fields)?;
@@ -37,7 +54,7 @@ pub fn read_request(body: &[u8]) -> Result<Request, Unreadable> {
         request.response_format = text.object("format")?.map(format).transpose()?;
     }
     request.extra = fields.rest();
-    request.extra.retain(|_, value| !value.is_null());
+    request.extra.retain(|name, value| !value.is_null() && !WITHOUT_COUNTERPART.contains(&name.as_str()));
     Ok(request)
 }
 

@@ -15,7 +15,7 @@ use crate::llm::{Delta, Finish, Usage, failure::Told};
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Writes one step after the other. After an end or an error it writes nothing more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StreamWriter {
     echo: Echo,
     base: String,
@@ -31,6 +31,8 @@ pub struct StreamWriter {
     status: Status,
     has_started: bool,
     is_over: bool,
+    /// Who goes on with the answer; told with the next step.
+    continued_on: Option<String>,
 }
 
 impl StreamWriter {
@@ -49,7 +51,18 @@ impl StreamWriter {
             status: Status::Completed,
             has_started: false,
             is_over: false,
+            continued_on: None,
         }
+    }
+
+    /// Another target (`provider/model`) goes on with the answer: its first step comes after a mark that names it.
+    pub fn continue_on(&mut self, target: &str) {
+        self.continued_on = Some(target.to_owned());
+    }
+
+    /// Whether the last event was written.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Appends the events of one step to `out`.
@@ -64,6 +77,7 @@ impl StreamWriter {
             self.base.clone_from(id);
         }
         self.start(out);
+        self.mark(out);
         match delta {
             Delta::Text { choice: 0, text } => self.say(Content::Text(String::new()), text, out),
             Delta::Refusal { choice: 0, text } => self.say(Content::Refusal(String::new()), text, out),
@@ -97,6 +111,15 @@ impl StreamWriter {
             for kind in ["response.created", "response.in_progress"] {
                 self.event(kind, json!({"response": self.response(&Status::InProgress)}), out);
             }
+        }
+    }
+
+    /// An event that clients know and build nothing from.
+    fn mark(&mut self, out: &mut Vec<u8>) {
+        if let Some(target) = self.continued_on.take() {
+            let response = self.response(&Status::InProgress);
+            let mark = json!({"response": response, "mainstay": {"continued_on": target}});
+            self.event("response.in_progress", mark, out);
         }
     }
 

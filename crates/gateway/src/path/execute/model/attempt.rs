@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response, header::CONTENT_ENCODING, response::Parts};
+use http::{
+    HeaderMap, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    response::Parts,
+};
 use mainstay_base::{
     Class,
     snapshot::{ModelTarget, Provider, Timeouts},
@@ -13,6 +17,7 @@ use mainstay_wire::llm::{
     Usage,
     failure::{self, Told},
     limits::{self, Quota},
+    responses,
 };
 use tokio::time::Instant;
 
@@ -24,7 +29,7 @@ use super::{
 use crate::{
     path::{
         normalize::{Asked, Endpoint},
-        stream::{self, Broken, Form, Proved, Reading, Unproved, Waits, Wanted},
+        stream::{self, Broken, Form, Proved, Reading, Said, Unproved, Waits, Wanted},
     },
     targets::{Failed, Flight, Taken},
 };
@@ -157,7 +162,7 @@ pub(super) async fn run(
     index: usize,
     taken: Taken,
     patience: Patience,
-    said: Option<&str>,
+    said: Option<&Said>,
 ) -> Outcome {
     let Taken { mut flight, key } = taken;
     let target = order.target(index);
@@ -190,8 +195,8 @@ pub(super) async fn run(
             let missed = Missed::new(Class::NotAnAnswer, "a compressed answer, which nobody asked for");
             Err(Box::new((flight, missed)))
         }
-        true if order.asked.streams => {
-            streamed(order, target, response, flight, &patience, said.is_some()).await
+        true if order.asked.streams && !is_document_all_the_same(order, response.headers()) => {
+            streamed(order, index, response, flight, &patience, said).await
         }
         true => whole::read(order, target, response, flight).await,
     };
@@ -233,24 +238,26 @@ async fn refused(order: &Order, target: &ModelTarget, response: Response<Body>) 
 
 async fn streamed(
     order: &Order,
-    target: &ModelTarget,
+    index: usize,
     response: Response<Body>,
     mut flight: Flight,
     patience: &Patience,
-    continues: bool,
+    said: Option<&Said>,
 ) -> Result<Answered, Missing> {
     let (head, body) = response.into_parts();
-    let policy = order.policy();
+    let (policy, target, continues) = (order.policy(), order.target(index), said.is_some());
+    let typed = typed(order, index, said);
     let wanted = Wanted {
         form: form(order.asked.endpoint),
         choices: order.asked.choices,
         model: &order.asked.name,
         id: &order.request_id,
         include_usage: order.asked.include_usage,
-        keeps_said: super::may_continue(order) && !continues,
+        keeps_said: super::may_continue(order, target) && !continues,
         continues,
         created: order.gateway.ports().clock.now().unix_seconds(),
         max_event_bytes: order.gateway.ports().limits.max_event_bytes,
+        typed: typed.as_ref(),
     };
     let mut reading = Reading::new(&target.provider.dialect, &wanted, body);
     let first_token_at = patience.began + patience.first_token;
@@ -269,6 +276,35 @@ async fn streamed(
             Err(Box::new((flight, Missed { class, told: told.map(Box::new), internal, usage })))
         }
     }
+}
+
+/// Who writes the events of `/v1/responses` for a target that has none of its own.
+fn typed(order: &Order, index: usize, said: Option<&Said>) -> Option<responses::StreamWriter> {
+    let target = order.target(index);
+    if order.asked.endpoint != Endpoint::Responses || order.passes(target, said.is_some()) {
+        return None;
+    }
+    if let Some(writer) = said.and_then(|said| said.typed.as_deref()) {
+        let mut writer = writer.clone();
+        writer.continue_on(&order.chain.places[index].shown);
+        return Some(writer);
+    }
+    // It was read before it was sent.
+    let echo = responses::Echo::of(&order.bytes).unwrap_or_default();
+    let created = order.gateway.ports().clock.now().unix_seconds();
+    Some(responses::StreamWriter::new(echo, &order.request_id, created))
+}
+
+/// Some know no streams of what is heard or drawn, and say all of it at once to who asks for one. What has its own
+/// document for a stream's is judged by [`stream`].
+fn is_document_all_the_same(order: &Order, headers: &HeaderMap) -> bool {
+    let may_be = matches!(
+        order.asked.endpoint,
+        Endpoint::Transcriptions | Endpoint::ImageGenerations | Endpoint::ImageEdits
+    );
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    may_be
+        && kind.is_some_and(|kind| !kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 pub(crate) fn form(endpoint: Endpoint) -> Form {

@@ -22,6 +22,7 @@ use crate::{
     path::{
         failure::{Failure, Reason},
         policy::Permit,
+        stream::Said,
         telemetry::{Attempted, Open},
     },
     targets::{Taken, Turned, Wanted, key_bit},
@@ -40,7 +41,7 @@ pub(super) struct Course<'a> {
     /// `None` for what goes on after the permit moved to the answer.
     permit: Option<&'a Permit>,
     /// An answer to go on from.
-    said: Option<&'a str>,
+    said: Option<&'a Said>,
     queue: VecDeque<usize>,
     /// Nobody but a target with an open breaker is left.
     insists: bool,
@@ -135,7 +136,7 @@ impl<'a> Course<'a> {
     }
 
     /// Goes on elsewhere from what the target at `broken` said.
-    pub(super) async fn go_on(mut self, broken: usize, said: &'a str) -> Result<Won, Failure> {
+    pub(super) async fn go_on(mut self, broken: usize, said: &'a Said) -> Result<Won, Failure> {
         self.said = Some(said);
         let plan = plan::plan(self.order);
         self.queue = plan.candidates.into_iter().filter(|index| *index != broken).collect();

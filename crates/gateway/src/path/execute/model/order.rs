@@ -1,19 +1,23 @@
 //! One call of a model, with everything that its attempts need to know.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use mainstay_base::{
     Snapshot, TraceParent, Usd,
-    snapshot::{CallPolicy, ModelKey, ModelTarget},
+    snapshot::{CallPolicy, Dialect, ModelKey, ModelTarget},
 };
+use mainstay_wire::llm::{Request, Unreadable, responses};
 use tokio::time::Instant;
 
 use crate::{
     gateway::Gateway,
     path::{
         bootstrap::{Caller, Context},
-        normalize::{Asked, CallBody, CallHead},
+        normalize::{Asked, CallBody, CallHead, Endpoint},
         price,
     },
     targets::Chain,
@@ -34,6 +38,8 @@ pub(super) struct Order {
     pub(super) asked: Box<Asked>,
     pub(super) chain: Arc<Chain>,
     pub(super) bounds: Bounds,
+    /// A call of `/v1/responses` in the inner form, once somebody asked for it.
+    inner: OnceLock<Result<Request, Unreadable>>,
 }
 
 /// One deadline and one ceiling over all attempts.
@@ -77,6 +83,7 @@ impl Order {
             asked,
             chain,
             bounds,
+            inner: OnceLock::new(),
         }
     }
 
@@ -86,6 +93,32 @@ impl Order {
 
     pub(super) fn target(&self, index: usize) -> &ModelTarget {
         self.chain.target(index)
+    }
+
+    /// Whether the target takes the call as it came, and answers it in the caller's own words. Nobody goes on with an
+    /// answer to `/v1/responses` but in other words: its events would begin anew.
+    pub(super) fn passes(&self, target: &ModelTarget, goes_on: bool) -> bool {
+        match &target.provider.dialect {
+            Dialect::OpenAi | Dialect::Azure { .. } if self.asked.endpoint == Endpoint::Responses => {
+                target.provider.speaks_responses && !goes_on
+            }
+            Dialect::OpenAi | Dialect::Azure { .. } => true,
+            Dialect::Anthropic | Dialect::Gemini | Dialect::Bedrock { .. } | Dialect::Cohere => false,
+        }
+    }
+
+    /// A call of `/v1/responses` as it is told to others, or why it cannot be.
+    pub(super) fn inner(&self) -> &Result<Request, Unreadable> {
+        self.inner.get_or_init(|| responses::read_request(&self.bytes))
+    }
+
+    /// Why only a target that speaks the Responses API can take the call. It is not looked for where all targets do.
+    pub(super) fn needs_responses(&self) -> Option<&Unreadable> {
+        let may_be_converted = || self.chain.model.targets.iter().any(|target| !self.passes(target, false));
+        match self.asked.endpoint == Endpoint::Responses && may_be_converted() {
+            true => self.inner().as_ref().err(),
+            false => None,
+        }
     }
 
     /// Input and output together, as far as a minute's grant is concerned.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mainstay_base::{Class, Micros, Snapshot, Usd, record};
 use mainstay_signal::chain::{self, Ask, Plan, Why};
+use mainstay_wire::llm::Unreadable;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
@@ -11,7 +12,7 @@ use crate::{
     gateway::Gateway,
     path::{
         failure::{Failure, FromProvider, Reason},
-        normalize::{Asked, Endpoint},
+        normalize::Endpoint,
         price,
     },
     targets::{Chain, Targets},
@@ -30,14 +31,15 @@ pub(super) fn plan(order: &Order) -> Plan {
         vision: asked.vision,
         structured_output: asked.structured_output,
         keeps_model: keeps_model(asked.endpoint),
-        needs_responses: false,
+        needs_responses: order.needs_responses().is_some(),
     };
     let (targets, failovers) = (order.gateway.targets(), &order.snapshot.model.failovers);
     View { targets, chain: &order.chain, failovers, streams: asked.streams }.plan(&ask, targets.ticks.now())
 }
 
 /// The same as it is written down, so that the call can be routed again under another policy.
-pub(super) fn needs(asked: &Asked) -> record::Needs {
+pub(super) fn needs(order: &Order) -> record::Needs {
+    let asked = &order.asked;
     record::Needs {
         input_tokens: asked.input_tokens,
         max_output_tokens: asked.max_output_tokens,
@@ -45,7 +47,7 @@ pub(super) fn needs(asked: &Asked) -> record::Needs {
         vision: asked.vision,
         structured_output: asked.structured_output,
         keeps_model: keeps_model(asked.endpoint),
-        needs_responses: false,
+        needs_responses: order.needs_responses().is_some(),
         region: asked.region.clone(),
         data_class: asked.data_class.clone(),
     }
@@ -101,8 +103,28 @@ pub(super) fn nobody(order: &Order, plan: &Plan) -> Failure {
         let failed = FromProvider::wordless(Class::ContextOverflow, None);
         return Failure::new(Reason::Provider(Box::new(failed)), internal);
     }
+    if let Some(why) = order.needs_responses()
+        && plan.passed_over.iter().any(|(_, why)| *why == Why::NoResponses)
+    {
+        return Failure::new(Reason::Provider(Box::new(unconvertible(why))), internal);
+    }
     let demands = demands(plan);
     Failure::new(Reason::NoTargetFits { why: demands }, internal)
+}
+
+/// The field that only the Responses API itself has, or that cannot be read, and why.
+fn unconvertible(why: &Unreadable) -> FromProvider {
+    let field = why.what.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field);
+    let message = format!(
+        "{}. No provider of this model that speaks the Responses API can be asked, and for others the call is converted.",
+        why.what
+    );
+    FromProvider {
+        message: Some(message),
+        param: field.map(str::to_owned),
+        code: Some("not_convertible".to_owned()),
+        ..FromProvider::wordless(Class::NotConvertible, None)
+    }
 }
 
 /// What the call demands and nobody serves, in words that name no target.

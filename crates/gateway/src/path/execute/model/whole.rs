@@ -16,7 +16,9 @@ use mainstay_base::{
 };
 use mainstay_net::{Body, BodyError};
 use mainstay_wire::{
-    llm::{self, Finish, Part, Usage, anthropic, bedrock, embeddings, failure, gemini, openai, rerank},
+    llm::{
+        self, Finish, Part, Usage, anthropic, bedrock, embeddings, failure, gemini, openai, rerank, responses,
+    },
     openai::vet,
 };
 use tokio::time::{Instant, timeout_at};
@@ -62,14 +64,12 @@ pub(super) async fn read(
         Err(error) => return Err(Box::new((flight, broke(&error)))),
     };
     if !is_all {
-        return match &target.provider.dialect {
-            Dialect::OpenAi | Dialect::Azure { .. } => passed(head, bytes, body, flight),
-            dialect => {
-                let (dialect, most) = (dialect.as_str(), MAX_VETTED_BYTES);
-                let why = format!("an answer of more than {most} bytes is too large to be read as {dialect}");
-                Err(Box::new((flight, Missed::new(Class::NotAnAnswer, why))))
-            }
-        };
+        if order.passes(target, false) {
+            return passed(head, bytes, body, flight);
+        }
+        let (dialect, most) = (target.provider.dialect.as_str(), MAX_VETTED_BYTES);
+        let why = format!("an answer of more than {most} bytes is too large to be read as {dialect}");
+        return Err(Box::new((flight, Missed::new(Class::NotAnAnswer, why))));
     }
     match vetted(order, target, &head, bytes) {
         Ok((body, usage, quarters)) => {
@@ -184,9 +184,10 @@ fn vetted(order: &Order, target: &ModelTarget, head: &Parts, body: Bytes) -> Res
         (_, Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations) if !is_json(head) => {
             plain(body)
         }
-        (Dialect::OpenAi | Dialect::Azure { .. }, endpoint) => same(endpoint, body),
-        (dialect, Endpoint::Chat) => converted(order, dialect, openai::Shape::Chat, &body),
-        (dialect, Endpoint::Completions) => converted(order, dialect, openai::Shape::Completion, &body),
+        (_, endpoint) if order.passes(target, false) => same(endpoint, body),
+        (dialect, Endpoint::Chat | Endpoint::Completions | Endpoint::Responses) => {
+            converted(order, dialect, &body)
+        }
         (dialect, Endpoint::Embeddings) => vectors(order, dialect, &body),
         (dialect, Endpoint::Rerank) => ranks(order, dialect, &body),
         (dialect, endpoint) => {
@@ -226,7 +227,7 @@ fn same(endpoint: Endpoint, body: Bytes) -> Result<Vetted, Missed> {
     Ok((body, usage, quarters))
 }
 
-fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]) -> Result<Vetted, Missed> {
+fn converted(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Missed> {
     readable(dialect, body)?;
     let read = match dialect {
         Dialect::Anthropic => anthropic::read_answer(body),
@@ -240,9 +241,18 @@ fn converted(order: &Order, dialect: &Dialect, shape: openai::Shape, body: &[u8]
     if answer.id.is_empty() {
         answer.id.clone_from(&order.request_id);
     }
-    answer.created.get_or_insert_with(|| order.gateway.ports().clock.now().unix_seconds());
-    let usage = answer.usage;
-    Ok((openai::write_answer(&answer, shape).into(), usage, quarters))
+    let now = order.gateway.ports().clock.now().unix_seconds();
+    answer.created.get_or_insert(now);
+    let written = match order.asked.endpoint {
+        Endpoint::Responses => {
+            // It was read before it was sent.
+            let echo = responses::Echo::of(&order.bytes).unwrap_or_default();
+            responses::write_answer(&answer, &echo, &order.request_id, now)
+        }
+        Endpoint::Completions => openai::write_answer(&answer, openai::Shape::Completion),
+        _ => openai::write_answer(&answer, openai::Shape::Chat),
+    };
+    Ok((written.into(), answer.usage, quarters))
 }
 
 /// How much was said; nothing at all is an answer only when there is a reason for it.

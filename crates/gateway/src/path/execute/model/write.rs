@@ -13,18 +13,21 @@ use mainstay_base::{
     snapshot::{CacheSystem, Dialect, ModelTarget, Provider, ProviderSecret},
 };
 use mainstay_net::Body;
-use mainstay_wire::llm::{Facts, Outgoing, anthropic, azure, bedrock, embeddings, gemini, openai, rerank};
+use mainstay_wire::llm::{
+    self, Facts, Outgoing, anthropic, azure, bedrock, embeddings, gemini, openai, rerank, responses,
+};
 
 use super::order::Order;
 use crate::path::{
     execute::join,
     headers::{TRACEPARENT, TRACESTATE, X_REQUEST_ID},
     normalize::Endpoint,
+    stream::Said,
 };
 
 mod body;
 
-use body::{same, shortened, too_long};
+use body::{same, shortened, too_long, without_refused};
 
 /// The request cannot be made for this target.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub(super) fn request(
     order: &Order,
     index: usize,
     key: Option<usize>,
-    said: Option<&str>,
+    said: Option<&Said>,
 ) -> Result<Request<Body>, Unwritten> {
     let target = order.target(index);
     let Draft { path, query, body, headers } = draft(order, target, said)?;
@@ -72,76 +75,102 @@ pub(super) fn request(
     Ok(request)
 }
 
-fn draft(order: &Order, target: &ModelTarget, said: Option<&str>) -> Result<Draft, Unwritten> {
+fn draft(order: &Order, target: &ModelTarget, said: Option<&Said>) -> Result<Draft, Unwritten> {
     let endpoint = order.asked.endpoint;
     let below = endpoint.path().strip_prefix("/v1").unwrap_or(endpoint.path());
-    match &target.provider.dialect {
-        Dialect::OpenAi => {
-            // No endpoint of models has a query, and some relays take one before the body: `?model=…` would be a way
-            // around what a key may ask for.
-            Ok(Draft { path: below.to_owned(), query: None, body: same(order, target, said)?, headers: None })
-        }
-        Dialect::Azure { api_version } => {
-            let base = &target.provider.base_url;
-            let place = azure::path(base, &target.model, below.trim_start_matches('/'), api_version);
-            let place = place.map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
-            let body = same(order, target, said)?;
-            Ok(Draft { path: place.path, query: place.query, body, headers: None })
-        }
-        Dialect::Anthropic | Dialect::Gemini | Dialect::Bedrock { .. } | Dialect::Cohere => {
-            let Outgoing { path, query, headers, body } = converted(order, target, endpoint, said)?;
-            Ok(Draft { path, query, body: body.into(), headers: Some(headers) })
-        }
+    if order.passes(target, said.is_some()) {
+        // No endpoint of models has a query, and some relays take one before the body: `?model=…` would be a way
+        // around what a key may ask for.
+        let (path, query) = place(target, below.to_owned())?;
+        let body = same(order, target, said.map(|said| &*said.text))?;
+        return Ok(Draft { path, query, body, headers: None });
     }
+    let Outgoing { path, query, headers, body } = converted(order, target, endpoint, said)?;
+    let body = without_refused(target, body);
+    match &target.provider.dialect {
+        Dialect::Azure { .. } => {
+            let (path, query) = place(target, path)?;
+            Ok(Draft { path, query, body, headers: Some(headers) })
+        }
+        _ => Ok(Draft { path, query, body, headers: Some(headers) }),
+    }
+}
+
+/// Where a path of OpenAI's is below the provider's base URL.
+fn place(target: &ModelTarget, below: String) -> Result<(String, Option<String>), Unwritten> {
+    let Dialect::Azure { api_version } = &target.provider.dialect else { return Ok((below, None)) };
+    let base = &target.provider.base_url;
+    let place = azure::path(base, &target.model, below.trim_start_matches('/'), api_version);
+    let azure::Place { path, query } = place.map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
+    Ok((path, query))
 }
 
 fn converted(
     order: &Order,
     target: &ModelTarget,
     endpoint: Endpoint,
-    said: Option<&str>,
+    said: Option<&Said>,
 ) -> Result<Outgoing, Unwritten> {
     let caller = |error| Unwritten::new(Class::CallerError, error);
     let unwritable = |error| Unwritten::new(Class::NotConvertible, error);
     let dialect = &target.provider.dialect;
-    let body = shortened(order, target, said)?;
     match endpoint {
         Endpoint::Embeddings => {
-            let mut request = embeddings::read_request(&body).map_err(caller)?;
+            let mut request = embeddings::read_request(&shortened(order, target, None)?).map_err(caller)?;
             request.model.clone_from(&target.model);
             embeddings::write_request(dialect, &request).map_err(unwritable)
         }
         Endpoint::Rerank => {
-            let mut request = rerank::read_request(&body).map_err(caller)?;
+            let mut request = rerank::read_request(&shortened(order, target, None)?).map_err(caller)?;
             request.model.clone_from(&target.model);
             rerank::write_request(dialect, &request).map_err(unwritable)
         }
-        Endpoint::Chat | Endpoint::Completions => {
-            let read = if endpoint == Endpoint::Chat {
-                openai::read_request
-            } else {
-                openai::read_completion_request
-            };
-            let mut request = read(&body).map_err(caller)?;
-            request.model.clone_from(&target.model);
-            request.max_tokens = too_long(order, target).or(request.max_tokens);
-            request.cache_system = target.adapt.cache_system == CacheSystem::On;
-            request.stream = order.asked.streams;
-            let facts = Facts {
-                max_output_tokens: target.offer.max_output_tokens,
-                max_tokens_field: target.adapt.max_tokens_field.as_deref(),
-            };
-            let written = match dialect {
-                Dialect::Anthropic => anthropic::write_request(&request, &facts),
-                Dialect::Gemini => gemini::write_request(&request, &facts),
-                Dialect::Bedrock { .. } => bedrock::write_request(&request, &facts),
-                Dialect::OpenAi | Dialect::Azure { .. } => openai::write_request(&request, &facts),
-                Dialect::Cohere => return Err(no_words(target, endpoint)),
-            };
-            written.map_err(unwritable)
+        Endpoint::Chat => {
+            let body = shortened(order, target, said.map(|said| &*said.text))?;
+            chat(order, target, openai::read_request(&body).map_err(caller)?)
         }
+        Endpoint::Completions => {
+            let body = shortened(order, target, None)?;
+            chat(order, target, openai::read_completion_request(&body).map_err(caller)?)
+        }
+        Endpoint::Responses => chat(order, target, of_responses(order, target, said)?),
         _ => Err(no_words(target, endpoint)),
     }
+}
+
+fn of_responses(order: &Order, target: &ModelTarget, said: Option<&Said>) -> Result<llm::Request, Unwritten> {
+    let read = match target.adapt.drop_fields.is_empty() {
+        true => order.inner().clone(),
+        false => responses::read_request(&shortened(order, target, None)?),
+    };
+    let mut request = read.map_err(|error| Unwritten::new(Class::CallerError, error))?;
+    if let Some(said) = said {
+        let parts = vec![llm::Part::Text(said.text.clone())];
+        request.messages.push(llm::Message { role: llm::Role::Assistant, parts, name: None });
+    }
+    Ok(request)
+}
+
+/// A chat, in whatever words it was asked for, in the target's.
+fn chat(order: &Order, target: &ModelTarget, mut request: llm::Request) -> Result<Outgoing, Unwritten> {
+    request.model.clone_from(&target.model);
+    request.max_tokens = too_long(order, target).or(request.max_tokens);
+    request.cache_system = target.adapt.cache_system == CacheSystem::On;
+    request.stream = order.asked.streams;
+    // Of a stream it is always asked for; elsewhere the word is refused.
+    request.include_usage = order.asked.streams;
+    let facts = Facts {
+        max_output_tokens: target.offer.max_output_tokens,
+        max_tokens_field: target.adapt.max_tokens_field.as_deref(),
+    };
+    let written = match &target.provider.dialect {
+        Dialect::Anthropic => anthropic::write_request(&request, &facts),
+        Dialect::Gemini => gemini::write_request(&request, &facts),
+        Dialect::Bedrock { .. } => bedrock::write_request(&request, &facts),
+        Dialect::OpenAi | Dialect::Azure { .. } => openai::write_request(&request, &facts),
+        Dialect::Cohere => return Err(no_words(target, order.asked.endpoint)),
+    };
+    written.map_err(|error| Unwritten::new(Class::NotConvertible, error))
 }
 
 fn no_words(target: &ModelTarget, endpoint: Endpoint) -> Unwritten {

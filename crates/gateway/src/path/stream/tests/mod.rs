@@ -25,6 +25,7 @@ pub(super) const WANTED: Wanted<'static> = Wanted {
     id: "chatcmpl-test",
     created: 1_700_000_000,
     max_event_bytes: 4096,
+    typed: None,
 };
 pub(super) const TERMS: Terms =
     Terms { form: Form::Chat, include_usage: false, input_tokens: 7, stall: Duration::from_secs(60) };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_base::{Class, Usd, snapshot::Dialect};
+use mainstay_base::{Class, Usd};
 use mainstay_signal::keys;
 use mainstay_wire::llm::Usage;
 
@@ -98,7 +98,7 @@ impl Course<'_> {
             // A limited key is back then, and the next call goes out, whatever the provider named.
             let back = keys::rest(class, told.retry_after).filter(|_| class == Class::RateLimited);
             (failed.message, failed.retry_after) = (Some(told.message), back.or(told.retry_after));
-            let is_same = matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure { .. });
+            let is_same = self.order.passes(self.order.target(index), self.said.is_some());
             if let Some(blamed) = told.blamed.filter(|_| is_same) {
                 (failed.param, failed.code) = (blamed.param, blamed.code);
             }

@@ -1,7 +1,10 @@
 //! The caller's bytes as one target takes them: in its own dialect only what must change is changed, in one copy.
 
 use bytes::Bytes;
-use mainstay_base::{Class, snapshot::ModelTarget};
+use mainstay_base::{
+    Class,
+    snapshot::{Dialect, ModelTarget},
+};
 use mainstay_wire::openai::{Edit, edited};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -96,4 +99,15 @@ pub(super) fn shortened(order: &Order, target: &ModelTarget, said: Option<&str>)
         return Ok(order.bytes.clone());
     }
     Ok(edited(&order.bytes, &edits).map_or_else(|| order.bytes.clone(), Bytes::from))
+}
+
+/// A body of our own without the fields that a provider of OpenAI's dialect refuses: the caller's own were other words.
+pub(super) fn without_refused(target: &ModelTarget, body: Vec<u8>) -> Bytes {
+    let speaks_openai = matches!(target.provider.dialect, Dialect::OpenAi | Dialect::Azure { .. });
+    let drops = target.adapt.drop_fields.iter().filter(|_| speaks_openai);
+    let edits: Vec<Edit<'_>> = drops.map(|field| Edit::Without(field)).collect();
+    match edits.is_empty() {
+        true => body.into(),
+        false => edited(&body, &edits).unwrap_or(body).into(),
+    }
 }
