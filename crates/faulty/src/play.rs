@@ -58,7 +58,7 @@ pub(crate) async fn answer(scene: Scene, mind: &Mind) -> io::Result<Response<Bod
     }
     tokio::time::sleep(scene.pace.first).await;
     Ok(match &scene.ask {
-        Ask::Chat(_) | Ask::Completion(_) => talk(scene, mind),
+        Ask::Chat(_) | Ask::Completion(_) | Ask::Response(_) => talk(scene, mind),
         _ => other(scene),
     })
 }
@@ -84,7 +84,7 @@ async fn wait(milliseconds: u64) {
 
 fn talk(scene: Scene, mind: &Mind) -> Response<Body> {
     let question = match &scene.ask {
-        Ask::Chat(question) | Ask::Completion(question) => question.clone(),
+        Ask::Chat(question) | Ask::Completion(question) | Ask::Response(question) => question.clone(),
         _ => Question::default(),
     };
     let said = mind(&question);
@@ -101,9 +101,11 @@ fn talk(scene: Scene, mind: &Mind) -> Response<Body> {
 fn spoken(scene: Scene, question: &Question, said: &Said) -> Response<Body> {
     let filtered = scene.fault == Fault::FilteredAnswer;
     let value = match (&scene.fault, &scene.ask) {
+        (Fault::Empty, Ask::Response(_)) => dialect::response(question, &Said::default(), false),
         (Fault::Empty, _) => scene.dialect.empty(question),
         (Fault::ErrorInside, _) => scene.dialect.trouble(&Trouble::Overloaded).1,
         (_, Ask::Completion(_)) => dialect::completion(question, said),
+        (_, Ask::Response(_)) => dialect::response(question, said, filtered),
         _ => scene.dialect.whole(question, said, filtered),
     };
     let mut text = value.to_string();
@@ -133,11 +135,12 @@ fn stream(scene: Scene, question: &Question, said: &Said) -> Response<Body> {
     };
     let mut question = question.clone();
     question.wants_usage &= fault != Fault::NoUsage;
-    let events = match ask {
+    let events = match &ask {
         Ask::Completion(_) => dialect::completion_events(&question, said),
+        Ask::Response(_) => dialect::response_events(&question, said, fault == Fault::FilteredAnswer),
         _ => dialect.events(&question, said, fault == Fault::FilteredAnswer),
     };
-    let (events, ending) = play(events, &fault, dialect);
+    let (events, ending) = play(events, &fault, dialect, &ask);
     let mut is_first = true;
     let pieces = events
         .into_iter()
@@ -157,7 +160,7 @@ fn stream(scene: Scene, question: &Question, said: &Said) -> Response<Body> {
 }
 
 /// The events that a fault leaves, and how it ends.
-fn play(mut events: Vec<Event>, fault: &Fault, dialect: Dialect) -> (Vec<Event>, Ending) {
+fn play(mut events: Vec<Event>, fault: &Fault, dialect: Dialect, ask: &Ask) -> (Vec<Event>, Ending) {
     let after = |events: &[Event], count: usize| {
         let mut contents = events.iter().enumerate().filter(|(_, event)| event.part == Part::Content);
         contents.nth(count).map_or_else(
@@ -185,7 +188,7 @@ fn play(mut events: Vec<Event>, fault: &Fault, dialect: Dialect) -> (Vec<Event>,
         }
         Fault::ErrorInBand { after_events } => {
             events.truncate(after(&events, *after_events));
-            events.push(Event { bytes: dialect.error_event(), part: Part::Closing });
+            events.push(Event { bytes: dialect.error_event(ask), part: Part::Closing });
             (events, Ending::Whole)
         }
         Fault::Empty => {
@@ -236,11 +239,7 @@ fn other(scene: Scene) -> Response<Body> {
         _ if scene.path.ends_with("moderations") => json!({
             "id": "modr-faulty", "model": scene.ask.model(), "results": [{"flagged": false, "categories": {}, "category_scores": {}}],
         }),
-        _ => json!({
-            "id": "resp_faulty", "object": "response", "status": "completed", "model": scene.ask.model(),
-            "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Echo", "annotations": []}]}],
-            "usage": {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4},
-        }),
+        _ => json!({}),
     };
     let mut text = value.to_string();
     match scene.fault {

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// What comes back for a chat, and whether the connection ended in order.
 async fn ask(provider: &Provider, path: &str, stream: bool) -> (String, bool) {
     let body = format!(
-        r#"{{"model":"m","stream":{stream},"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"one two"}}],"contents":[{{"role":"user","parts":[{{"text":"one two"}}]}}]}}"#
+        r#"{{"model":"m","stream":{stream},"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"one two"}}],"input":"one two","contents":[{{"role":"user","parts":[{{"text":"one two"}}]}}]}}"#
     );
     let mut connection = TcpStream::connect(provider.address()).await.unwrap();
     let head = format!(
@@ -47,12 +47,14 @@ async fn a_healthy_provider_speaks_every_dialect() {
         ("/model/b/converse-stream", true, "messageStop"),
         ("/v1/embeddings", false, "\"embedding\":["),
         ("/v2/rerank", false, "\"results\":["),
+        ("/v1/responses", false, "\"object\":\"response\""),
+        ("/v1/responses", true, "event: response.completed"),
         ("/v1/audio/speech", false, "audio/mpeg"),
     ] {
         let (text, ended) = ask(&provider, path, streams).await;
         assert!(text.starts_with("HTTP/1.1 200") && text.contains(expected) && ended, "{path}: {text}");
     }
-    assert_eq!(provider.count(), 12);
+    assert_eq!(provider.count(), 14);
     assert!(provider.calls().iter().all(|call| call.end() == End::Complete && call.credential == "sk-1"));
 }
 

@@ -10,6 +10,7 @@ mod bedrock;
 mod cohere;
 mod gemini;
 mod openai;
+mod responses;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -26,6 +27,8 @@ pub(crate) enum Ask {
     Chat(Question),
     /// OpenAI's older completions.
     Completion(Question),
+    /// OpenAI's Responses.
+    Response(Question),
     Embeddings {
         model: String,
         inputs: Vec<String>,
@@ -46,14 +49,14 @@ pub(crate) enum Ask {
 impl Ask {
     pub(crate) fn model(&self) -> &str {
         match self {
-            Ask::Chat(question) | Ask::Completion(question) => &question.model,
+            Ask::Chat(question) | Ask::Completion(question) | Ask::Response(question) => &question.model,
             Ask::Embeddings { model, .. } | Ask::Rerank { model, .. } | Ask::Other { model } => model,
             Ask::Models => "",
         }
     }
 
     pub(crate) fn streams(&self) -> bool {
-        matches!(self, Ask::Chat(question) | Ask::Completion(question) if question.streams)
+        matches!(self, Ask::Chat(question) | Ask::Completion(question) | Ask::Response(question) if question.streams)
     }
 }
 
@@ -151,9 +154,10 @@ impl Dialect {
     }
 
     /// An error inside a stream.
-    pub(crate) fn error_event(self) -> Vec<u8> {
+    pub(crate) fn error_event(self, ask: &Ask) -> Vec<u8> {
         let (_, told) = self.trouble(&Trouble::Overloaded);
         match self {
+            _ if matches!(ask, Ask::Response(_)) => responses::error_event(&told),
             Dialect::Anthropic => named("error", &told),
             Dialect::Bedrock => bedrock::exception("serviceUnavailableException", &told),
             _ => data(&told),
@@ -226,3 +230,4 @@ fn words(said: &Said) -> impl Iterator<Item = &str> {
 
 pub(crate) use cohere::{embeddings as cohere_embeddings, rerank};
 pub(crate) use openai::{completion, completion_events, embeddings};
+pub(crate) use responses::{events as response_events, whole as response};

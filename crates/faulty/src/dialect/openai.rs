@@ -10,6 +10,8 @@ const ID: &str = "chatcmpl-faulty";
 const DIMENSIONS: usize = 8;
 
 pub(super) fn read(path: &str, body: &Value, raw: &[u8]) -> Option<Ask> {
+    // Azure's dated paths of what takes the deployment from the body.
+    let path = if path == "/openai/responses" { "/openai/v1/responses" } else { path };
     let (deployment, rest) = match path.strip_prefix("/openai/deployments/") {
         Some(rest) => {
             let (deployment, rest) = rest.split_once('/')?;
@@ -31,7 +33,8 @@ pub(super) fn read(path: &str, body: &Value, raw: &[u8]) -> Option<Ask> {
             Some(Ask::Embeddings { model, inputs })
         }
         "rerank" => Some(rerank(body, model)),
-        "moderations" | "audio/speech" | "images/generations" | "responses" => Some(Ask::Other { model }),
+        "responses" => Some(super::responses::read(body, model)),
+        "moderations" | "audio/speech" | "images/generations" => Some(Ask::Other { model }),
         "audio/transcriptions" | "audio/translations" | "images/edits" | "images/variations" => {
             Some(Ask::Other { model: form_model(raw) })
         }
