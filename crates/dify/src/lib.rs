@@ -9,5 +9,6 @@
 pub mod db;
 pub mod deployment;
 pub mod redis;
+pub mod signature;
 
 pub use deployment::Deployment;
