@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay_store::{Store, StoreError, model::Policy};
+use mainstay_store::{Store, StoreError};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -20,6 +20,7 @@ use crate::{
     health::{Report, State, WORKER_LEFT},
     incident::Incidents,
     leader::{Leader, RENEW_EVERY},
+    options::Options,
     outage::Outage,
     overrides::{self, Freeze, Overrides},
     ports::{Peers, Ports},
@@ -74,7 +75,7 @@ impl Control {
             ports.client.clone(),
             ports.clock.clone(),
             ports.callbacks.clone(),
-            &ports.options,
+            ports.options.clone(),
         );
         let mut tasks = JoinSet::new();
         tasks.spawn(Watch::new(&ports, shared.clone()).run(shutdown.clone()));
@@ -103,9 +104,7 @@ struct Act {
     shared: Arc<Shared>,
     store: Store,
     peers: watch::Receiver<Arc<Peers>>,
-    automatic: bool,
-    retention: Policy,
-    longest_run: Duration,
+    options: watch::Receiver<Arc<Options>>,
     leader: Leader,
     incidents: Incidents,
     runbooks: runbook::Shell,
@@ -121,16 +120,14 @@ struct Act {
 
 impl Act {
     fn new(ports: &Ports, shared: Arc<Shared>, wake: Arc<Notify>) -> Act {
-        let (store, options) = (ports.store.clone(), &ports.options);
+        let (store, options) = (ports.store.clone(), ports.options.borrow().clone());
         let now = Instant::now();
         Act {
             shared,
             peers: ports.peers.clone(),
-            automatic: options.automatic,
-            retention: options.retention,
-            longest_run: options.longest_run,
+            options: ports.options.clone(),
             leader: Leader::new(store.clone(), options.holder.clone()),
-            incidents: Incidents::new(store.clone(), options.receivers.clone()),
+            incidents: Incidents::new(store.clone(), ports.options.clone()),
             runbooks: runbook::Shell::new(
                 store.clone(),
                 options.host.clone(),
@@ -138,7 +135,7 @@ impl Act {
                 wake.clone(),
             ),
             store,
-            outage: Outage::new(ports.client.clone(), ports.clock.clone(), &options.receivers),
+            outage: Outage::new(ports.client.clone(), ports.clock.clone(), ports.options.clone()),
             wake,
             sweep: JoinSet::new(),
             next_campaign_at: now,
@@ -226,8 +223,8 @@ impl Act {
         freeze: &Freeze,
     ) -> Result<(), StoreError> {
         let (peers, now) = (self.peers.borrow().clone(), self.shared.clock.now());
-        let world =
-            runbook::World { report, peers: &peers, overrides, freeze, automatic: self.automatic, now };
+        let automatic = self.options.borrow().automatic;
+        let world = runbook::World { report, peers: &peers, overrides, freeze, automatic, now };
         self.runbooks.round(&self.incidents, &world).await
     }
 
@@ -243,7 +240,7 @@ impl Act {
         }
         if now >= self.next_sweep_at && self.sweep.is_empty() {
             self.next_sweep_at = now + SWEEP_EVERY;
-            let (retention, policy) = (self.store.retention(), self.retention);
+            let (retention, policy) = (self.store.retention(), self.options.borrow().retention);
             self.sweep.spawn(async move { retention.sweep(policy).await.map(|swept| swept.more) });
         }
         if now >= self.next_rows_at && report.component("store").is_some_and(|store| store.state == State::Ok)
@@ -257,7 +254,8 @@ impl Act {
 
     /// Runs outside the queue whose process died would say `running` for ever.
     async fn fail_abandoned_runs(&self) -> Result<(), StoreError> {
-        let before = self.shared.clock.now() - self.longest_run - ABANDONED_GRACE;
+        let longest_run = self.options.borrow().longest_run;
+        let before = self.shared.clock.now() - longest_run - ABANDONED_GRACE;
         let failed =
             self.store.runs().fail_abandoned(before, "The process that executed it has ended.").await?;
         if failed > 0 {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,12 +14,13 @@ use mainstay_store::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
     alert::{self, Alert, Effect, Input, Notice, Phase},
     health::{Component, Report, State},
-    options::Receiver,
+    options::Options,
 };
 
 /// Open alerts read at a time; there is one a component, so this many components would have to be in trouble.
@@ -62,7 +64,7 @@ pub(crate) struct RunbookSays {
 
 pub(crate) struct Incidents {
     store: Store,
-    receivers: Vec<Receiver>,
+    options: watch::Receiver<Arc<Options>>,
     /// By component. What is pending lives only here: a control that takes over waits anew.
     open: HashMap<String, Incident>,
     states: HashMap<String, State>,
@@ -71,8 +73,8 @@ pub(crate) struct Incidents {
 }
 
 impl Incidents {
-    pub(crate) fn new(store: Store, receivers: Vec<Receiver>) -> Incidents {
-        Incidents { store, receivers, open: HashMap::new(), states: HashMap::new(), is_new: true }
+    pub(crate) fn new(store: Store, options: watch::Receiver<Arc<Options>>) -> Incidents {
+        Incidents { store, options, open: HashMap::new(), states: HashMap::new(), is_new: true }
     }
 
     /// Forgets what it knew: another control acts now, or has acted.
@@ -275,7 +277,8 @@ impl Incidents {
     }
 
     async fn send(&self, notice: &Notice<'_>) -> Result<(), StoreError> {
-        for delivery in alert::deliveries(notice, &self.receivers) {
+        let options = self.options.borrow().clone();
+        for delivery in alert::deliveries(notice, &options.receivers) {
             self.store.outbox().enqueue(delivery).await?;
         }
         Ok(())

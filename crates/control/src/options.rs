@@ -6,6 +6,8 @@ use mainstay_net::AddressRule;
 use mainstay_store::model::{Policy, Severity};
 use mainstay_wire::webhook;
 
+/// Sent anew when the configuration is loaded again: whoever needs a part reads it when it acts. `holder`, `host` and
+/// `automatic` are those of the start.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Names this process among all that run control (`host:pid`, or an instance id).

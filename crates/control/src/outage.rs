@@ -11,13 +11,13 @@ use mainstay_net::{AddressRule, Client};
 use mainstay_store::model::Severity;
 use mainstay_wire::webhook;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
 use crate::{
     alert,
     health::{Component, Group, Report, State, iso_text},
-    options::Receiver,
+    options::{Options, Receiver},
 };
 
 /// Before each try.
@@ -35,15 +35,15 @@ const TIMEOUTS: Timeouts = Timeouts {
 pub(crate) struct Outage {
     client: Client,
     clock: Clock,
-    receivers: Arc<[Receiver]>,
+    options: watch::Receiver<Arc<Options>>,
     /// Since when the store is down, once that was told.
     told: Option<Micros>,
     calls: JoinSet<()>,
 }
 
 impl Outage {
-    pub(crate) fn new(client: Client, clock: Clock, receivers: &[Receiver]) -> Outage {
-        Outage { client, clock, receivers: receivers.into(), told: None, calls: JoinSet::new() }
+    pub(crate) fn new(client: Client, clock: Clock, options: watch::Receiver<Arc<Options>>) -> Outage {
+        Outage { client, clock, options, told: None, calls: JoinSet::new() }
     }
 
     /// Tells once when the store has been down for a while, and once when it is back.
@@ -80,19 +80,18 @@ impl Outage {
             },
         })
         .to_string();
-        for index in 0..self.receivers.len() {
+        let options = self.options.borrow().clone();
+        for receiver in &options.receivers {
             if self.calls.len() >= MAX_CALLS {
                 warn!("too many calls about the store are under way; this one is left out");
                 return;
             }
-            let (client, clock, receivers) =
-                (self.client.clone(), self.clock.clone(), self.receivers.clone());
+            let (client, clock, receiver) = (self.client.clone(), self.clock.clone(), receiver.clone());
             let (body, id) = (body.clone(), format!("store-{}-{what}", since.0));
             self.calls.spawn(async move {
-                let Some(receiver) = receivers.get(index) else { return };
                 for pause in TRIES {
                     tokio::time::sleep(pause).await;
-                    match call(&client, receiver, &id, body.clone(), clock.now()).await {
+                    match call(&client, &receiver, &id, body.clone(), clock.now()).await {
                         Ok(()) => return,
                         Err(error) => {
                             warn!(receiver = %receiver.name, %error, "cannot tell that the store is {what}")
@@ -159,14 +158,15 @@ mod tests {
     #[tokio::test]
     async fn an_outage_of_the_store_is_told_once_and_so_is_its_end() {
         let server = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
-        let receivers = [Receiver {
+        let receivers = vec![Receiver {
             name: "on-call".to_owned(),
             url: server.url(),
             key: None,
             min_severity: Severity::Page,
         }];
         let client = Client::new(ClientOptions::default()).unwrap();
-        let mut outage = Outage::new(client, Clock::manual(Micros(0)), &receivers);
+        let (_, options) = watch::channel(Arc::new(Options { receivers, ..Options::new("test", "here") }));
+        let mut outage = Outage::new(client, Clock::manual(Micros(0)), options);
         let at = |seconds: u64| Micros(0) + Duration::from_secs(seconds);
         for second in 0..20 {
             outage.look(&report(State::Down, at(0)), at(second));

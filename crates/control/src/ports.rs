@@ -29,7 +29,7 @@ pub struct Ports {
     /// The server feeds it every record of the gateway.
     pub observer: Observer,
     pub callbacks: Arc<dyn CallbackBody>,
-    pub options: Options,
+    pub options: watch::Receiver<Arc<Options>>,
 }
 
 /// Whoever starts and stops the worker processes of this host.

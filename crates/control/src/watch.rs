@@ -150,7 +150,7 @@ impl Watch {
             supervisor: ports.supervisor.clone(),
             engine: ports.engine.clone(),
             peers: ports.peers.clone(),
-            world: World { host: ports.options.host.clone(), ..World::default() },
+            world: World { host: ports.options.borrow().host.clone(), ..World::default() },
             store_question: Question::new(),
             queue_question: Question::new(),
             workers_question: Question::new(),

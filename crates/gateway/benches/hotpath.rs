@@ -21,6 +21,7 @@ use mainstay_net::{Client, ClientOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +57,7 @@ async fn main() {
         let handler = handler.clone();
         async move { handler.model(request).await }
     };
-    tokio::spawn(listen(gateway, serve, CancellationToken::new(), ListenLimits::default()));
+    tokio::spawn(listen(gateway, serve, CancellationToken::new(), watch::channel(ListenLimits::default()).1));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = request(streams);
     let mut answer = Vec::with_capacity(64 * 1024);

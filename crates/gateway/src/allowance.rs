@@ -58,6 +58,11 @@ impl Purse {
         Purse { key: key.to_owned(), keeper, clock, books, filled }
     }
 
+    /// The name under which its money is written down.
+    pub(crate) fn account(&self) -> &str {
+        &self.key
+    }
+
     /// Puts aside what a call may cost at most.
     pub(crate) async fn reserve(
         self: &Arc<Purse>,

@@ -1,6 +1,16 @@
 //! An HTTP/1.1 listener that stays small with ten thousand open streams, and ends within a bound.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -9,7 +19,7 @@ use mainstay_net::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
@@ -25,20 +35,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// Serves until `shutdown`, then lets answers in progress end for [`ListenLimits::shutdown_grace`].
+/// Serves until `shutdown`, then lets answers in progress end for [`ListenLimits::shutdown_grace`]. New limits hold for new
+/// connections: one that is open is never cut for them.
 pub async fn listen<Handler, Answer>(
     listener: TcpListener,
     handler: Handler,
     shutdown: CancellationToken,
-    limits: ListenLimits,
+    mut limits: watch::Receiver<ListenLimits>,
 ) where
     Handler: Fn(Request<Incoming>) -> Answer + Clone + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
-    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {
+    let open = Arc::new(Open::default());
+    while let Some((stream, peer, place)) = next_connection(&listener, &open, &mut limits, &shutdown).await {
+        let limits = *limits.borrow();
         let (handler, shutdown, abort) = (handler.clone(), shutdown.clone(), abort.clone());
         mainstay_net::tune(&stream);
         connections.spawn(async move {
@@ -46,32 +58,69 @@ pub async fn listen<Handler, Answer>(
                 () = serve_connection(stream, peer, handler, shutdown, limits) => {}
                 () = abort.cancelled() => {}
             }
-            drop(slot);
+            drop(place);
         });
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.shutdown_grace, connections.wait()).await.is_err() {
+    let grace = limits.borrow().shutdown_grace;
+    if tokio::time::timeout(grace, connections.wait()).await.is_err() {
         let open = connections.len();
-        info!(
-            open,
-            "shutdown: cutting {open} connections that did not end within {:?}", limits.shutdown_grace
-        );
+        info!(open, "shutdown: cutting {open} connections that did not end within {grace:?}");
         abort.cancel();
         connections.wait().await;
     }
 }
 
+/// The open connections, counted.
+#[derive(Default)]
+struct Open {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// One connection among them, until it is dropped.
+struct Place(Arc<Open>);
+
+impl Place {
+    /// Waits until one more may be open. Only the accepting loop waits here.
+    async fn take(open: &Arc<Open>, limits: &mut watch::Receiver<ListenLimits>) -> Place {
+        while open.count.load(Ordering::Acquire) >= limits.borrow_and_update().max_connections {
+            tokio::select! {
+                () = open.ended.notified() => {}
+                () = changed(limits) => {}
+            }
+        }
+        open.count.fetch_add(1, Ordering::AcqRel);
+        Place(open.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
+}
+
+/// Never, when nobody can change them any more.
+async fn changed(limits: &mut watch::Receiver<ListenLimits>) {
+    if limits.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 async fn next_connection(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    open: &Arc<Open>,
+    limits: &mut watch::Receiver<ListenLimits>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, Place)> {
     loop {
         let accepted = async {
-            let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let place = Place::take(open, limits).await;
             let (stream, peer) = listener.accept().await?;
-            Ok::<_, io::Error>((stream, peer, slot))
+            Ok::<_, io::Error>((stream, peer, place))
         };
         let accepted = tokio::select! {
             biased;

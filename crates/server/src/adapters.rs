@@ -1,16 +1,12 @@
 //! The narrow ports of the planes, filled: gateway to standby, worker to standby, console to standby.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Response, StatusCode, header};
 use mainstay_base::{
-    AppMode, TraceParent, id,
+    TraceParent, id,
     snapshot::{AppRoute, Target},
 };
 use mainstay_console::{ImportError, ImportFile, ImportProblem, Imported};
@@ -35,19 +31,16 @@ use crate::publisher::Publisher;
 pub(crate) struct EmbeddedPort {
     pub(crate) standby: Standby,
     pub(crate) store: Store,
-    /// Declared apps that have a standby: the imported app's name and mode by the declared app's id.
-    pub(crate) standbys: Arc<HashMap<String, (String, AppMode)>>,
 }
 
 impl Embedded for EmbeddedPort {
     fn call(&self, call: EmbeddedCall) -> mainstay_gateway::BoxFuture<'static, Response<Body>> {
-        let (standby, store, standbys) =
-            (self.standby.clone(), self.store.clone(), Arc::clone(&self.standbys));
+        let (standby, store) = (self.standby.clone(), self.store.clone());
         let EmbeddedCall { route, method, path, query, headers, body, request_id, trace } = call;
         Box::pin(async move {
-            let app_id = match standbys.get(&route.app_id) {
+            let app_id = match &route.standby {
                 None => route.app_id.clone(),
-                Some((name, mode)) => match store.apps().get_by_name(name, Some(*mode)).await {
+                Some(name) => match store.apps().get_by_name(name, Some(route.mode)).await {
                     Ok(Some(app)) => app.id,
                     Ok(None) => {
                         return refusal(StatusCode::SERVICE_UNAVAILABLE, "standby_missing", NO_STANDBY);
@@ -68,9 +61,6 @@ const NO_STANDBY: &str = "The app is not available at the moment. Try again late
 /// The durable queue behind the app path.
 pub(crate) struct DurablePort {
     pub(crate) standby: Standby,
-    /// Declared apps whose runs may be repeated.
-    pub(crate) idempotent_apps: HashSet<String>,
-    pub(crate) signs_callbacks: bool,
 }
 
 impl Durable for DurablePort {
@@ -86,12 +76,12 @@ impl Durable for DurablePort {
             request_id,
             trace,
         } = submission;
-        if callback_url.is_some() && !self.signs_callbacks {
+        if callback_url.is_some() && !route.callbacks {
             return Box::pin(async {
                 refusal(StatusCode::BAD_REQUEST, "callbacks_not_configured", UNSIGNED)
             });
         }
-        let target = self.target(&route);
+        let target = target(&route);
         let endpoint = match endpoint {
             Endpoint::RunWorkflow => mainstay_standby::Endpoint::Workflow,
             Endpoint::RunWorkflowVersion { workflow_id } => mainstay_standby::Endpoint::Version(workflow_id),
@@ -125,17 +115,15 @@ impl Durable for DurablePort {
     }
 }
 
-impl DurablePort {
-    fn target(&self, route: &AppRoute) -> mainstay_standby::Target {
-        match route.candidates.first().map(|upstream| (&upstream.name, &upstream.target)) {
-            Some((name, Target::Http { .. })) => mainstay_standby::Target::Upstream {
-                name: name.clone(),
-                app_name: route.name.clone(),
-                mode: route.mode,
-                idempotent: self.idempotent_apps.contains(&route.name),
-            },
-            Some((_, Target::Embedded)) | None => mainstay_standby::Target::Embedded,
-        }
+fn target(route: &AppRoute) -> mainstay_standby::Target {
+    match route.candidates.first().map(|upstream| (&upstream.name, &upstream.target)) {
+        Some((name, Target::Http { .. })) => mainstay_standby::Target::Upstream {
+            name: name.clone(),
+            app_name: route.name.clone(),
+            mode: route.mode,
+            idempotent: route.idempotent,
+        },
+        Some((_, Target::Embedded)) | None => mainstay_standby::Target::Embedded,
     }
 }
 

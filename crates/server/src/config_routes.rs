@@ -75,6 +75,13 @@ async fn reload(State(reloader): State<Arc<Reloader>>, Extension(Actor(name)): E
             "start mainstay serve --config FILE",
             json!([]),
         ),
+        Err(NotReloaded::Ending) => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ending",
+            "this process is ending and loads nothing any more",
+            "start it again: a start reads the file",
+            json!([]),
+        ),
         Err(NotReloaded::Refused(refused)) => failure(
             StatusCode::UNPROCESSABLE_ENTITY,
             "config_refused",

@@ -5,10 +5,10 @@ use std::time::Duration;
 use mainstay_base::{Clock, Secret};
 use mainstay_engine::{Engine, Limits, ModelEndpoint};
 use mainstay_net::Client;
-use mainstay_standby::{Options, Ports, Standby, Upstream};
+use mainstay_standby::{Options, Ports, Standby, Upstream, Upstreams};
 use mainstay_store::Store;
 
-use crate::orders::Orders;
+use crate::orders::{self, Orders};
 
 /// Both, from the orders that workers get too.
 pub(crate) fn build(orders: &Orders, store: &Store, client: &Client, clock: &Clock) -> (Engine, Standby) {
@@ -22,15 +22,21 @@ pub(crate) fn build(orders: &Orders, store: &Store, client: &Client, clock: &Clo
         limits: Limits { max_time: Duration::from_millis(orders.run_timeout_ms), ..Limits::default() },
         clock: clock.clone(),
     });
-    let mut options = Options::default();
-    for upstream in &orders.upstreams {
-        let known = Upstream { base_url: upstream.base_url.clone(), timeouts: upstream.timeouts() };
-        options.upstreams.insert(upstream.name.clone(), known);
-    }
-    for app in &orders.upstream_apps {
-        options.upstream_keys.insert(app.app_id.clone(), Secret::new(app.key.clone()));
-    }
+    let options = Options { upstreams: upstreams(orders), ..Options::default() };
     let ports =
         Ports { store: store.clone(), engine: engine.clone(), client: client.clone(), clock: clock.clone() };
     (engine, Standby::new(ports, options))
+}
+
+/// The real Difys of the orders: all that new orders change in a process that runs.
+pub(crate) fn upstreams(orders: &Orders) -> Upstreams {
+    let upstream = |known: &orders::Upstream| {
+        let upstream = Upstream { base_url: known.base_url.clone(), timeouts: known.timeouts() };
+        (known.name.clone(), upstream)
+    };
+    let key = |app: &orders::UpstreamApp| (app.app_id.clone(), Secret::new(app.key.clone()));
+    Upstreams {
+        by_name: orders.upstreams.iter().map(upstream).collect(),
+        keys: orders.upstream_apps.iter().map(key).collect(),
+    }
 }

@@ -18,6 +18,7 @@ mod health_routes;
 mod insight;
 mod instance;
 mod last_good;
+mod live;
 mod logging;
 mod metrics;
 mod notes;

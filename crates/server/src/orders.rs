@@ -1,5 +1,6 @@
-//! What a worker process is told: one line of JSON on its standard input, because it holds secrets and neither a
-//! command line nor an environment keeps those.
+//! What a worker process is told: a line of JSON on its standard input, because it holds secrets and neither a command
+//! line nor an environment keeps those. A line that comes later tells of other upstreams and apps; the rest of the first
+//! one stays.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::config::Reach;
 /// The longest line a worker reads.
 pub(crate) const MAX_ORDERS_BYTES: u64 = 8 * 1024 * 1024;
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Orders {
     pub(crate) slot: u32,
@@ -32,7 +33,7 @@ pub(crate) struct Orders {
 }
 
 /// A real Dify, for runs of apps that live there.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
@@ -44,7 +45,7 @@ pub(crate) struct Upstream {
 }
 
 /// An app of a real Dify.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpstreamApp {
     pub(crate) app_id: String,

@@ -2,10 +2,12 @@
 //!
 //! Promises: a file is taken whole or refused whole, with every problem; the last good one stays in force; what needs
 //! a restart is named and not applied; secrets behind references are read again; every outcome is told in health, in
-//! the metrics, and in the timeline as soon as the store takes it. A file that is being written is not read, and one
-//! that is suddenly empty is refused: it is a copy that failed.
+//! the metrics, and in the timeline as soon as the store takes it. A file (or a secret) that is being written is not
+//! read, and one that is suddenly empty is refused: it is a copy that failed. However many ask at once, one reload that
+//! begins after they asked answers all of them. A process that ends loads nothing any more.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,20 +16,22 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mainstay_base::{Clock, Micros, Secret};
 use mainstay_console::AdminTokens;
-use mainstay_control::{Group, Observer, Peers, State, Told};
+use mainstay_control::{Group, Observer, State, Told};
 use mainstay_store::model::NewEvent;
+use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
     config::{self, Config, Follow, LoadError, Problem},
     failure::chain,
     last_good::StateFiles,
+    live::Live,
     notes::Notes,
     publisher::Publisher,
     records::Keep,
-    wiring,
 };
 
 /// The subject of the timeline's events.
@@ -102,7 +106,11 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn new(error: &LoadError, by: &str, at: Micros) -> Refused {
-        let problems = match error {
+        Refused { at, by: by.to_owned(), reason: chain(error), problems: Refused::problems(error) }
+    }
+
+    fn problems(error: &LoadError) -> Vec<Problem> {
+        match error {
             LoadError::Problems(problems) => problems.clone(),
             LoadError::Read { .. }
             | LoadError::TooLarge { .. }
@@ -110,16 +118,17 @@ impl Refused {
             | LoadError::Empty { .. }
             | LoadError::Changing { .. }
             | LoadError::Silent { .. } => Vec::new(),
-        };
-        Refused { at, by: by.to_owned(), reason: chain(error), problems }
+        }
     }
 }
 
 /// Why nothing was loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum NotReloaded {
     /// This process was not started from a file.
     NoFile,
+    /// The process is ending.
+    Ending,
     Refused(Arc<Refused>),
 }
 
@@ -132,19 +141,39 @@ pub(crate) struct Reloader {
     applied: ArcSwap<Applied>,
     refused: ArcSwapOption<Refused>,
     failures: std::sync::atomic::AtomicU64,
-    turn: tokio::sync::Mutex<()>,
+    asked: Mutex<Asked>,
+    turn: tokio::sync::Mutex<Turn>,
+    looks: Arc<Semaphore>,
 }
+
+/// Who waits for a reload that has not begun.
+#[derive(Default)]
+struct Asked {
+    /// How many have asked since the start.
+    count: u64,
+    by: BTreeSet<String>,
+}
+
+/// Held while a reload is made: what came of the last one, and how many had asked when it began.
+struct Turn {
+    answers: u64,
+    outcome: Outcome,
+}
+
+type Outcome = Result<Arc<Applied>, NotReloaded>;
 
 /// Whom a new configuration is given to.
 pub(crate) struct Parts {
     pub(crate) publisher: Arc<Publisher>,
-    pub(crate) peers: watch::Sender<Arc<Peers>>,
+    pub(crate) live: Live,
     pub(crate) keep: Arc<Keep>,
     pub(crate) doors: Doors,
     pub(crate) observer: Observer,
     pub(crate) files: Option<StateFiles>,
     pub(crate) notes: Notes,
     pub(crate) clock: Clock,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 /// Who may come in to the admin listener: those that the configuration names, and this process's own commands.
@@ -182,7 +211,9 @@ impl Reloader {
             applied: ArcSwap::from_pointee(applied),
             refused: ArcSwapOption::empty(),
             failures: 0.into(),
-            turn: tokio::sync::Mutex::new(()),
+            asked: Mutex::default(),
+            turn: tokio::sync::Mutex::new(Turn { answers: 0, outcome: Err(NotReloaded::NoFile) }),
+            looks: Arc::new(Semaphore::new(1)),
             parts,
         };
         match origin {
@@ -213,22 +244,56 @@ impl Reloader {
         self.path.as_ref()
     }
 
-    /// One at a time; each reads the file anew.
-    pub(crate) async fn reload(&self, by: &str) -> Result<Arc<Applied>, NotReloaded> {
+    /// One at a time. Whoever asks gets what came of a reload that began afterwards, however many ask; it is made to its
+    /// end even when nobody waits for it any more.
+    pub(crate) async fn reload(self: &Arc<Reloader>, by: &str) -> Outcome {
         let path = self.path.clone().ok_or(NotReloaded::NoFile)?;
-        let _turn = self.turn.lock().await;
-        match read(&path, self.may_be_empty).await {
-            Ok((config, text)) => Ok(self.apply(config, &text, by)),
-            Err(error) => {
-                Err(NotReloaded::Refused(self.refuse(Refused::new(&error, by, self.parts.clock.now()))))
-            }
-        }
+        let ticket = {
+            let mut asked = self.asked.lock();
+            asked.count += 1;
+            asked.by.insert(by.to_owned());
+            asked.count
+        };
+        let reloader = Arc::clone(self);
+        let made = self.parts.tasks.spawn(async move { reloader.in_turn(&path, ticket).await });
+        made.await.unwrap_or(Err(NotReloaded::Ending))
     }
 
-    fn apply(&self, new: Config, text: &str, by: &str) -> Arc<Applied> {
-        let changed = new.secrets.changed_since(&self.running.load().secrets);
-        let (config, restart_needed) = self.running.load().adopt(new);
+    async fn in_turn(&self, path: &Path, ticket: u64) -> Outcome {
+        let mut turn = self.turn.lock().await;
+        if turn.answers >= ticket {
+            return turn.outcome.clone();
+        }
+        let (answers, by) = {
+            let mut asked = self.asked.lock();
+            (asked.count, std::mem::take(&mut asked.by))
+        };
+        let by = by.into_iter().collect::<Vec<_>>().join(", ");
+        let read = tokio::select! {
+            biased;
+            () = self.parts.stop.cancelled() => return Err(NotReloaded::Ending),
+            read = read(path, self.may_be_empty, &self.looks) => read,
+        };
+        let outcome = match read.and_then(|(config, text)| self.apply(config, &text, &by)) {
+            Ok(applied) => Ok(applied),
+            Err(error) => {
+                Err(NotReloaded::Refused(self.refuse(Refused::new(&error, &by, self.parts.clock.now()))))
+            }
+        };
+        *turn = Turn { answers, outcome: outcome.clone() };
+        outcome
+    }
+
+    fn apply(&self, new: Config, text: &str, by: &str) -> Result<Arc<Applied>, LoadError> {
+        let running = self.running.load_full();
+        let renamed = running.renamed_budgets(&new);
+        if !renamed.is_empty() {
+            return Err(LoadError::Problems(renamed));
+        }
+        let changed = new.secrets.changed_since(&running.secrets);
+        let (config, restart_needed) = running.adopt(new);
         let config = Arc::new(config);
+        let next = self.parts.live.next(&config).map_err(|problem| LoadError::Problems(vec![problem]))?;
         let before = self.applied();
         let at = self.parts.clock.now();
         let secrets = match changed.is_empty() {
@@ -244,14 +309,14 @@ impl Reloader {
             restart_needed,
             warnings: config.warnings.clone(),
         });
+        self.parts.live.set(next);
         self.parts.publisher.apply(Arc::clone(&config));
-        self.parts.peers.send_replace(Arc::new(wiring::peers(&config)));
         self.parts.keep.set(config.records);
         self.parts.doors.set(&config);
         self.running.store(config);
         self.applied.store(Arc::clone(&applied));
         self.accepted(text);
-        applied
+        Ok(applied)
     }
 
     /// Whatever was wrong before is fixed now.
@@ -261,7 +326,7 @@ impl Reloader {
         if let Some(files) = self.parts.files.clone() {
             let (text, generation) = (text.to_owned(), applied.generation);
             // Best effort, and not worth waiting for: a failure is counted there.
-            tokio::task::spawn_blocking(move || files.keep_config(&text, generation));
+            self.parts.tasks.spawn_blocking(move || files.keep_config(&text, generation));
         }
         let Applied { revision, generation, by, restart_needed, secrets, .. } = &*applied;
         let secrets_changed = &secrets.changed;
@@ -350,73 +415,109 @@ impl Reloader {
 }
 
 /// The file and the secrets may be on a slow network share; one that says nothing keeps nobody else from trying later.
-async fn read(path: &Path, may_be_empty: bool) -> Result<(Config, String), LoadError> {
+async fn read(
+    path: &Path,
+    may_be_empty: bool,
+    looks: &Arc<Semaphore>,
+) -> Result<(Config, String), LoadError> {
     let name = path.display().to_string();
-    let silent = |_| LoadError::Silent { path: name.clone(), waited: READ_WAIT };
-    tokio::time::timeout(READ_WAIT, async {
-        let look = || {
-            let path = path.to_owned();
-            aside(move || config::read_again(&path))
-        };
-        let text = settled(path, look).await?;
-        if text.trim().is_empty() && !may_be_empty {
-            return Err(LoadError::Empty { path: name.clone() });
+    let silent = || LoadError::Silent { path: name.clone(), waited: READ_WAIT };
+    let look = || {
+        let (path, looks) = (path.to_owned(), Arc::clone(looks));
+        async move {
+            // One look at a time, also when an earlier one hangs: threads that hang do not add up.
+            let permit = looks.try_acquire_owned().ok()?;
+            let looked = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                Look::at(&path)
+            });
+            looked.await.ok()
         }
-        let name = name.clone();
-        aside(move || {
-            let config = config::parse(&name, &text, &config::environment(), Follow::Yes)?;
-            Ok((config, text))
-        })
-        .await
-    })
-    .await
-    .unwrap_or_else(|elapsed| Err(silent(elapsed)))
+    };
+    let settled = tokio::time::timeout(READ_WAIT, settled(path, look)).await;
+    let Look { text, config } = settled.ok().flatten().ok_or_else(silent)??;
+    if text.trim().is_empty() && !may_be_empty {
+        return Err(LoadError::Empty { path: name.clone() });
+    }
+    Ok((config?, text))
 }
 
-/// The text, once two looks have found the same.
-async fn settled<Look: Future<Output = Result<String, LoadError>>>(
+/// What a file says at a moment, with the secrets behind it.
+struct Look {
+    text: String,
+    config: Result<Config, LoadError>,
+}
+
+impl Look {
+    fn at(path: &Path) -> Result<Look, LoadError> {
+        let text = config::read_again(path)?;
+        let name = path.display().to_string();
+        let config = config::parse(&name, &text, &config::environment(), Follow::Yes);
+        Ok(Look { text, config })
+    }
+
+    /// Whether the file, and every secret that it refers to, is as it was.
+    fn is_as(&self, before: &Look) -> bool {
+        let is_same = match (&self.config, &before.config) {
+            (Ok(now), Ok(before)) => now.secrets == before.secrets,
+            (Err(now), Err(before)) => Refused::problems(now) == Refused::problems(before),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        is_same && self.text == before.text
+    }
+}
+
+type Looked = Result<Look, LoadError>;
+
+/// The look that found what the one before it found. `None`: there was no answer.
+async fn settled<Looking: Future<Output = Option<Looked>>>(
     path: &Path,
-    mut look: impl FnMut() -> Look,
-) -> Result<String, LoadError> {
+    mut look: impl FnMut() -> Looking,
+) -> Option<Looked> {
     let mut before = look().await?;
     for _ in 0..MAX_LOOKS {
         tokio::time::sleep(SETTLED).await;
         let now = look().await?;
-        if now == before {
-            return Ok(now);
+        let is_settled = match (&now, &before) {
+            (Ok(now), Ok(before)) => now.is_as(before),
+            // A file may be missing for a moment while it is replaced.
+            (Err(now), Err(before)) => chain(now) == chain(before),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        if is_settled {
+            return Some(now);
         }
         before = now;
     }
-    Err(LoadError::Changing { path: path.display().to_string() })
-}
-
-/// Away from the threads that serve.
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    let panicked = |error: tokio::task::JoinError| LoadError::Read {
-        path: "the configuration".to_owned(),
-        source: std::io::Error::other(error),
-    };
-    tokio::task::spawn_blocking(work).await.map_err(panicked)?
+    Some(Err(LoadError::Changing { path: path.display().to_string() }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn check(looks: &[&str], expected: Option<&str>) {
+    async fn check(looks: &[Option<&str>], expected: Option<&str>) {
         let mut looks = looks.iter().cycle();
-        let look = || std::future::ready(Ok(looks.next().copied().unwrap_or_default().to_owned()));
-        let read = settled(Path::new("f"), look).await;
-        assert_eq!(read.ok().as_deref(), expected);
+        let look = || {
+            let looked = match looks.next().copied().flatten() {
+                Some(text) => {
+                    Ok(Look { text: text.to_owned(), config: Err(LoadError::Empty { path: "f".to_owned() }) })
+                }
+                None => Err(LoadError::Empty { path: "f".to_owned() }),
+            };
+            std::future::ready(Some(looked))
+        };
+        let read = settled(Path::new("f"), look).await.unwrap();
+        assert_eq!(read.ok().map(|look| look.text).as_deref(), expected);
     }
 
     // Half of a file may be a valid configuration: one without the providers of the other half.
     #[tokio::test]
     async fn a_file_that_is_being_written_is_read_when_it_stays_as_it_is() {
-        check(&["whole"], Some("whole")).await;
-        check(&["", "ha", "half", "whole", "whole"], Some("whole")).await;
-        check(&["one", "other"], None).await;
+        check(&[Some("whole")], Some("whole")).await;
+        check(&[Some(""), Some("ha"), Some("half"), Some("whole"), Some("whole")], Some("whole")).await;
+        check(&[Some("one"), Some("other")], None).await;
+        check(&[Some("old"), None, Some("new"), Some("new")], Some("new")).await;
+        check(&[None], None).await;
     }
 }

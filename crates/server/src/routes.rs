@@ -32,6 +32,7 @@ pub(crate) fn snapshot(
         generation,
         app: app_routes(config, published),
         model: model_routes(config, published, engine_key),
+        max_body_bytes: Some(config.limits.body_bytes),
     }
 }
 
@@ -48,31 +49,39 @@ fn app_routes(config: &Config, published: &Published) -> AppRoutes {
     if let Some(embedded) = &embedded {
         for (hash, app_id) in &published.keys {
             if let Some(app) = by_id.get(app_id.as_str()) {
-                keys.insert(*hash, imported(app, embedded));
+                keys.insert(*hash, imported(config, app, embedded));
             }
         }
     }
     // What the operator wrote wins over what was imported.
     for app in &config.apps {
-        keys.insert(KeyHash::of(app.key.expose()), declared(app, embedded.as_ref(), &published.apps));
+        keys.insert(KeyHash::of(app.key.expose()), declared(config, app, embedded.as_ref(), &published.apps));
     }
     let mut upstreams = config.upstreams.clone();
     upstreams.extend(embedded);
     AppRoutes { upstreams, unknown_keys_to: config.unknown_keys_to.clone(), keys }
 }
 
-fn imported(app: &App, embedded: &Arc<Upstream>) -> Arc<AppRoute> {
+fn imported(config: &Config, app: &App, embedded: &Arc<Upstream>) -> Arc<AppRoute> {
     Arc::new(AppRoute {
         app_id: app.id.clone(),
         name: app.name.clone(),
         mode: app.mode,
         candidates: vec![Arc::clone(embedded)],
         durable: true,
+        idempotent: false,
+        standby: None,
+        callbacks: config.callbacks.secret.is_some(),
     })
 }
 
 /// An app of a real Dify, with its standby behind it when that one is imported.
-fn declared(app: &config::App, embedded: Option<&Arc<Upstream>>, imported: &[App]) -> Arc<AppRoute> {
+fn declared(
+    config: &Config,
+    app: &config::App,
+    embedded: Option<&Arc<Upstream>>,
+    imported: &[App],
+) -> Arc<AppRoute> {
     let is_standby =
         |found: &App| app.standby.as_deref() == Some(found.name.as_str()) && found.mode == app.mode;
     let standby = embedded.filter(|_| imported.iter().any(is_standby));
@@ -84,6 +93,9 @@ fn declared(app: &config::App, embedded: Option<&Arc<Upstream>>, imported: &[App
         mode: app.mode,
         candidates,
         durable: app.durable,
+        idempotent: app.idempotent,
+        standby: app.standby.clone(),
+        callbacks: config.callbacks.secret.is_some(),
     })
 }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStdin, Command},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -59,8 +59,9 @@ struct Ask {
 /// What the supervisor needs to start a worker.
 #[derive(Clone)]
 pub(crate) struct Spec {
-    /// What every worker is told; its slot and id are filled in for each process.
-    pub(crate) orders: Orders,
+    /// What every worker is told; its slot and id are filled in for each process. A process that runs is told of new
+    /// ones.
+    pub(crate) orders: watch::Receiver<Arc<Orders>>,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     /// How long a worker may finish what it runs when the instance ends.
@@ -126,8 +127,8 @@ struct Keeper {
 
 struct Process {
     child: Child,
-    /// The worker ends when this closes, however we end.
-    stdin: ChildStdin,
+    /// Holds its standard input: the worker ends when that closes, however we end.
+    teller: Teller,
     worker_id: String,
     pid: Option<u32>,
     since: Instant,
@@ -219,7 +220,12 @@ impl Keeper {
 
     async fn spawn(&self) -> Result<Process, String> {
         let worker_id = id::new();
-        let orders = Orders { slot: self.number, worker_id: worker_id.clone(), ..self.spec.orders.clone() };
+        let mut told = self.spec.orders.clone();
+        let orders = Orders {
+            slot: self.number,
+            worker_id: worker_id.clone(),
+            ..told.borrow_and_update().as_ref().clone()
+        };
         let executable =
             std::env::current_exe().map_err(|error| format!("own executable not found: {error}"))?;
         let mut child = Command::new(executable)
@@ -232,8 +238,8 @@ impl Keeper {
             .map_err(|error| format!("cannot be started: {error}"))?;
         let pid = child.id();
         let mut stdin = child.stdin.take().ok_or("has no standard input")?;
-        let told = tokio::time::timeout(ORDERS_WAIT, stdin.write_all(orders.line().as_bytes())).await;
-        if !matches!(told, Ok(Ok(()))) {
+        let written = tokio::time::timeout(ORDERS_WAIT, stdin.write_all(orders.line().as_bytes())).await;
+        if !matches!(written, Ok(Ok(()))) {
             let _ = child.kill().await;
             return Err("ended or hung before it had read its orders".to_owned());
         }
@@ -242,7 +248,8 @@ impl Keeper {
         view.state = SlotState::Running;
         view.started_at = self.spec.clock.now();
         info!(worker.slot = self.number, worker.pid = pid, "worker {} started", self.number);
-        Ok(Process { child, stdin, worker_id, pid, since: Instant::now() })
+        let teller = Teller(tokio::spawn(tell(told, stdin)));
+        Ok(Process { child, teller, worker_id, pid, since: Instant::now() })
     }
 
     fn ended(&self, how: String) {
@@ -250,6 +257,27 @@ impl Keeper {
         view.pid = None;
         view.state = SlotState::Exited(how);
     }
+}
+
+/// The task that tells a process of new orders; ended with it.
+struct Teller(tokio::task::JoinHandle<()>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Passes on new orders until it is aborted. A process that reads nothing (a stopped one) finds the newest when it does.
+async fn tell(mut orders: watch::Receiver<Arc<Orders>>, mut stdin: ChildStdin) {
+    while orders.changed().await.is_ok() {
+        let line = orders.borrow_and_update().line();
+        // One that has ended is noticed by whoever waits for it.
+        let _ = stdin.write_all(line.as_bytes()).await;
+    }
+    // Nobody gives orders any more; the worker works on.
+    let _held_open = stdin;
+    std::future::pending::<()>().await;
 }
 
 /// Asks the process to end, and ends it when it does not.
@@ -266,7 +294,7 @@ async fn finish(mut process: Process, grace: Duration) {
             warn!(worker.pid = process.pid, "a killed worker has not ended within {KILL_WAIT:?}");
         }
     }
-    drop(process.stdin);
+    drop(process.teller);
 }
 
 fn words(status: ExitStatus) -> String {

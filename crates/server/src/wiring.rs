@@ -5,14 +5,11 @@ use std::{sync::Arc, time::Duration};
 use mainstay_base::{Secret, snapshot::Target};
 use mainstay_control::{Peers, ProviderPeer, UpstreamPeer};
 use mainstay_gateway::ListenLimits;
-use mainstay_standby::Standby;
-use mainstay_store::{Store, model::Severity};
+use mainstay_store::model::Severity;
 use mainstay_wire::webhook;
 
 use crate::{
-    adapters::{DurablePort, EmbeddedPort},
-    config::{self, Config, EMBEDDED},
-    failure::Failure,
+    config::{self, Config, EMBEDDED, Problem},
     orders::{self, Orders, UpstreamApp, millis},
     routes::declared_id,
 };
@@ -26,14 +23,7 @@ pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// listener, if there is one.
 pub(crate) fn orders(config: &Config, engine_key: &Secret, model_url: Option<String>) -> Orders {
     let fallback = || format!("http://{}/v1", config.listeners.model);
-    let upstream = |upstream: &Arc<mainstay_base::snapshot::Upstream>| match &upstream.target {
-        Target::Http { base_url } => {
-            Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts))
-        }
-        Target::Embedded => None,
-    };
-    let upstream_app =
-        |app: &config::App| UpstreamApp { app_id: declared_id(&app.name), key: app.key.expose().to_owned() };
+    let (upstreams, upstream_apps) = upstreams(config);
     Orders {
         slot: 0,
         worker_id: String::new(),
@@ -46,11 +36,25 @@ pub(crate) fn orders(config: &Config, engine_key: &Secret, model_url: Option<Str
         model_url: config.engine.model_url.clone().or(model_url).unwrap_or_else(fallback),
         model_key: engine_key.expose().to_owned(),
         http_request: config.engine.http_request.clone(),
-        upstreams: config.upstreams.iter().filter_map(upstream).collect(),
-        upstream_apps: config.apps.iter().map(upstream_app).collect(),
+        upstreams,
+        upstream_apps,
         log_json: config.log.json,
         log_filter: config.log.filter.clone(),
     }
+}
+
+/// The part of orders that a reload may change.
+pub(crate) fn upstreams(config: &Config) -> (Vec<orders::Upstream>, Vec<UpstreamApp>) {
+    let upstream = |upstream: &Arc<mainstay_base::snapshot::Upstream>| match &upstream.target {
+        Target::Http { base_url } => {
+            Some(orders::Upstream::new(&upstream.name, base_url, &upstream.timeouts))
+        }
+        Target::Embedded => None,
+    };
+    let upstream_app =
+        |app: &config::App| UpstreamApp { app_id: declared_id(&app.name), key: app.key.expose().to_owned() };
+    let upstreams = config.upstreams.iter().filter_map(upstream).collect();
+    (upstreams, config.apps.iter().map(upstream_app).collect())
 }
 
 /// How this process is called among several: `host:pid`.
@@ -62,39 +66,6 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-pub(crate) fn embedded_port(config: &Config, store: &Store, standby: &Standby) -> EmbeddedPort {
-    let standbys = config
-        .apps
-        .iter()
-        .filter_map(|app| Some((declared_id(&app.name), (app.standby.clone()?, app.mode))))
-        .collect();
-    EmbeddedPort { standby: standby.clone(), store: store.clone(), standbys: Arc::new(standbys) }
-}
-
-pub(crate) fn durable(config: &Config, standby: &Standby) -> DurablePort {
-    DurablePort {
-        standby: standby.clone(),
-        idempotent_apps: config
-            .apps
-            .iter()
-            .filter(|app| app.idempotent)
-            .map(|app| app.name.clone())
-            .collect(),
-        signs_callbacks: config.callbacks.secret.is_some(),
-    }
-}
-
-pub(crate) fn gateway_limits(config: &Config) -> mainstay_gateway::Limits {
-    let body_bytes = config.limits.body_bytes;
-    let default = mainstay_gateway::Limits::default();
-    mainstay_gateway::Limits {
-        max_run_body_bytes: default.max_run_body_bytes.min(body_bytes),
-        max_model_body_bytes: default.max_model_body_bytes.min(body_bytes),
-        max_embedded_body_bytes: default.max_embedded_body_bytes.min(body_bytes),
-        ..default
-    }
-}
-
 pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
     ListenLimits {
         max_connections: config.limits.connections,
@@ -103,7 +74,8 @@ pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
     }
 }
 
-pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Failure> {
+/// Its errors name a key that cannot be used; `check` finds those before.
+pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Problem> {
     let mut options = mainstay_control::Options::new(instance(), host());
     for receiver in &config.receivers {
         options.receivers.push(mainstay_control::Receiver {
@@ -122,10 +94,12 @@ pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Optio
     Ok(options)
 }
 
-fn key(what: &str, secret: &Secret) -> Result<webhook::Key, Failure> {
-    webhook::Key::parse(secret.expose()).map_err(|error| {
-        Failure::usage(format!("cannot sign webhooks of {what}"), error, "see mainstay check")
-    })
+fn key(section: &str, secret: &Secret) -> Result<webhook::Key, Problem> {
+    let unusable = |error: webhook::KeyError| Problem {
+        path: format!("{section}.secret"),
+        message: format!("cannot sign webhooks: {error}"),
+    };
+    webhook::Key::parse(secret.expose()).map_err(unusable)
 }
 
 /// Who is called, as health and runbooks see them.

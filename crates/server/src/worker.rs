@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mainstay_base::Clock;
 use mainstay_control::jobs::{Worker, WorkerOptions, WorkerPorts};
 use mainstay_net::{Client, ClientOptions};
+use mainstay_standby::Standby;
 use mainstay_store::{Options, Store};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Stdin},
@@ -37,22 +38,29 @@ pub(crate) async fn run() -> Result<Exit, Failure> {
     let client = Client::new(ClientOptions::default())
         .map_err(|error| Failure::problem("the worker cannot set up an HTTP client", chain(&error), ""))?;
     let (_, standby) = embedded::build(&orders, &store, &client, &clock);
-    let ports = WorkerPorts { store, handler: Arc::new(JobPort { standby }), clock };
+    let ports = WorkerPorts { store, handler: Arc::new(JobPort { standby: standby.clone() }), clock };
     let worker = Worker::new(ports, options(&orders));
-    work(worker, stdin).await
+    work(worker, standby, stdin).await
 }
 
 async fn read_orders(stdin: &mut BufReader<Stdin>) -> Result<Orders, Failure> {
     let next = "workers are started by mainstay serve and mainstay demo, not by hand";
+    let cause = match next_orders(stdin).await {
+        Ok(Some(Ok(orders))) => return Ok(orders),
+        Ok(Some(Err(error))) => error.to_string(),
+        Ok(None) => "it is empty".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::usage("the worker got no orders on its standard input", cause, next))
+}
+
+/// `None`: nothing comes any more.
+async fn next_orders(
+    stdin: &mut BufReader<Stdin>,
+) -> std::io::Result<Option<Result<Orders, serde_json::Error>>> {
     let mut line = String::new();
-    let read = stdin.take(MAX_ORDERS_BYTES).read_line(&mut line).await;
-    match read
-        .map_err(|error| error.to_string())
-        .and_then(|_| Orders::parse(&line).map_err(|error| error.to_string()))
-    {
-        Ok(orders) => Ok(orders),
-        Err(cause) => Err(Failure::usage("the worker got no orders on its standard input", cause, next)),
-    }
+    let read = stdin.take(MAX_ORDERS_BYTES).read_line(&mut line).await?;
+    Ok((read > 0).then(|| Orders::parse(&line)))
 }
 
 fn options(orders: &Orders) -> WorkerOptions {
@@ -68,14 +76,14 @@ fn options(orders: &Orders) -> WorkerOptions {
 
 /// Until SIGTERM (drains) or the end of standard input (the parent is gone: ends at once, and what it ran is taken
 /// over by others under a new epoch).
-async fn work(worker: Worker, stdin: BufReader<Stdin>) -> Result<Exit, Failure> {
+async fn work(worker: Worker, standby: Standby, stdin: BufReader<Stdin>) -> Result<Exit, Failure> {
     let fail = |error| Failure::problem("the worker cannot listen for signals", error, "");
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     // A terminal sends SIGINT to the whole group; the parent decides when its workers end.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let shutdown = CancellationToken::new();
     let mut working = tokio::spawn(worker.run(shutdown.clone()));
-    let mut orphaned = std::pin::pin!(closed(stdin));
+    let mut orphaned = std::pin::pin!(follow(standby, stdin));
     loop {
         tokio::select! {
             _ = terminate.recv() => shutdown.cancel(),
@@ -97,8 +105,13 @@ async fn work(worker: Worker, stdin: BufReader<Stdin>) -> Result<Exit, Failure> 
     }
 }
 
-/// Returns when standard input has ended; whatever else comes there is not for us.
-async fn closed(mut stdin: BufReader<Stdin>) {
-    let mut rest = [0_u8; 64];
-    while matches!(stdin.read(&mut rest).await, Ok(1..)) {}
+/// Takes new orders until standard input ends: what begins from then on follows them. Only a part of them can change
+/// while the process runs: the real Difys and their apps.
+async fn follow(standby: Standby, mut stdin: BufReader<Stdin>) {
+    while let Ok(Some(orders)) = next_orders(&mut stdin).await {
+        match orders {
+            Ok(orders) => standby.set_upstreams(embedded::upstreams(&orders)),
+            Err(error) => warn!(%error, "orders that cannot be read are not followed"),
+        }
+    }
 }

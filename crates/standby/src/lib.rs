@@ -28,12 +28,13 @@ use mainstay_base::Clock;
 use mainstay_engine::Engine;
 use mainstay_net::{Body, Client};
 use mainstay_store::Store;
+use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use call::{MAX_BODY_BYTES, MAX_UPLOAD_BYTES, ServiceCall};
 pub use durable::{Endpoint, MAX_IDEMPOTENCY_KEY, Submission, Target};
-pub use options::{Options, RetryLimits, Upstream};
+pub use options::{Options, RetryLimits, Upstream, Upstreams};
 pub use stream::{PING_EVERY, STALL_LIMIT};
 
 /// What the embedded Dify needs from outside.
@@ -57,6 +58,7 @@ struct Inner {
     client: Client,
     clock: Clock,
     options: Options,
+    upstreams: RwLock<Arc<Upstreams>>,
     catalog: catalog::Catalog,
     end_users: chat::EndUsers,
     tasks: tasks::Tasks,
@@ -76,6 +78,7 @@ impl Standby {
             active: Arc::new(Semaphore::new(options.max_active_runs)),
             running: TaskTracker::new(),
             ending: CancellationToken::new(),
+            upstreams: RwLock::new(Arc::new(options.upstreams.clone())),
             store,
             engine,
             client,
@@ -83,6 +86,15 @@ impl Standby {
             options,
         };
         Standby { inner: Arc::new(inner) }
+    }
+
+    /// Real Difys were added, changed or taken out. A run goes on by those that it began with.
+    pub fn set_upstreams(&self, upstreams: Upstreams) {
+        *self.inner.upstreams.write() = Arc::new(upstreams);
+    }
+
+    fn upstreams(&self) -> Arc<Upstreams> {
+        self.inner.upstreams.read().clone()
     }
 
     /// Answers one call of the Service API. The gateway has checked the key; `call.app_id` says whose it was.

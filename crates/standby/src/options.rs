@@ -13,10 +13,16 @@ pub struct Options {
     /// Runs that this process executes at the same time; one more is refused with 429.
     pub max_active_runs: usize,
     pub retries: RetryLimits,
-    /// Real Difys by name, for durable runs of their apps.
-    pub upstreams: HashMap<String, Upstream>,
-    /// API keys of apps that live in a real Dify, by app id. Never stored, never printed.
-    pub upstream_keys: HashMap<String, Secret>,
+    /// Those of the start; [`Standby::set_upstreams`](crate::Standby::set_upstreams) gives others.
+    pub upstreams: Upstreams,
+}
+
+/// Where durable runs of apps go that live in a real Dify.
+#[derive(Clone, Debug, Default)]
+pub struct Upstreams {
+    pub by_name: HashMap<String, Upstream>,
+    /// API keys of the apps, by app id. Never stored, never printed.
+    pub keys: HashMap<String, Secret>,
 }
 
 /// How often a durable run is tried, by what ended the attempt before.
@@ -44,8 +50,7 @@ impl Default for Options {
             author_name: "mainstay".to_owned(),
             max_active_runs: 16_384,
             retries: RetryLimits::default(),
-            upstreams: HashMap::new(),
-            upstream_keys: HashMap::new(),
+            upstreams: Upstreams::default(),
         }
     }
 }

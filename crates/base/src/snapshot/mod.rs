@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub generation: u64,
     pub app: AppRoutes,
     pub model: ModelRoutes,
+    /// Bodies that are read whole may be no longer, whatever else is granted. `None`: no more is said.
+    pub max_body_bytes: Option<usize>,
 }
 
 /// The app path: Dify's Service API.
@@ -45,6 +47,12 @@ pub struct AppRoute {
     pub candidates: Vec<Arc<Upstream>>,
     /// Whether `Prefer: respond-async` is served for this app.
     pub durable: bool,
+    /// Whether a durable run may be repeated after its upstream may have begun it.
+    pub idempotent: bool,
+    /// The imported app that answers where a candidate is the embedded engine; `None`: the app itself.
+    pub standby: Option<String>,
+    /// Whether a durable run may name an address to be called: without a key to sign with, none may.
+    pub callbacks: bool,
 }
 
 /// One answerer of the app path.

@@ -275,12 +275,19 @@ pub struct ModelKey {
     pub tokens_a_minute: Option<u64>,
     pub concurrency: Option<u32>,
     pub budget: Option<KeyBudget>,
+    /// Under which name what it spends is written down. `None`: its own.
+    pub budget_name: Option<String>,
 }
 
 impl ModelKey {
     /// A key that may ask for everything.
     pub fn named(name: impl Into<String>) -> ModelKey {
         ModelKey { name: name.into(), ..ModelKey::default() }
+    }
+
+    /// Whose money it spends.
+    pub fn budget_account(&self) -> &str {
+        self.budget_name.as_deref().unwrap_or(&self.name)
     }
 }
 

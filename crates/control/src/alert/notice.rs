@@ -21,6 +21,16 @@ pub(crate) struct Notice<'a> {
     pub(crate) at: Micros,
 }
 
+const ID_PREFIX: &str = "alert-";
+const UUID_CHARS: usize = 36;
+
+/// The name of the receiver that a delivery of [`deliveries`] is for.
+pub(crate) fn receiver_of(delivery_id: &str) -> Option<&str> {
+    let rest = delivery_id.strip_prefix(ID_PREFIX)?.get(UUID_CHARS..)?.strip_prefix('-')?;
+    // `what` and the number have no dash; a name may.
+    rest.splitn(3, '-').nth(2)
+}
+
 /// One delivery for each receiver that wants it. The ids are made from the notice, so that a control that dies
 /// between storing the alert and this can do it again without telling anybody twice.
 pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<NewDelivery> {
@@ -40,11 +50,45 @@ pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<New
     let wanted = receivers.iter().filter(|receiver| *severity >= receiver.min_severity);
     wanted
         .map(|receiver| NewDelivery {
-            id: format!("alert-{alert_id}-{what}-{number}-{}", receiver.name),
+            id: format!("{ID_PREFIX}{alert_id}-{what}-{number}-{}", receiver.name),
             kind: DeliveryKind::Alert,
             run_id: None,
             url: receiver.url.clone(),
             payload: Some(payload.clone()),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::id;
+
+    use super::*;
+
+    #[test]
+    fn a_delivery_tells_whom_it_is_for() {
+        let receiver = |name: &str| Receiver {
+            name: name.to_owned(),
+            url: "http://a".to_owned(),
+            key: None,
+            min_severity: Severity::Info,
+        };
+        let names = ["pager", "on-call", "b-on-call", "-", "1-2-3"];
+        let alert_id = id::new();
+        let notice = Notice {
+            what: "firing",
+            alert_id: &alert_id,
+            number: 12,
+            severity: Severity::Page,
+            component: "store",
+            state: "down",
+            reason: "",
+            summary: "",
+            at: Micros(0),
+        };
+        let made = deliveries(&notice, &names.map(receiver));
+        let told: Vec<_> = made.iter().map(|delivery| receiver_of(&delivery.id).unwrap()).collect();
+        assert_eq!(told, names);
+        assert_eq!(receiver_of("alert-1"), None);
+    }
 }

@@ -14,12 +14,15 @@ use mainstay_store::{
     model::{Delivery, DeliveryKind},
 };
 use mainstay_wire::webhook;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::schedule::{Next, Verdict, next, retry_after, verdict};
-use crate::{options::Options, ports::CallbackBody};
+use crate::{alert, options::Options, ports::CallbackBody};
 
 /// Deliveries in hand at a time, under way or waiting for their host.
 const CONCURRENCY: usize = 128;
@@ -50,9 +53,7 @@ struct Context {
     client: Client,
     clock: Clock,
     callbacks: Arc<dyn CallbackBody>,
-    callback_key: Option<webhook::Key>,
-    callback_rule: AddressRule,
-    receiver_keys: HashMap<String, webhook::Key>,
+    options: watch::Receiver<Arc<Options>>,
     timeouts: Timeouts,
 }
 
@@ -70,20 +71,14 @@ impl Deliverer {
         client: Client,
         clock: Clock,
         callbacks: Arc<dyn CallbackBody>,
-        options: &Options,
+        options: watch::Receiver<Arc<Options>>,
     ) -> Deliverer {
-        let keyed = options
-            .receivers
-            .iter()
-            .filter_map(|receiver| Some((receiver.url.clone(), receiver.key.clone()?)));
         let context = Context {
             store,
             client,
             clock,
             callbacks,
-            callback_key: options.callback_key.clone(),
-            callback_rule: options.callback_rule.clone(),
-            receiver_keys: keyed.collect(),
+            options,
             timeouts: TIMEOUTS,
         };
         Deliverer { context: Arc::new(context), calls: JoinSet::new(), under_way: HashMap::new() }
@@ -184,11 +179,11 @@ async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdic
         Ok(None) => return (None, Verdict::Refused("there is nothing to send: its run is gone".to_owned())),
         Err(error) => return (None, failed(error.to_string())),
     };
-    let (key, rule) = match delivery.kind {
-        DeliveryKind::Callback => (context.callback_key.as_ref(), context.callback_rule.clone()),
-        DeliveryKind::Alert => (context.receiver_keys.get(&delivery.url), AddressRule::Any),
+    let Way { url, key, rule } = match way(context, delivery) {
+        Ok(way) => way,
+        Err(error) => return (None, failed(error)),
     };
-    let request = match request(&delivery.url, &delivery.id, key, body, context.clock.now().unix_seconds()) {
+    let request = match request(&url, &delivery.id, key.as_ref(), body, context.clock.now().unix_seconds()) {
         Ok(request) => request,
         Err(error) => return (None, Verdict::Refused(error)),
     };
@@ -205,6 +200,32 @@ async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdic
     // The answer is what counts; a body that cannot be read only costs the connection.
     let _ = mainstay_net::collect(response.into_body(), MAX_ANSWER_BYTES).await;
     (Some(status), verdict(status, wait))
+}
+
+/// Where a delivery goes and how it is signed, by the configuration that is in force now.
+struct Way {
+    url: String,
+    key: Option<webhook::Key>,
+    rule: AddressRule,
+}
+
+fn way(context: &Context, delivery: &Delivery) -> Result<Way, String> {
+    let options = context.options.borrow().clone();
+    let url = delivery.url.clone();
+    match delivery.kind {
+        DeliveryKind::Callback => {
+            Ok(Way { url, key: options.callback_key.clone(), rule: options.callback_rule.clone() })
+        }
+        DeliveryKind::Alert => {
+            let Some(name) = alert::receiver_of(&delivery.id) else {
+                return Ok(Way { url, key: None, rule: AddressRule::Any });
+            };
+            // Another process may know it; an address that was taken out is not called.
+            let known = options.receivers.iter().find(|receiver| receiver.name == name);
+            let receiver = known.ok_or_else(|| format!("no receiver {name} is configured here (any more)"))?;
+            Ok(Way { url: receiver.url.clone(), key: receiver.key.clone(), rule: AddressRule::Any })
+        }
+    }
 }
 
 async fn body(context: &Context, delivery: &Delivery) -> Result<Option<Bytes>, StoreError> {

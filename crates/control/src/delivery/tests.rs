@@ -21,6 +21,7 @@ use mainstay_store::{
 use mainstay_testkit::{HttpServer, http_server::whole, raw::RawServer, raw::Step, wait_until};
 use mainstay_wire::webhook;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Deliverer, MAX_AGE, MAX_RETRY_AFTER, Next, PAUSES, Verdict, next, retry_after, verdict};
@@ -54,6 +55,10 @@ struct Bench {
 impl Bench {
     /// An outbox with `deliverers` readers of it.
     async fn start(deliverers: usize, options: Options) -> Bench {
+        Bench::start_with(deliverers, watch::channel(Arc::new(options)).1).await
+    }
+
+    async fn start_with(deliverers: usize, options: watch::Receiver<Arc<Options>>) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
         let url = format!("sqlite:{}", folder.path().join("store.db").display());
@@ -65,7 +70,7 @@ impl Bench {
         let timeouts = Timeouts { connect: LIMIT, first_byte: short, idle: short, total: LIMIT };
         for _ in 0..deliverers {
             let client = Client::new(ClientOptions::default()).unwrap();
-            let deliverer = Deliverer::new(store.clone(), client, clock.clone(), Arc::new(Bodies), &options);
+            let deliverer = Deliverer::new(store.clone(), client, clock.clone(), Arc::new(Bodies), options.clone());
             tokio::spawn(deliverer.with_timeouts(timeouts).run(shutdown.clone()));
         }
         Bench { _folder: folder, store, clock, shutdown }
@@ -258,15 +263,17 @@ async fn an_alert_goes_to_its_configured_receiver_signed_with_its_key() {
     // The strict rule is for callbacks: a receiver was configured by an operator.
     let options = Options { receivers: vec![receiver], ..Options::new("test", "here") };
     let bench = Bench::start(1, options).await;
+    let id = format!("alert-{}-firing-1-on-call", mainstay_base::id::new());
     let alert = NewDelivery {
-        id: "alert-1".to_owned(),
+        id: id.clone(),
         kind: DeliveryKind::Alert,
         run_id: Some(RUN.to_owned()),
-        url: server.url(),
+        // Where the receiver was when it was told; it has moved since.
+        url: "http://127.0.0.1:9/".to_owned(),
         payload: Some(json!({ "type": "alert.firing" })),
     };
     bench.store.outbox().enqueue(alert).await.unwrap();
-    assert_eq!(bench.after_attempts("alert-1", 1).await.state, DeliveryState::Delivered);
+    assert_eq!(bench.after_attempts(&id, 1).await.state, DeliveryState::Delivered);
     let request = server.requests().remove(0);
     let header = |name: &str| request.headers()[name].to_str().unwrap();
     let headers = webhook::Headers {
@@ -275,6 +282,45 @@ async fn an_alert_goes_to_its_configured_receiver_signed_with_its_key() {
         signature: header("webhook-signature"),
     };
     assert_eq!(key.verify(headers, request.body(), START.unix_seconds()), Ok(()));
+}
+
+// A reload changes how things are signed and where they may go; what waits is not lost by it.
+#[tokio::test]
+async fn what_is_queued_is_sent_by_the_options_of_the_moment() {
+    let server = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
+    let (options, seen) = watch::channel(Arc::new(open_options()));
+    let bench = Bench::start_with(1, seen).await;
+    let is_signed = || server.requests().pop().unwrap().headers().contains_key("webhook-signature");
+    bench.enqueue("hook-1", &server.url()).await;
+    bench.after_attempts("hook-1", 1).await;
+    assert!(!is_signed());
+    let key = Some(webhook::Key::parse(SECRET).unwrap());
+    options.send_replace(Arc::new(Options { callback_key: key, ..open_options() }));
+    bench.enqueue("hook-2", &server.url()).await;
+    bench.after_attempts("hook-2", 1).await;
+    assert!(is_signed());
+
+    // A receiver that is not known here is not called by the address that it once had.
+    let id = format!("alert-{}-firing-1-gone", mainstay_base::id::new());
+    let alert = NewDelivery {
+        id: id.clone(),
+        kind: DeliveryKind::Alert,
+        run_id: Some(RUN.to_owned()),
+        url: server.url(),
+        payload: Some(json!({ "type": "alert.firing" })),
+    };
+    bench.store.outbox().enqueue(alert).await.unwrap();
+    let waits = bench.after_attempts(&id, 1).await;
+    assert_eq!((waits.state, server.requests().len()), (DeliveryState::Pending, 2), "{waits:?}");
+    let receiver = Receiver {
+        name: "gone".to_owned(),
+        url: server.url(),
+        key: None,
+        min_severity: mainstay_store::model::Severity::Warning,
+    };
+    options.send_replace(Arc::new(Options { receivers: vec![receiver], ..open_options() }));
+    bench.clock.advance(Duration::from_secs(7));
+    assert_eq!(bench.after_attempts(&id, 2).await.state, DeliveryState::Delivered);
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub(crate) async fn read(
     body: Body,
     limit_bytes: usize,
 ) -> Result<CallBody, Failure> {
+    let limit_bytes = context.snapshot.max_body_bytes.map_or(limit_bytes, |most| most.min(limit_bytes));
     refuse_announced(head, limit_bytes as u64)?;
     let limits = &context.gateway.ports().limits;
     match tokio::time::timeout(limits.body_read, read_within(context, body, limit_bytes)).await {

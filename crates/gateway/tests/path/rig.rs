@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +119,7 @@ impl Setup {
                 async move { gateway.app(request).await }
             },
             shutdown.clone(),
-            self.listen,
+            watch::channel(self.listen).1,
         ));
         let on_model = gateway.clone();
         tokio::spawn(listen(
@@ -128,7 +129,7 @@ impl Setup {
                 async move { gateway.model(request).await }
             },
             shutdown.clone(),
-            self.listen,
+            watch::channel(self.listen).1,
         ));
         Rig { gateway, app: addresses.0, model: addresses.1, records, snapshot, shutdown, client }
     }
@@ -145,6 +146,9 @@ pub(crate) fn route(candidates: Vec<Arc<Upstream>>, durable: bool) -> Arc<AppRou
         mode: AppMode::Workflow,
         candidates,
         durable,
+        idempotent: false,
+        standby: None,
+        callbacks: true,
     })
 }
 

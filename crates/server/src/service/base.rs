@@ -7,9 +7,9 @@ use http::Request;
 use http_body_util::BodyExt;
 use mainstay_base::{Clock, Secret};
 use mainstay_console::AdminTokens;
-use mainstay_control::{Control, Facade, Observer, Peers};
+use mainstay_control::{Control, Facade, Observer};
 use mainstay_engine::Engine;
-use mainstay_gateway::{Gateway, PeerAddress, records};
+use mainstay_gateway::{Gateway, Limits, ListenLimits, PeerAddress, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
 use mainstay_standby::Standby;
 use mainstay_store::Store;
@@ -20,12 +20,13 @@ use tracing::warn;
 
 use super::store::{self, Instead, Opened};
 use crate::{
-    adapters::{AppsPort, CallbackPort, ProbePort},
+    adapters::{AppsPort, CallbackPort, DurablePort, EmbeddedPort, ProbePort},
     allowance::AllowancePort,
     cli::Role,
     config::{Config, StorePlace},
     failure::{Failure, chain},
     last_good::StateFiles,
+    live::Live,
     notes,
     orders::Orders,
     publisher::Publisher,
@@ -107,7 +108,11 @@ impl Base {
         }
     }
 
-    pub(super) fn supervisor(&self, role: Role, orders: Orders) -> Option<Supervisor> {
+    pub(super) fn supervisor(
+        &self,
+        role: Role,
+        orders: watch::Receiver<Arc<Orders>>,
+    ) -> Option<Supervisor> {
         let workers = self.config.workers;
         if workers.count == 0 || matches!(role, Role::Gateway | Role::Control) {
             return None;
@@ -125,7 +130,7 @@ impl Base {
     pub(super) fn reloader(
         &self,
         origin: Origin,
-        peers: watch::Sender<Arc<Peers>>,
+        live: Live,
         keep: Arc<Keep>,
         observer: Observer,
         doors: Doors,
@@ -134,13 +139,15 @@ impl Base {
         self.tasks.spawn(writer.run(self.stop.clone()));
         let parts = reload::Parts {
             publisher: Arc::clone(&self.publisher),
-            peers,
+            live,
             keep,
             doors,
             observer,
             files: self.files.clone(),
             notes,
             clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
         };
         Arc::new(Reloader::new(Arc::clone(&self.config), origin, parts))
     }
@@ -151,30 +158,30 @@ impl Base {
         engine: Engine,
         supervisor: Option<&Supervisor>,
         observer: &Observer,
-        peers: watch::Receiver<Arc<Peers>>,
-    ) -> Result<Control, Failure> {
-        Ok(Control::start(mainstay_control::Ports {
+        live: &Live,
+    ) -> Control {
+        Control::start(mainstay_control::Ports {
             store: self.store.clone(),
             client: self.client.clone(),
             clock: self.clock.clone(),
             supervisor: supervisor.cloned().map(|supervisor| Arc::new(supervisor) as Arc<_>),
             engine: self.config.engine.enabled.then(|| Arc::new(ProbePort::new(engine)) as Arc<_>),
-            peers,
+            peers: live.peers(),
             observer: observer.clone(),
             callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
-            options: wiring::control_options(&self.config)?,
-        }))
+            options: live.options(),
+        })
     }
 
     pub(super) fn gateway(&self, standby: &Standby, consumer: Consumer) -> Gateway {
         let (records, received) = records::channel(records::QUEUE);
         self.tasks.spawn(consumer.run(received));
-        let embedded = wiring::embedded_port(&self.config, &self.store, standby);
+        let embedded = EmbeddedPort { standby: standby.clone(), store: self.store.clone() };
         Gateway::new(mainstay_gateway::Ports {
             snapshot: self.publisher.snapshot(),
             client: self.client.clone(),
             embedded: self.config.engine.enabled.then(|| Arc::new(embedded) as Arc<_>),
-            durable: Some(Arc::new(wiring::durable(&self.config, standby)) as Arc<_>),
+            durable: Some(Arc::new(DurablePort { standby: standby.clone() }) as Arc<_>),
             allowance: Some(Arc::new(AllowancePort {
                 store: self.store.clone(),
                 tasks: self.tasks.clone(),
@@ -182,7 +189,7 @@ impl Base {
             }) as Arc<_>),
             records,
             clock: self.clock.clone(),
-            limits: wiring::gateway_limits(&self.config),
+            limits: Limits::default(),
         })
     }
 
@@ -191,10 +198,10 @@ impl Base {
         gateway: &Gateway,
         app: Option<TcpListener>,
         model: Option<TcpListener>,
+        limits: &watch::Receiver<ListenLimits>,
     ) {
         let stop = self.stop.clone();
         self.tasks.spawn(standings::run(wiring::instance(), gateway.clone(), self.store.clone(), stop));
-        let limits = wiring::listen_limits(&self.config);
         let listeners = TaskTracker::new();
         if let Some(listener) = app {
             let gateway = gateway.clone();
@@ -202,7 +209,7 @@ impl Base {
                 let gateway = gateway.clone();
                 async move { gateway.app(request).await }
             };
-            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits.clone()));
         }
         if let Some(listener) = model {
             let gateway = gateway.clone();
@@ -210,7 +217,7 @@ impl Base {
                 let gateway = gateway.clone();
                 async move { gateway.model(request).await }
             };
-            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
+            listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits.clone()));
         }
         listeners.close();
         let gateway = gateway.clone();
@@ -238,7 +245,12 @@ impl Base {
     }
 
     /// The admin listener has the data plane's own guards against slow and many callers.
-    pub(super) fn serve_admin(&self, listener: TcpListener, router: Router) {
+    pub(super) fn serve_admin(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        limits: watch::Receiver<ListenLimits>,
+    ) {
         let handler = move |mut request: Request<hyper::body::Incoming>| {
             let router = router.clone();
             if let Some(PeerAddress(peer)) = request.extensions().get::<PeerAddress>().copied() {
@@ -250,7 +262,6 @@ impl Base {
                 answer.map(|body| -> Body { body.map_err(BodyError::other).boxed_unsync() })
             }
         };
-        let limits = wiring::listen_limits(&self.config);
         self.tasks.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits));
     }
 }

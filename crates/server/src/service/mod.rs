@@ -11,17 +11,18 @@ use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer};
 use mainstay_standby::Standby;
 use mainstay_store::Store;
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::base::Base;
 use crate::{
     cli::Role,
-    config::Config,
+    command::check,
+    config::{Config, LoadError},
     config_routes, embedded,
     failure::Failure,
     health_routes,
     insight::Insight,
+    live::Live,
     metrics::Metrics,
     publisher::Publisher,
     records::{Consumer, Keep, Unstored},
@@ -77,26 +78,28 @@ impl Service {
         let orders = wiring::orders(&base.config, &base.engine_key, model_url);
         base.fail_abandoned_runs(role).await;
         let (engine, standby) = embedded::build(&orders, &base.store, &base.client, &base.clock);
-        let supervisor = base.supervisor(role, orders);
+        let live = Live::new(&base.config, orders, standby.clone())
+            .map_err(|problem| check::failure("the configuration", &LoadError::Problems(vec![problem])))?;
+        let supervisor = base.supervisor(role, live.orders());
         let observer = Observer::default();
-        let (peers, peers_seen) = watch::channel(Arc::new(wiring::peers(&base.config)));
         let keep = Arc::new(Keep::new(base.config.records));
         let token = admin_token.unwrap_or_else(|| token::random("mt-"));
         let tokens = AdminTokens::default();
         let doors = Doors { tokens: tokens.clone(), local: token.clone() };
-        let reloader = base.reloader(origin, peers, Arc::clone(&keep), observer.clone(), doors);
+        let limits = live.listen();
         let control = match role {
             Role::All | Role::Control => {
-                Some(base.control(&standby, engine, supervisor.as_ref(), &observer, peers_seen)?)
+                Some(base.control(&standby, engine, supervisor.as_ref(), &observer, &live))
             }
             Role::Gateway | Role::Worker => None,
         };
+        let reloader = base.reloader(origin, live, Arc::clone(&keep), observer.clone(), doors);
         let facade = control.as_ref().map(Control::facade);
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
         let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
             let gateway = base.gateway(&standby, Consumer { store, observer, metrics, keep, unstored });
-            base.serve_gateway(&gateway, bound.app, bound.model);
+            base.serve_gateway(&gateway, bound.app, bound.model, &limits);
             gateway
         });
         base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));
@@ -118,7 +121,7 @@ impl Service {
         if let Some(facade) = &facade {
             router = router.merge(base.console(facade, &standby, &tokens));
         }
-        base.serve_admin(bound.admin, router);
+        base.serve_admin(bound.admin, router, limits);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })
     }
 

@@ -150,9 +150,8 @@ impl Standby {
             (_, true) => return Err(ApiError::not_workflow_app()),
             (_, false) => RunBody::read(&submission.body)?.inputs,
         };
-        if !self.inner.options.upstreams.contains_key(name)
-            || !self.inner.options.upstream_keys.contains_key(&submission.app_id)
-        {
+        let upstreams = self.upstreams();
+        if !upstreams.by_name.contains_key(name) || !upstreams.keys.contains_key(&submission.app_id) {
             tracing::error!(
                 upstream = name,
                 app = submission.app_id,

@@ -74,19 +74,15 @@ enum Ended {
 
 impl Standby {
     pub(super) async fn execute_upstream(&self, job: &Job, stop: CancellationToken) -> Finish {
-        let options = &self.inner.options;
+        let upstreams = self.upstreams();
         let name = job.upstream.as_deref().unwrap_or_default();
         let (Some(upstream), Some(key)) =
-            (options.upstreams.get(name), options.upstream_keys.get(&job.app_id))
+            (upstreams.by_name.get(name), upstreams.keys.get(&job.app_id))
         else {
+            // This worker may be told of it in a moment, and another process may know it already.
             let message =
                 format!("no address or API key is configured for app {} at upstream `{name}`", job.app_id);
-            return Finish::Dead {
-                class: "configuration".into(),
-                message,
-                kind: Kind::Unavailable,
-                result: None,
-            };
+            return self.again(job, Kind::Unavailable, message, None);
         };
         let Ok(payload) = serde_json::from_value(job.payload.clone()) else {
             let message = "the job was queued by another version of mainstay".to_owned();

@@ -279,8 +279,8 @@ where
     let dify = HttpServer::start(handler).await;
     let url = dify.url();
     let stage = Stage::with(move |options| {
-        options.upstreams.insert("dify".into(), crate::stage::upstream(url));
-        options.upstream_keys.insert("far-app".into(), Secret::new("app-secret"));
+        options.upstreams.by_name.insert("dify".into(), crate::stage::upstream(url));
+        options.upstreams.keys.insert("far-app".into(), Secret::new("app-secret"));
     })
     .await;
     (stage, dify)

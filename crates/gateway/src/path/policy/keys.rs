@@ -48,7 +48,7 @@ struct States {
 struct State {
     in_flight: AtomicU32,
     rate: Mutex<Rate>,
-    purse: Arc<Purse>,
+    purse: Mutex<Arc<Purse>>,
     ticks: Ticks,
 }
 
@@ -93,7 +93,8 @@ impl Keys {
         share.taken = Some(state.take(key, share.estimated_tokens)?);
         if let Some(budget) = &key.budget {
             let worst = worst_case(&snapshot.model, asked);
-            let reserved = state.purse.reserve(budget, worst).await;
+            let purse = self.purse(&state, key);
+            let reserved = purse.reserve(budget, worst).await;
             share.reservation = Some(reserved.map_err(|why| self.no_money(why, key, worst, &mut share))?);
         }
         Ok(Some(share))
@@ -116,11 +117,24 @@ impl Keys {
         let state = Arc::new(State {
             in_flight: AtomicU32::new(0),
             rate: Mutex::new(Rate { requests, tokens, minute: Minute::new(requests, tokens) }),
-            purse: Arc::new(Purse::new(&key.name, self.keeper.clone(), self.clock.clone())),
+            purse: Mutex::new(self.new_purse(key)),
             ticks: self.ticks,
         });
         states.by_name.insert(key.name.clone(), state.clone());
         state
+    }
+
+    /// Of the name that the key spends under now; calls in flight end by the one they began with.
+    fn purse(&self, state: &State, key: &ModelKey) -> Arc<Purse> {
+        let mut purse = state.purse.lock();
+        if purse.account() != key.budget_account() {
+            *purse = self.new_purse(key);
+        }
+        purse.clone()
+    }
+
+    fn new_purse(&self, key: &ModelKey) -> Arc<Purse> {
+        Arc::new(Purse::new(key.budget_account(), self.keeper.clone(), self.clock.clone()))
     }
 
     /// The call is not made, so its share of the minute goes back.

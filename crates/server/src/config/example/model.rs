@@ -90,6 +90,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 about: "Windows start at whole multiples of it since 1970 (UTC).",
             },
             Key {
+                name: "budget_name",
+                value: "\"dify\"",
+                about: "The name under which what it spends is kept; keys of one name spend together. Default: the key's name.",
+            },
+            Key {
                 name: "budget_when_store_gone",
                 value: "\"open\"",
                 about: "When the store cannot be asked: open (let pass and count) or closed (refuse beyond what is at hand).",

@@ -184,8 +184,18 @@ fn virtual_key(reader: &Reader<'_>, name: String, follow: Follow) -> Option<Virt
         tokens_a_minute: reader.number("tokens_a_minute", 1..=1_000_000_000_000),
         concurrency: count(reader, "concurrency", 1..=1_000_000),
         budget: budget(reader),
+        budget_name: budget_name(reader),
     };
     Some(VirtualKey { key: key?, caller: Arc::new(caller) })
+}
+
+fn budget_name(reader: &Reader<'_>) -> Option<String> {
+    let name = reader.text("budget_name")?;
+    check_name(reader, "budget_name", &name);
+    if !reader.is_given("budget") {
+        reader.report("budget_name", "has no effect: budget is not given");
+    }
+    Some(name)
 }
 
 const ON_STORE_GONE: &[(&str, OnStoreGone)] = &[("open", OnStoreGone::Open), ("closed", OnStoreGone::Closed)];
