@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::rig::{Got, Rig, Setup};
 
 mod network;
+mod responses;
 mod together;
 
 /// Short enough that a whole row of waits is over soon, long enough for a busy machine to answer within.
