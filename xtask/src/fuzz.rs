@@ -6,7 +6,7 @@ use clap::Args;
 use crate::command::{cargo, root};
 
 /// Each is a binary in `fuzz/`.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "sse",
     "service_api",
     "dsl",
@@ -18,6 +18,7 @@ const TARGETS: [&str; 11] = [
     "model_form",
     "gemini",
     "bedrock",
+    "celery",
 ];
 /// No input is larger; each target's own limits lie below it.
 const MAX_INPUT_BYTES: u32 = 64 * 1024;

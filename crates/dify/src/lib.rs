@@ -6,9 +6,13 @@
 //! says what it would do before it does it, and refuses on a schema that it does not know.
 //! Refuses to know: our own store, what is made of the findings, and who is told.
 
+pub mod celery;
 pub mod db;
 pub mod deployment;
+pub mod discovery;
+pub mod read;
 pub mod redis;
+pub mod schema;
 pub mod signature;
 
 pub use deployment::Deployment;

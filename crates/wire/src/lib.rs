@@ -1,5 +1,6 @@
 //! Bytes in, values out: every format that Mainstay speaks, without I/O, clocks or runtimes.
 
+pub mod celery;
 pub mod dify;
 pub mod dsl;
 pub mod llm;

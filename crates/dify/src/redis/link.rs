@@ -76,6 +76,14 @@ impl Link {
         self.forget_when_broken(result)
     }
 
+    /// Commands that are sent when they are asked for, or at the latest when the answer is dropped, as it is by a
+    /// caller that was cancelled.
+    pub async fn later(&mut self, commands: Pipeline) -> Result<Later, Error> {
+        let wait = self.waits.response;
+        let (connection, at) = self.connected().await?;
+        Ok(Later { connection: connection.clone(), at: at.to_owned(), commands: Some(commands), wait })
+    }
+
     pub async fn ping(&mut self) -> Result<(), Error> {
         self.ask::<Value>(&cmd("PING")).await.map(drop)
     }
@@ -124,6 +132,38 @@ impl Link {
             self.connection = None;
         }
         result
+    }
+}
+
+/// See [`Link::later`].
+#[must_use]
+pub struct Later {
+    connection: MultiplexedConnection,
+    at: String,
+    commands: Option<Pipeline>,
+    wait: Duration,
+}
+
+impl Later {
+    /// Sends them now.
+    pub async fn now(mut self) -> Result<(), Error> {
+        let Some(commands) = self.commands.take() else { return Ok(()) };
+        let sent = commands.query_async::<Value>(&mut self.connection);
+        settle(timeout(self.wait, sent).await, &self.at, self.wait).map(drop)
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        let (Some(commands), Ok(runtime)) = (self.commands.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let (mut connection, wait) = (self.connection.clone(), self.wait);
+        // Ends by itself within the wait; when the process ends first, the next one sweeps.
+        runtime.spawn(async move {
+            let _ = timeout(wait, commands.query_async::<Value>(&mut connection)).await;
+        });
     }
 }
 

@@ -10,7 +10,7 @@ mod link;
 mod listen;
 
 pub use error::Error;
-pub use link::{Link, MAX_COMMANDS_AT_ONCE, Waits};
+pub use link::{Later, Link, MAX_COMMANDS_AT_ONCE, Waits};
 pub use listen::{Listener, MAX_HEARD, Message};
 
 /// What a command answered, and what makes commands; re-exported so that only this crate names the library.
