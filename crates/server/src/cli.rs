@@ -127,6 +127,20 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
+/// Which Dify a command is about.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Dify {
+    /// A configuration file with a [dify] section. Default: mainstay.toml, unless --dify-env is given.
+    #[arg(long, value_name = "FILE", conflicts_with = "dify_env")]
+    pub(crate) config: Option<PathBuf>,
+    /// The .env of the Dify, as docker compose reads it: no configuration is needed.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dify_env: Option<PathBuf>,
+    /// With --dify-env: the machine whose published ports lead to Dify's containers, seen from here.
+    #[arg(long, value_name = "ADDRESS", requires = "dify_env")]
+    pub(crate) host: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]

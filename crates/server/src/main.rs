@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod config_routes;
 mod demo;
+mod deployment;
 mod embedded;
 mod env;
 mod failure;

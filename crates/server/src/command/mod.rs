@@ -2,7 +2,7 @@
 
 mod alert;
 mod apps;
-mod check;
+pub(crate) mod check;
 mod explain;
 mod health;
 mod model;

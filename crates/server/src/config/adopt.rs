@@ -16,6 +16,7 @@ impl Config {
             upstreams,
             unknown_keys_to,
             apps,
+            dify,
             providers,
             probes,
             model,
@@ -35,6 +36,7 @@ impl Config {
             ("store", store_url == self.store_url && state_dir == self.state_dir),
             ("engine", engine == self.engine),
             ("workers", workers == self.workers),
+            ("dify", dify == self.dify),
         ];
         let differ = sections.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect();
         let adopted = Config {

@@ -28,6 +28,7 @@ use mainstay_base::{
     snapshot::{Breaker, CallPolicy, Ejection, LogicalModel, ModelKey, Provider, Upstream},
 };
 use mainstay_control::ProbeKind;
+use mainstay_dify::Deployment;
 use mainstay_net::AddressRule;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) unknown_keys_to: Option<Arc<Upstream>>,
     pub(crate) apps: Vec<App>,
+    /// The Dify that stands behind, as far as it is described.
+    pub(crate) dify: Option<Deployment>,
     pub(crate) providers: Vec<Arc<Provider>>,
     /// How each provider, by name, is asked whether it is well.
     pub(crate) probes: BTreeMap<String, ProbeKind>,

@@ -105,6 +105,25 @@ impl<'a> Reader<'a> {
         self.value(key).is_some()
     }
 
+    /// Whether anything at all is written in this table, or in one below it.
+    pub(crate) fn has_keys(&self) -> bool {
+        fn says(value: &Value) -> bool {
+            value.as_table().is_none_or(|table| table.iter().any(|(_, value)| says(value)))
+        }
+        self.table.is_some_and(|table| table.iter().any(|(_, value)| says(value)))
+    }
+
+    /// A table of anything, as JSON.
+    pub(crate) fn json_object(&self, key: &'static str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        match self.value(key)? {
+            Value::Table(table) => match serde_json::to_value(table) {
+                Ok(serde_json::Value::Object(object)) => Some(object),
+                _ => None,
+            },
+            other => self.wrong_type(key, "a table such as { name = \"value\" }", other),
+        }
+    }
+
     /// Whether the key is written as `[[key]]`, for keys that may also be a text.
     pub(crate) fn is_tables(&self, key: &'static str) -> bool {
         self.value(key)

@@ -1,8 +1,9 @@
-//! Turns references to secrets (`env:NAME`, `file:PATH`) into their values, once, while the configuration is read.
+//! Turns references to secrets (`env:NAME`, `file:PATH`, `dotenv:PATH#NAME`) into their values, once, while the configuration is read.
 
-use std::{collections::BTreeMap, fmt, io::Read};
+use std::{collections::BTreeMap, fmt, io::Read, path::Path};
 
 use mainstay_base::{Secret, id::KeyHash, secret::SecretRef};
+use mainstay_dify::discovery;
 
 use super::reader::Reader;
 use crate::env;
@@ -43,11 +44,23 @@ impl fmt::Debug for Known {
 
 /// The secret that a key refers to; problems are reported at the key.
 pub(crate) fn read(reader: &Reader<'_>, key: &'static str, follow: Follow) -> Option<Secret> {
+    checked(reader, key, follow, sendable)
+}
+
+/// As [`read`], for what is typed at a server and never stands in a header: blanks and other alphabets are allowed.
+pub(crate) fn password(reader: &Reader<'_>, key: &'static str, follow: Follow) -> Option<Secret> {
+    checked(reader, key, follow, typeable)
+}
+
+/// Why a value is no secret, without the value.
+type Check = fn(String) -> Result<Secret, &'static str>;
+
+fn checked(reader: &Reader<'_>, key: &'static str, follow: Follow, check: Check) -> Option<Secret> {
     reader.parsed(key, |text| {
         let reference = SecretRef::try_from(text.to_owned()).map_err(|error| error.to_string())?;
         match follow {
             Follow::Yes => {
-                let secret = resolve(&reference)?;
+                let secret = resolve(&reference, check)?;
                 reader.findings().knows(text, &secret);
                 Ok(secret)
             }
@@ -62,12 +75,17 @@ pub(crate) fn required(reader: &Reader<'_>, key: &'static str, follow: Follow) -
     read(reader, key, follow)
 }
 
-fn resolve(reference: &SecretRef) -> Result<Secret, String> {
+fn resolve(reference: &SecretRef, check: Check) -> Result<Secret, String> {
     match reference {
         SecretRef::Env(name) => {
             let missing = || format!("refers to the environment variable {name}, which is not set");
-            sendable(env::var(name).ok_or_else(missing)?)
+            check(env::var(name).ok_or_else(missing)?)
                 .map_err(|why| format!("refers to the environment variable {name}, which {why}"))
+        }
+        SecretRef::Dotenv { path, name, part } => {
+            let found = discovery::lookup(Path::new(path), name, *part);
+            let secret = found.map_err(|why| format!("refers to {name} of {path}: {why}"))?;
+            check(secret.expose().to_owned()).map_err(|why| format!("refers to {name} of {path}, which {why}"))
         }
         SecretRef::File(path) => {
             let fail = |error| format!("refers to {path}: {error}");
@@ -83,7 +101,7 @@ fn resolve(reference: &SecretRef) -> Result<Secret, String> {
             }
             match text.trim_end_matches(['\n', '\r']) {
                 "" => Err(format!("refers to {path}, which is empty")),
-                value => sendable(value.to_owned()).map_err(|why| format!("refers to {path}, which {why}")),
+                value => check(value.to_owned()).map_err(|why| format!("refers to {path}, which {why}")),
             }
         }
     }
@@ -103,6 +121,14 @@ fn sendable(value: String) -> Result<Secret, &'static str> {
     }
 }
 
+/// What no password has: the rest of a file that was read by mistake.
+fn typeable(value: String) -> Result<Secret, &'static str> {
+    match value.chars().any(char::is_control) {
+        true => Err("has a control character in it"),
+        false => Ok(Secret::new(value)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +139,7 @@ mod tests {
         let path = folder.path().join("key");
         std::fs::write(&path, "s3cret\n").unwrap();
         let reference = SecretRef::File(path.display().to_string());
-        assert_eq!(resolve(&reference).unwrap().expose(), "s3cret");
+        assert_eq!(resolve(&reference, sendable).unwrap().expose(), "s3cret");
         for (text, why) in [
             ("\n", "which is empty"),
             ("one\ntwo\n", "more than one line"),
@@ -121,15 +147,15 @@ mod tests {
             ("\u{feff}s3cret\n", "(a byte order mark?)"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = resolve(&reference).unwrap_err();
+            let error = resolve(&reference, sendable).unwrap_err();
             assert!(error.ends_with(why) && !error.contains("s3cret"), "{text:?}: {error}");
         }
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = resolve(&SecretRef::Env("MAINSTAY_TEST_NEVER_SET".to_owned())).unwrap_err();
+        let error = resolve(&SecretRef::Env("MAINSTAY_TEST_NEVER_SET".to_owned()), sendable).unwrap_err();
         assert!(error.contains("MAINSTAY_TEST_NEVER_SET"), "{error}");
-        assert!(resolve(&SecretRef::File("/nonexistent/key".to_owned())).is_err());
+        assert!(resolve(&SecretRef::File("/nonexistent/key".to_owned()), sendable).is_err());
     }
 }

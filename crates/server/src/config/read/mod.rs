@@ -1,6 +1,7 @@
 //! From TOML to [`Config`]: each section next to its defaults and its rules, one file for each group of them.
 
 mod apps;
+mod dify;
 pub(super) mod model;
 mod people;
 mod policy;
@@ -32,6 +33,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
     let apps =
         named(root.sections("app"), "name", |reader, name| apps::app(reader, name, &upstreams, follow));
     let unknown_keys_to = apps::app_path(root.section("app_path"), &upstreams);
+    let dify = dify::dify(root.section("dify"), follow);
     let model = model::model(root.section("model"), &providers, follow);
     let admin_tokens = people::admin(root.section("admin"), listeners.admin, follow);
     let receivers =
@@ -57,6 +59,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         upstreams,
         unknown_keys_to,
         apps,
+        dify,
         probes: providers
             .iter()
             .map(|declared| (declared.provider.name.clone(), declared.probe.clone()))

@@ -1,0 +1,232 @@
+//! The Dify that Mainstay looks after: `[dify]` and the tables in it. A part that is not written is not looked at.
+
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use mainstay_base::Secret;
+use mainstay_dify::{
+    Deployment,
+    deployment::{Canary, Database, Login, Redis, RedisAt, Service, Sizes, Storage, Tls, Vector},
+};
+
+use super::{check_name, count, http_url};
+use crate::config::{
+    reader::Reader,
+    secrets::{self, Follow},
+};
+
+const DEFAULT_NAME: &str = "dify";
+const PORTS: RangeInclusive<u64> = 1..=65_535;
+const POSTGRES_PORT: u16 = 5432;
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+const MAX_REDIS_DATABASE: u64 = 9999;
+const MAX_SIZE: u64 = 1_000_000;
+const LONGEST_RUN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+const TLS: [(&str, Tls); 3] = [("off", Tls::Off), ("unchecked", Tls::Unchecked), ("checked", Tls::Checked)];
+
+/// `None` where nothing is written at all.
+pub(super) fn dify(reader: Reader<'_>, follow: Follow) -> Option<Deployment> {
+    let is_described = reader.has_keys();
+    let name = reader.text("name");
+    if let Some(name) = &name {
+        check_name(&reader, "name", name);
+    }
+    let main = reader.section("database");
+    let repairs = repairs(&main, follow);
+    let deployment = Deployment {
+        name: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        api_url: reader.parsed("api_url", http_url),
+        web_url: reader.parsed("web_url", http_url),
+        ssrf_proxy_url: reader.parsed("ssrf_proxy_url", http_url),
+        database: database(main, follow),
+        repairs,
+        plugin_database: database(reader.section("plugin_database"), follow),
+        redis: redis(reader.section("redis"), follow),
+        broker: redis(reader.section("broker"), follow),
+        vector: vector(reader.section("vector"), follow),
+        plugin_daemon: service(reader.section("plugin_daemon"), follow),
+        sandbox: service(reader.section("sandbox"), follow),
+        storage: storage(reader.section("storage")),
+        canary: canary(reader.section("canary"), follow),
+        sizes: sizes(reader.section("sizes")),
+    };
+    reader.done();
+    is_described.then_some(deployment)
+}
+
+fn database(reader: Reader<'_>, follow: Follow) -> Option<Database> {
+    let is_described = reader.has_keys();
+    let required = |key| if is_described { reader.required(key) } else { reader.text(key) };
+    let (host, name, user) = (required("host"), required("name"), required("user"));
+    let port = port(&reader, POSTGRES_PORT);
+    let password = secrets::password(&reader, "password", follow);
+    let tls = reader.choice("tls", &TLS).unwrap_or(Tls::Off);
+    reader.done();
+    Some(Database { host: host?, port, user: user?, password, name: name?, tls })
+}
+
+/// Who may write, apart from the reader, so that reading never can.
+fn repairs(reader: &Reader<'_>, follow: Follow) -> Option<Login> {
+    let user = reader.text("write_user");
+    let password = secrets::password(reader, "write_password", follow);
+    if user.is_none() && reader.is_given("write_password") {
+        reader.report("write_password", "has no write_user beside it");
+    }
+    let reads_as = reader.text("user");
+    if user.is_some() && user == reads_as {
+        reader.findings().warn(
+            reader.path("write_user"),
+            "is the user that reads, too: a role without write rights for reading is the safer way",
+        );
+    }
+    Some(Login { user: user?, password })
+}
+
+fn redis(reader: Reader<'_>, follow: Follow) -> Option<Redis> {
+    let is_described = reader.has_keys();
+    let host = reader.text("host");
+    let port = port(&reader, REDIS_PORT);
+    let sentinels = reader.texts("sentinels").unwrap_or_default();
+    let sentinels: Vec<(String, u16)> = sentinels
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| {
+            let parsed = host_port(text, SENTINEL_PORT);
+            if parsed.is_none() {
+                reader.report(&format!("sentinels[{index}]"), "is not HOST:PORT");
+            }
+            parsed
+        })
+        .collect();
+    let service = reader.text("sentinel_service");
+    let sentinel_user = reader.text("sentinel_user");
+    let sentinel_password = secrets::password(&reader, "sentinel_password", follow);
+    let at = match (host, sentinels.is_empty()) {
+        (given, false) => {
+            if given.is_some() {
+                reader.findings().warn(reader.path("host"), "is not used, because sentinels are given");
+            }
+            reader.require("sentinel_service");
+            service.map(|service| RedisAt::Sentinel {
+                sentinels,
+                service,
+                user: sentinel_user,
+                password: sentinel_password,
+            })
+        }
+        (Some(host), true) => Some(RedisAt::Server { host, port }),
+        (None, true) => {
+            if is_described && !reader.is_given("sentinels") && !reader.is_given("host") {
+                reader.report("host", "is missing (or sentinels)");
+            }
+            None
+        }
+    };
+    let user = reader.text("user");
+    let password = secrets::password(&reader, "password", follow);
+    let database = count(&reader, "database", 0..=MAX_REDIS_DATABASE).unwrap_or(0);
+    let tls = reader.choice("tls", &TLS).unwrap_or(Tls::Off);
+    let key_prefix = reader.text("key_prefix").unwrap_or_default();
+    reader.done();
+    Some(Redis { at: at?, user, password, database, tls, key_prefix })
+}
+
+fn vector(reader: Reader<'_>, follow: Follow) -> Option<Vector> {
+    let is_described = reader.has_keys();
+    let kind = if is_described { reader.required("kind") } else { reader.text("kind") };
+    let url = reader.parsed("url", http_url);
+    let api_key = secrets::read(&reader, "api_key", follow);
+    let index_prefix = reader.text("index_prefix").unwrap_or_default();
+    let login = login(&reader, follow);
+    let host = reader.text("host");
+    let port = port(&reader, POSTGRES_PORT);
+    let name = reader.text("database");
+    let tls = reader.choice("tls", &TLS).unwrap_or(Tls::Off);
+    // A store that is a PostgreSQL is told by its host; else the user is one of HTTP.
+    let (login, database) = match host {
+        None => (login, None),
+        Some(host) => {
+            reader.require("database");
+            reader.require("user");
+            let database = login.zip(name).map(|(Login { user, password }, name)| Database {
+                host,
+                port,
+                user,
+                password,
+                name,
+                tls,
+            });
+            (None, database)
+        }
+    };
+    reader.done();
+    Some(Vector { kind: kind?, url, api_key, login, database, index_prefix })
+}
+
+fn login(reader: &Reader<'_>, follow: Follow) -> Option<Login> {
+    let user = reader.text("user");
+    let password = secrets::password(reader, "password", follow);
+    Some(Login { user: user?, password })
+}
+
+fn service(reader: Reader<'_>, follow: Follow) -> Option<Service> {
+    if reader.has_keys() {
+        reader.require("url");
+    }
+    let url = reader.parsed("url", http_url);
+    let key = secrets::read(&reader, "key", follow);
+    reader.done();
+    Some(Service { url: url?, key })
+}
+
+fn storage(reader: Reader<'_>) -> Option<Storage> {
+    let folder = reader.text("folder");
+    let kind = reader.text("kind");
+    reader.done();
+    match (folder, kind) {
+        (Some(folder), _) => Some(Storage::Folder(PathBuf::from(folder))),
+        (None, Some(kind)) => Some(Storage::Elsewhere(kind)),
+        (None, None) => None,
+    }
+}
+
+fn canary(reader: Reader<'_>, follow: Follow) -> Option<Canary> {
+    if reader.has_keys() {
+        reader.require("key");
+    }
+    let key: Option<Secret> = secrets::read(&reader, "key", follow);
+    let inputs = reader.json_object("inputs").unwrap_or_default();
+    reader.done();
+    Some(Canary { key: key?, inputs })
+}
+
+fn sizes(reader: Reader<'_>) -> Sizes {
+    let size = |key| count(&reader, key, 0..=MAX_SIZE);
+    let sizes = Sizes {
+        api_workers: size("api_workers"),
+        api_connections: size("api_connections"),
+        pool_size: size("pool_size"),
+        max_overflow: size("max_overflow"),
+        celery_workers: size("celery_workers"),
+        plugin_daemon_pool: size("plugin_daemon_pool"),
+        postgres_max_connections: size("postgres_max_connections"),
+        longest_run_secs: reader.span("longest_run", LONGEST_RUN).map(|span| span.as_secs()),
+        pinned_queues: reader.texts("pinned_queues"),
+    };
+    reader.done();
+    sizes
+}
+
+fn port(reader: &Reader<'_>, default: u16) -> u16 {
+    reader.number("port", PORTS).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+}
+
+/// `host`, `host:port`, `[::1]:port`.
+fn host_port(text: &str, default: u16) -> Option<(String, u16)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = if rest.is_empty() { default } else { rest.strip_prefix(':')?.parse().ok()? };
+    (!host.is_empty() && port > 0).then(|| (host.to_owned(), port))
+}

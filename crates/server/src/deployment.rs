@@ -1,0 +1,46 @@
+//! Which Dify a command is about: that of the configuration, or that of an `.env` alone.
+
+use std::path::Path;
+
+use mainstay_dify::{
+    Deployment,
+    discovery::{Ask, Discovered, discover},
+};
+
+use crate::{
+    cli,
+    command::check,
+    config::{self, Follow},
+    failure::Failure,
+};
+
+/// The Dify that a command is asked about, with every secret resolved.
+pub(crate) fn deployment(asked: &cli::Dify) -> Result<Deployment, Failure> {
+    if let Some(env_file) = &asked.dify_env {
+        return Ok(discovered(env_file, asked.host.as_deref())?.deployment);
+    }
+    let path = asked.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+    let config =
+        config::load(path, Follow::Yes).map_err(|error| check::failure(&path.display().to_string(), &error))?;
+    config.dify.ok_or_else(|| {
+        Failure::usage(
+            format!("{} names no Dify", path.display()),
+            "it has no [dify] section",
+            "give --dify-env docker/.env, or write the section with mainstay init --dify-env docker/.env",
+        )
+    })
+}
+
+/// What the files of a Dify tell.
+pub(crate) fn discovered(env_file: &Path, host: Option<&str>) -> Result<Discovered, Failure> {
+    // References are written with it, and have to hold wherever they are read from.
+    let env_file = std::path::absolute(env_file).unwrap_or_else(|_| env_file.to_owned());
+    discover(&Ask { env_file: &env_file, host }).map_err(|refused| {
+        let lines: Vec<String> = refused.problems.iter().map(|problem| format!("    {problem}")).collect();
+        Failure::usage(
+            format!("cannot use {}", env_file.display()),
+            format!("{refused}\n{}", lines.join("\n")),
+            "docs/dify.md says what is read and how",
+        )
+    })
+}
