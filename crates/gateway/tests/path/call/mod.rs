@@ -22,6 +22,7 @@ mod health;
 mod hedges;
 mod keys;
 mod leaving;
+mod responses;
 mod shape;
 mod steps;
 

@@ -28,6 +28,7 @@ mod continuing;
 mod dify;
 mod ends;
 mod gone;
+mod responses;
 mod sharing;
 mod window;
 
