@@ -1,5 +1,7 @@
 //! What the data plane tells the control plane: one record for each request, opened before anything can fail.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Class, Kind, Micros, Usd};
@@ -180,6 +182,79 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+/// What is read of a stored record to route its call again. The rest of it (stages, texts, ids) is skipped.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Routed {
+    pub opened_at: Micros,
+    pub took_us: u64,
+    pub outcome: Outcome,
+    pub model: Option<String>,
+    pub streamed: bool,
+    pub first_token_us: Option<u64>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    #[serde(default)]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub deadline_us: Option<u64>,
+    #[serde(default)]
+    pub max_cost: Option<Usd>,
+    #[serde(default)]
+    pub shared_with: Option<String>,
+    #[serde(default)]
+    pub needs: Option<Needs>,
+    pub attempts: Vec<RoutedAttempt>,
+}
+
+/// The same of an [`Attempt`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RoutedAttempt {
+    pub upstream: String,
+    pub error: Option<String>,
+    pub took_us: u64,
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub class: Option<Class>,
+    #[serde(default)]
+    pub started_us: u64,
+    #[serde(default)]
+    pub first_token_us: Option<u64>,
+    #[serde(default)]
+    pub cost: Option<Usd>,
+}
+
+impl From<Record> for Routed {
+    fn from(record: Record) -> Routed {
+        let attempt = |attempt: Attempt| RoutedAttempt {
+            upstream: attempt.upstream,
+            error: attempt.error,
+            took_us: attempt.took_us,
+            model: attempt.model,
+            class: attempt.class,
+            started_us: attempt.started_us,
+            first_token_us: attempt.first_token_us,
+            cost: attempt.cost,
+        };
+        Routed {
+            opened_at: record.opened_at,
+            took_us: record.took_us,
+            outcome: record.outcome,
+            model: record.model,
+            streamed: record.streamed,
+            first_token_us: record.first_token_us,
+            input_tokens: record.input_tokens,
+            output_tokens: record.output_tokens,
+            key: record.key,
+            deadline_us: record.deadline_us,
+            max_cost: record.max_cost,
+            shared_with: record.shared_with,
+            needs: record.needs,
+            attempts: record.attempts.into_iter().map(attempt).collect(),
+        }
+    }
+}
+
 /// One try of one candidate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -241,7 +316,7 @@ pub struct Stage {
     pub name: StageName,
     pub outcome: StageOutcome,
     /// The condition that decided the outcome, in words.
-    pub condition: String,
+    pub condition: Cow<'static, str>,
     /// From the opening of the record to the start of the stage.
     pub started_us: u64,
     pub took_us: u64,

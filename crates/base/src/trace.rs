@@ -22,6 +22,11 @@ impl TraceParent {
         TraceParent { parent_id: new_span_id(), ..self }
     }
 
+    /// 32 lower-case hexadecimal digits.
+    pub fn trace_id_text(self) -> String {
+        Uuid::from_u128(self.trace_id).simple().to_string()
+    }
+
     /// Reads a header. `None` when it is malformed, which the specification says to treat as absent.
     /// Versions above 00 are read by their first four fields, as the specification asks.
     pub fn parse(header: &str) -> Option<TraceParent> {
@@ -38,7 +43,8 @@ impl TraceParent {
 
 impl std::fmt::Display for TraceParent {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.parent_id, self.flags)
+        let trace_id = Uuid::from_u128(self.trace_id).simple();
+        write!(formatter, "00-{trace_id}-{:016x}-{:02x}", self.parent_id, self.flags)
     }
 }
 

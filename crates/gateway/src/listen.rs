@@ -154,7 +154,8 @@ pub async fn serve_connection<Stream, Handler, Answer>(
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
-        let answer = handler(request);
+        // On the heap only while there is a request: a connection at rest is smaller for it, and what is moved is a pointer.
+        let answer = Box::pin(handler(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()

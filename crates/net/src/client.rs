@@ -30,7 +30,6 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 const IDLE_PLAIN_CONNECTION: Duration = Duration::from_millis(1500);
 /// What one connection may buffer of an answer. Small, because ten thousand streams are relayed at a time.
 const MAX_CONNECTION_BUFFER: usize = 16 * 1024;
-const MAX_RESPONSE_HEADERS: usize = 128;
 /// Rules are configuration, so few; a request under one rule more pays for a connection of its own.
 const MAX_GUARDED_POOLS: usize = 16;
 
@@ -232,7 +231,9 @@ fn pool(
         .enable_http1()
         .wrap_connector(connector);
     let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_CONNECTION_BUFFER).max_headers(MAX_RESPONSE_HEADERS);
+    // An answer's head has 100 fields at most: hyper's own bound, for which it keeps room on the stack. Another one is two
+    // allocations of 4 KB for each answer.
+    http.max_buf_size(MAX_CONNECTION_BUFFER);
     Pool::new(connector, http, Rest { most: max_idle_per_peer, at_most: idle_connection })
 }
 

@@ -13,15 +13,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Body, BodyError};
 
-/// Wraps what is received. One timer for both deadlines, re-armed only when it fires: a stream of many small
-/// pieces costs a clock reading for each, not a timer operation.
+/// Wraps what is received. One timer for both deadlines, made when something is waited for at first and re-armed only when
+/// it fires: a stream of many small pieces costs a clock reading for each, not a timer operation, and what is there
+/// already has none.
 pub(crate) struct Timed<B> {
     inner: B,
     idle: Duration,
     total: Duration,
     total_at: Instant,
     last_piece_at: Instant,
-    timer: Pin<Box<Sleep>>,
+    timer: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
@@ -33,9 +34,7 @@ pub fn timed(body: Body, timeouts: &Timeouts, started: Instant) -> Body {
 
 impl<B> Timed<B> {
     pub(crate) fn new(inner: B, idle: Duration, total: Duration, total_at: Instant) -> Timed<B> {
-        let now = Instant::now();
-        let timer = Box::pin(sleep_until(total_at.min(now + idle)));
-        Timed { inner, idle, total, total_at, last_piece_at: now, timer, over: false }
+        Timed { inner, idle, total, total_at, last_piece_at: Instant::now(), timer: None, over: false }
     }
 
     /// Which deadline has passed, or when the timer is to look again.
@@ -75,10 +74,16 @@ where
             self.over = !matches!(frame, Some(Ok(_)));
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
+        let first = self.total_at.min(self.last_piece_at + self.idle);
         loop {
-            ready!(self.timer.as_mut().poll(context));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(first)));
+            ready!(timer.as_mut().poll(context));
             match self.deadline_passed(Instant::now()) {
-                Ok(next) => self.timer.as_mut().reset(next),
+                Ok(next) => {
+                    if let Some(timer) = &mut self.timer {
+                        timer.as_mut().reset(next);
+                    }
+                }
                 Err(error) => {
                     self.over = true;
                     return Poll::Ready(Some(Err(error)));

@@ -80,7 +80,7 @@ async fn hostile() -> World {
     (record.model, record.run_id, record.error) = (Some(text()), Some(text()), Some(text()));
     record.run_status = Some(text());
     for stage in &mut record.stages {
-        stage.condition = text();
+        stage.condition = text().into();
     }
     for attempt in &mut record.attempts {
         (attempt.upstream, attempt.error) = (text(), Some(text()));

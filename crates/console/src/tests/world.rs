@@ -326,7 +326,7 @@ pub(crate) fn request(id: &str) -> Record {
     let stage = |name, outcome, condition: &str, started_us, took_us| record::Stage {
         name,
         outcome,
-        condition: condition.to_owned(),
+        condition: condition.to_owned().into(),
         started_us,
         took_us,
     };

@@ -25,7 +25,7 @@ pub(crate) use terms::Terms;
 pub(crate) struct Context {
     pub(crate) gateway: Gateway,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) request_id: String,
+    pub(crate) request_id: Arc<str>,
     /// Our own span, a child of the caller's: the parent of what we send.
     pub(crate) trace: TraceParent,
     /// The caller's `tracestate` belongs to its trace, so it goes on only when that was readable.
@@ -79,7 +79,7 @@ pub(crate) fn context(
     Ok(Context {
         gateway: gateway.clone(),
         snapshot,
-        request_id: record.request_id().to_owned(),
+        request_id: record.request_id().clone(),
         trace: record.trace(),
         continues_trace: record.continues_trace(),
         caller,
@@ -165,7 +165,8 @@ impl Told for Context {
                 record.app_id.clone_from(&self.terms.app);
                 record.key = Some(key.name.clone());
                 record.tenant = Some(tenant(key).to_owned());
-                Cow::Owned(format!("virtual key {}", key.name))
+                // The record's own field says which.
+                Cow::Borrowed("the key is a virtual key of the model path")
             }
         }
     }

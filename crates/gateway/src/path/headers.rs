@@ -66,8 +66,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
+    // Most heads have none of them.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
@@ -111,25 +114,33 @@ impl Account {
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let Account { target, attempts, deadline, max_cost, cost, is_shared } = self;
         let said = [
-            (MAINSTAY_TARGET, target.clone()),
-            (MAINSTAY_ATTEMPTS, (*attempts > 0).then(|| attempts.to_string())),
-            (MAINSTAY_DEADLINE, deadline.map(|deadline| deadline.as_millis().to_string())),
-            (MAINSTAY_MAX_COST, max_cost.map(dollars)),
-            (MAINSTAY_COST, cost.map(dollars)),
-            (MAINSTAY_SHARED, is_shared.then(|| "1".to_owned())),
+            (MAINSTAY_TARGET, target.as_deref().and_then(|target| HeaderValue::from_str(target).ok())),
+            (MAINSTAY_ATTEMPTS, (*attempts > 0).then(|| HeaderValue::from(*attempts))),
+            (MAINSTAY_DEADLINE, deadline.map(|deadline| HeaderValue::from(millis(deadline)))),
+            (MAINSTAY_MAX_COST, max_cost.and_then(dollars)),
+            (MAINSTAY_COST, cost.and_then(dollars)),
+            (MAINSTAY_SHARED, is_shared.then(|| HeaderValue::from_static("1"))),
         ];
         for (name, value) in said {
-            headers.remove(&name);
-            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                headers.insert(name, value);
+            match value {
+                Some(value) => drop(headers.insert(name, value)),
+                None => drop(headers.remove(name)),
             }
         }
     }
 }
 
 /// Without the sign, as the request's header is written.
-fn dollars(cost: Usd) -> String {
-    cost.to_string().replace('$', "")
+fn dollars(cost: Usd) -> Option<HeaderValue> {
+    let shown = cost.to_string();
+    match shown.strip_prefix('$') {
+        Some(plain) => HeaderValue::from_str(plain).ok(),
+        None => HeaderValue::try_from(shown.replace('$', "")).ok(),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Appends the caller's address to `X-Forwarded-For`; says the scheme if nobody before us did.

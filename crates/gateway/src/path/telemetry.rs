@@ -3,7 +3,7 @@
 //! Dropping only sends a message to a bounded channel. Whatever ends a request (its answer's last byte, a refusal, the
 //! caller's leaving, a panic), the record is written once, because there is one owner and its content moves out.
 
-use std::{borrow::Cow, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use http::Request;
 use mainstay_base::{
@@ -21,7 +21,7 @@ use crate::{gateway::Gateway, records::RecordSender};
 pub(crate) struct Open {
     /// `None` once it was sent.
     record: Option<Box<Record>>,
-    request_id: String,
+    request_id: Arc<str>,
     /// Our own span, a child of the caller's.
     trace: TraceParent,
     /// The caller's `traceparent` was there and readable.
@@ -48,14 +48,14 @@ pub(crate) trait Told {
 
 impl Open {
     pub(crate) fn new<B>(gateway: &Gateway, path: Path, request: &Request<B>) -> Open {
-        let request_id = id::new();
+        let request_id: Arc<str> = id::new().into();
         let parent = headers::text(request.headers(), &TRACEPARENT).and_then(TraceParent::parse);
         let trace = parent.map_or_else(TraceParent::new_root, TraceParent::child);
         let record = Record {
-            request_id: request_id.clone(),
+            request_id: request_id.as_ref().to_owned(),
             method: request.method().as_str().to_owned(),
             target: request.uri().path().to_owned(),
-            trace_id: format!("{:032x}", trace.trace_id),
+            trace_id: trace.trace_id_text(),
             opened_at: gateway.ports().clock.now(),
             stages: Vec::with_capacity(StageName::ALL.len()),
             ..Record::blank(path)
@@ -72,7 +72,7 @@ impl Open {
         }
     }
 
-    pub(crate) fn request_id(&self) -> &str {
+    pub(crate) fn request_id(&self) -> &Arc<str> {
         &self.request_id
     }
 
@@ -257,7 +257,11 @@ const MAX_TEXT_BYTES: usize = 1024;
 const MAX_ID_BYTES: usize = 256;
 
 fn shorten(record: &mut Record) {
-    let stages = record.stages.iter_mut().map(|stage| &mut stage.condition);
+    // What is borrowed is a sentence of ours.
+    let stages = record.stages.iter_mut().filter_map(|stage| match &mut stage.condition {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(condition) => Some(condition),
+    });
     let attempts = record.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut());
     for text in stages.chain(attempts).chain(&mut record.error) {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
@@ -293,5 +297,5 @@ fn push_stage(
     ended_us: u64,
 ) {
     let took_us = ended_us.saturating_sub(started_us);
-    record.stages.push(Stage { name, outcome, condition: condition.into_owned(), started_us, took_us });
+    record.stages.push(Stage { name, outcome, condition, started_us, took_us });
 }

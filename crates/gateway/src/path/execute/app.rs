@@ -156,7 +156,7 @@ async fn ask_embedded(
         query: head.query.clone(),
         headers,
         body: bytes,
-        request_id: context.request_id.clone(),
+        request_id: context.request_id.as_ref().to_owned(),
         trace: context.trace,
     };
     let started = tokio::time::Instant::now();

@@ -205,6 +205,9 @@ fn response(provider: &Provider, head: Parts, body: Body) -> Response<Body> {
 }
 
 fn is_keyless(provider: &Provider, value: &HeaderValue) -> bool {
+    if value == "application/json" {
+        return true;
+    }
     value.to_str().is_ok_and(|text| !whole::holds_a_key(provider, text))
 }
 

@@ -125,7 +125,7 @@ fn submission(
         idempotency_key: idempotency_key(head)?,
         callback_url: callback_url(head)?,
         key,
-        request_id: context.request_id.clone(),
+        request_id: context.request_id.as_ref().to_owned(),
         trace: context.trace,
     })
 }

@@ -33,8 +33,12 @@ pub(super) fn check_path(path: &str) -> Result<(), Failure> {
 
 /// Whether a reader that decodes dots and slashes first, as nginx does, would find a `.` or `..` between slashes.
 fn has_dot_segment(path: &str) -> bool {
+    let has = |path: &str| path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if !path.contains('%') {
+        return has(path);
+    }
     let decoded = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    decoded.split('/').any(|segment| matches!(segment, "." | ".."))
+    has(&decoded)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Order {
     pub(super) gateway: Gateway,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) request_id: String,
+    pub(super) request_id: Arc<str>,
     pub(super) trace: TraceParent,
     pub(super) continues_trace: bool,
     /// The virtual key.

@@ -239,7 +239,7 @@ fn converted(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Mi
     let quarters = said(&answer)?;
     answer.model.clone_from(&order.asked.name);
     if answer.id.is_empty() {
-        answer.id.clone_from(&order.request_id);
+        answer.id = order.request_id.as_ref().to_owned();
     }
     let now = order.gateway.ports().clock.now().unix_seconds();
     answer.created.get_or_insert(now);
