@@ -5,6 +5,7 @@
 
 mod body;
 mod rules;
+mod table;
 mod wait;
 mod words;
 
