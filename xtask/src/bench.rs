@@ -21,6 +21,14 @@ pub(crate) enum Bench {
     Failover(Failover),
     /// 10,000 concurrent event streams through the app path, next to nginx and to no proxy.
     Sse(Sse),
+    /// How long the simulator takes for recorded calls, and how much memory.
+    Simulate(Simulate),
+}
+
+#[derive(Args)]
+pub(crate) struct Simulate {
+    #[arg(long, default_value_t = 1_000_000)]
+    calls: u64,
 }
 
 #[derive(Args)]
@@ -68,7 +76,13 @@ pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
         Bench::Gateway(options) => gateway(options),
         Bench::Failover(options) => failover(options),
         Bench::Sse(options) => sse(options),
+        Bench::Simulate(options) => simulate(options),
     }
+}
+
+fn simulate(options: &Simulate) -> anyhow::Result<()> {
+    run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "simulate"]))?;
+    run(Command::new(release("simulate")).args(["--calls", &options.calls.to_string()]))
 }
 
 fn engine(options: &Engine) -> anyhow::Result<()> {

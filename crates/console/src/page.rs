@@ -53,6 +53,44 @@ pub(crate) struct Link {
     pub(crate) waiting: i64,
 }
 
+/// What differs around a page.
+pub(crate) struct Around {
+    pub(crate) title: String,
+    /// See [`Page::SECTION`].
+    pub(crate) section: &'static str,
+    pub(crate) topics: &'static str,
+    pub(crate) notice: Option<&'static Notice>,
+    pub(crate) twin: String,
+}
+
+impl Chrome {
+    pub(crate) async fn new(app: &App, actor: &Actor, around: Around) -> Chrome {
+        let Around { title, section, topics, notice, twin } = around;
+        // Without the counts a page is still worth reading.
+        let (alerts, dead) = app.live.pulse(app).await.map_or((0, 0), |pulse| (pulse.alerts, pulse.dead));
+        let link = |(name, label): (&'static str, &'static str)| Link {
+            label,
+            href: format!("/{name}"),
+            current: name == section,
+            waiting: match name {
+                "dead" => dead,
+                "alerts" => alerts,
+                _ => 0,
+            },
+        };
+        Chrome {
+            title,
+            actor: actor.name.clone(),
+            csrf: actor.csrf().to_owned(),
+            now: app.ports.clock.now(),
+            navigation: SECTIONS.map(link).into(),
+            topics,
+            notice,
+            twin,
+        }
+    }
+}
+
 const SECTIONS: [(&str, &str); 10] = [
     ("overview", "Overview"),
     ("alerts", "Alerts"),
@@ -87,28 +125,14 @@ pub(crate) async fn json<P: Page>(State(app): State<App>, uri: Uri, params: RawP
 
 async fn render<P: Page>(app: &App, actor: &Actor, uri: &Uri, key: &str) -> Result<String, Failure> {
     let page = load::<P>(app, uri, key).await?;
-    // Without the counts a page is still worth reading.
-    let (alerts, dead) = app.live.pulse(app).await.map_or((0, 0), |pulse| (pulse.alerts, pulse.dead));
-    let link = |(name, label): (&'static str, &'static str)| Link {
-        label,
-        href: format!("/{name}"),
-        current: name == P::SECTION,
-        waiting: match name {
-            "dead" => dead,
-            "alerts" => alerts,
-            _ => 0,
-        },
-    };
-    let chrome = Chrome {
+    let around = Around {
         title: page.title(),
-        actor: actor.name.clone(),
-        csrf: actor.csrf().to_owned(),
-        now: app.ports.clock.now(),
-        navigation: SECTIONS.map(link).into(),
+        section: P::SECTION,
         topics: P::TOPICS,
         notice: Notice::of(uri.query()),
         twin: format!("/api{}", uri.path_and_query().map_or(uri.path(), |whole| whole.as_str())),
     };
+    let chrome = Chrome::new(app, actor, around).await;
     page.html(&chrome).map_err(|error| Failure::bug(&error))
 }
 

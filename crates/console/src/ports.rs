@@ -187,6 +187,8 @@ pub enum RouteRefused {
     BadPolicy(Vec<String>),
     #[error("{0}")]
     Nothing(String),
+    #[error("another simulation is under way")]
+    Busy,
     #[error("what was recorded cannot be read")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

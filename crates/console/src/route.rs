@@ -16,7 +16,7 @@ use crate::{
     page::{self, Page},
     pages::{
         alerts, apps, dead, incident, models, overview, procedures, providers, requests, runbooks, runs,
-        timeline,
+        simulation, timeline,
     },
 };
 
@@ -90,7 +90,7 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<procedures::Failover>("/providers/{name}/failover"));
     routes.extend(action::<procedures::UndoFailover>("/providers/{name}/failover/undo"));
     routes.extend(action::<procedures::Test>("/providers/{name}/test"));
-    routes.extend(action::<procedures::Simulate>("/route/simulate"));
+    routes.extend(action::<simulation::Simulate>("/route/simulate"));
     routes
 }
 

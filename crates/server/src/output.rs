@@ -1,26 +1,62 @@
 //! What commands print: lines, JSON and aligned tables on standard output; narration on standard error.
 
-use std::io::Write;
+use std::{borrow::Cow, io::Write};
 
 use serde_json::Value;
 
 /// Widest cell of a table; longer text is cut with `…`.
 const MAX_CELL_CHARS: usize = 72;
 
-/// Prints one line on standard output. A reader that went away (`| head`) is no error of ours.
+/// Prints lines on standard output, without what drives a terminal. A reader that went away (`| head`) is no error of
+/// ours.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", text.as_ref());
+    let _ = writeln!(out, "{}", printable(text.as_ref()));
     let _ = out.flush();
 }
 
-/// Prints one line on standard error.
+/// Prints the same on standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(text.as_ref()));
 }
 
 pub(crate) fn json(value: &Value) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+    line(pretty(value));
+}
+
+/// JSON that is the same for a program, and in which nothing drives a terminal: the format leaves C1 controls and marks of
+/// direction as they are.
+fn pretty(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    if !text.chars().any(|letter| letter != '\n' && drives_terminal(letter)) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        // Such a letter stands inside of a string only.
+        if letter != '\n' && drives_terminal(letter) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+/// Text of others without what drives a terminal. Lines and tabs stay.
+fn printable(text: &str) -> Cow<'_, str> {
+    let is_bad = |letter: char| !matches!(letter, '\n' | '\t') && drives_terminal(letter);
+    if text.chars().any(is_bad) {
+        text.chars().map(|letter| if is_bad(letter) { ' ' } else { letter }).collect()
+    } else {
+        text.into()
+    }
+}
+
+/// Controls (C0, C1, DEL), and what turns the direction of the text around it, splits lines or cannot be seen.
+fn drives_terminal(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A table with a head line; columns as wide as their widest cell.
@@ -77,7 +113,7 @@ impl Table {
 /// One line without control characters (a stored error must not drive the terminal), cut to a width.
 pub(crate) fn clean(text: &str) -> String {
     let mut cleaned: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CELL_CHARS + 1).collect();
+        text.chars().map(|c| if drives_terminal(c) { ' ' } else { c }).take(MAX_CELL_CHARS + 1).collect();
     if cleaned.chars().count() > MAX_CELL_CHARS {
         cleaned = cleaned.chars().take(MAX_CELL_CHARS - 1).collect();
         cleaned.push('…');
@@ -131,7 +167,18 @@ mod tests {
 
     #[test]
     fn a_stored_text_cannot_drive_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
+        for (text, cell, whole) in [
+            ("a\u{1b}[31mb\nc", "a [31mb c", "a [31mb\nc"),
+            ("a\u{9b}31mb\u{7f}\r", "a 31mb  ", "a 31mb  "),
+            ("\u{202e}drows\u{2066}\u{200f}\u{2028}", " drows   ", " drows   "),
+            ("Grüße 你好 😀 مرحبا\t|", "Grüße 你好 😀 مرحبا |", "Grüße 你好 😀 مرحبا\t|"),
+        ] {
+            assert_eq!((clean(text).as_str(), printable(text).as_ref()), (cell, whole));
+            let value = Value::String(text.to_owned());
+            let json = pretty(&value);
+            assert!(!json.chars().any(drives_terminal), "{json}");
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value, "the same for a program");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::{
 
 /// The largest answer that a command reads: 200 runs with long errors, or one app's DSL.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// A simulation reads up to a minute and then replays.
+const PATIENCE: Duration = Duration::from_secs(120);
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     first_byte: Duration::from_secs(30),
@@ -29,6 +31,7 @@ pub(crate) struct Remote {
     base_url: String,
     token: String,
     client: Client,
+    timeouts: Timeouts,
 }
 
 /// An answer of the admin API.
@@ -66,7 +69,13 @@ impl Remote {
                 "give --admin as http://127.0.0.1:7000",
             ));
         }
-        Ok(Remote { base_url, token, client })
+        Ok(Remote { base_url, token, client, timeouts: TIMEOUTS })
+    }
+
+    /// For what takes long by nature.
+    pub(crate) fn patient(self) -> Remote {
+        let timeouts = Timeouts { first_byte: PATIENCE, total: PATIENCE, ..self.timeouts };
+        Remote { timeouts, ..self }
     }
 
     pub(crate) fn base_url(&self) -> &str {
@@ -131,7 +140,7 @@ impl Remote {
         };
         let response = self
             .client
-            .send(request, &TIMEOUTS, AddressRule::Any)
+            .send(request, &self.timeouts, AddressRule::Any)
             .await
             .map_err(|error| failed(chain(&error)))?;
         let (head, body) = response.into_parts();

@@ -173,10 +173,10 @@ fn records_of_the_model_path_are_read_and_others_left_out() {
         ..Record::blank(record::Path::Model)
     };
     let mut recording = Recording::default();
-    assert!(recording.add(&told));
-    assert!(!recording.add(&Record { attempts: Vec::new(), ..told.clone() }));
-    assert!(!recording.add(&Record { model: None, ..told.clone() }));
-    assert!(recording.add(&Record { outcome: Ending::CallerGone, ..told.clone() }));
+    assert!(recording.add(&told.clone().into()));
+    assert!(!recording.add(&Record { attempts: Vec::new(), ..told.clone() }.into()));
+    assert!(!recording.add(&Record { model: None, ..told.clone() }.into()));
+    assert!(recording.add(&Record { outcome: Ending::CallerGone, ..told.clone() }.into()));
     let report = compare(&recording, &ModelRoutes::default(), &ModelRoutes::default(), 1);
     let figures = &report.recorded.models["fast"];
     assert_eq!((figures.answered, figures.callers_doing, figures.attempts, figures.cost), (1, 1, 4, Usd(12)));
@@ -205,9 +205,9 @@ fn needing(needs: Option<record::Needs>, found: bool) -> Recording {
     };
     let nobody = |told: Record| Record { outcome: Ending::Failed, attempts: Vec::new(), ..told };
     let mut recording = Recording::default();
-    assert!(recording.add(&told("other", "b", Some(record::Needs::default()))));
+    assert!(recording.add(&told("other", "b", Some(record::Needs::default())).into()));
     let asked = told("ann", "a", needs);
-    assert!(recording.add(&if found { asked } else { nobody(asked) }));
+    assert!(recording.add(&if found { asked } else { nobody(asked) }.into()));
     recording
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mainstay_base::{
     Record,
-    record::{Outcome, Path},
+    record::{Outcome, Path, Routed},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     StoreError,
@@ -53,6 +54,11 @@ impl Records {
     pub async fn calls(&self, filter: CallFilter) -> Result<CallPage, StoreError> {
         self.db.read(move |tx| calls(tx, &filter)).await
     }
+
+    /// The same calls with only what routing them again needs: several times as fast, for very many of them.
+    pub async fn routed(&self, filter: CallFilter) -> Result<CallPage<Routed>, StoreError> {
+        self.db.read(move |tx| calls(tx, &filter)).await
+    }
 }
 
 fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
@@ -74,14 +80,16 @@ fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
     tx.execute(SQL, values).map(drop)
 }
 
-fn calls(tx: &mut Tx<'_>, filter: &CallFilter) -> Result<CallPage, StoreError> {
+fn calls<T: DeserializeOwned>(tx: &mut Tx<'_>, filter: &CallFilter) -> Result<CallPage<T>, StoreError> {
     let CallFilter { since, until, model, after, limit } = filter;
+    // A page begins where the one before ended, so that each costs the same however many there were.
+    let since = after.as_ref().map_or(*since, |after| after.opened_at.max(*since));
     let model = model.as_deref().map(column);
     let page = if *limit == 0 { MAX_CALLS } else { (*limit).min(MAX_CALLS) };
     let mut conditions = Filter::new();
     conditions.is("path = 'model'");
     conditions.and("model = ?", model.as_deref());
-    conditions.and("opened_at >= ?", Some(*since));
+    conditions.and("opened_at >= ?", Some(since));
     conditions.and("opened_at < ?", Some(*until));
     if let Some(CallCursor { opened_at, request_id }) = after {
         let (at, id) = (conditions.bind(Value::from(*opened_at)), conditions.bind(Value::from(request_id)));
@@ -89,16 +97,18 @@ fn calls(tx: &mut Tx<'_>, filter: &CallFilter) -> Result<CallPage, StoreError> {
     }
     let limit = conditions.bind(Value::from(page));
     let sql = format!(
-        "SELECT body FROM records WHERE {} ORDER BY opened_at, request_id LIMIT {limit}",
+        "SELECT opened_at, request_id, body FROM records WHERE {} ORDER BY opened_at, request_id LIMIT {limit}",
         conditions.sql()
     );
     let rows = tx.query(&sql, conditions.values())?;
-    let calls: Vec<Record> = rows.into_iter().map(|mut row| row.json()).collect::<Result<_, _>>()?;
-    let is_full = calls.len() >= page as usize;
-    let next = calls
-        .last()
-        .filter(|_| is_full)
-        .map(|last| CallCursor { opened_at: last.opened_at, request_id: last.request_id.clone() });
+    let is_full = rows.len() >= page as usize;
+    let mut next = None;
+    let mut calls = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let (opened_at, request_id) = (row.micros()?, row.text()?);
+        calls.push(row.json()?);
+        next = is_full.then_some(CallCursor { opened_at, request_id });
+    }
     Ok(CallPage { calls, next })
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod providers;
 pub(crate) mod requests;
 pub(crate) mod runbooks;
 pub(crate) mod runs;
+pub(crate) mod simulation;
 pub(crate) mod timeline;
 
 use crate::Failure;

@@ -349,6 +349,7 @@ pub(super) fn refused(refusal: &RouteRefused) -> Failure {
             "run mainstay check on it, and see docs/configuration.md",
         ),
         RouteRefused::Nothing(_) => Failure::conflict(message, "ask for a longer time, or for another model"),
+        RouteRefused::Busy => Failure::conflict(message, "it takes a minute at most: try again then"),
         RouteRefused::Unavailable(cause) => Failure::unavailable("the store", cause.as_ref()),
     }
 }

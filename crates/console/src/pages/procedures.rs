@@ -4,21 +4,18 @@
 use askama::Template;
 use http::StatusCode;
 use mainstay_control::{Change, Operation, Procedure, ProcedureRefused, TestReport};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    given, models,
+    given,
     runbooks::{clipped, truth},
 };
 use crate::{
-    App, Failure, Simulation,
+    App, Failure,
     action::{Action, Done},
     auth::Actor,
 };
-
-/// The longest policy that is tried on the past.
-pub(crate) const POLICY_MAX: usize = 512 * 1024;
 
 #[derive(Deserialize)]
 pub(crate) struct ChangeInput {
@@ -187,26 +184,5 @@ impl Action for Test {
             notice: "nothing",
             page: Some(page),
         })
-    }
-}
-
-/// Tries a changed policy on recorded calls.
-pub(crate) struct Simulate;
-
-#[derive(Serialize, Template)]
-#[template(path = "simulated.html")]
-struct SimulatedHtml<'a> {
-    report: &'a serde_json::Value,
-}
-
-impl Action for Simulate {
-    type Input = Simulation;
-    const BODY_MAX: usize = POLICY_MAX;
-
-    async fn perform(app: &App, _: &Actor, _: &str, input: Simulation) -> Result<Done, Failure> {
-        let report = app.ports.routes.simulate(input).await.map_err(|error| models::refused(&error))?;
-        let page = SimulatedHtml { report: &report }.render().map_err(|error| Failure::bug(&error))?;
-        let to = "/models".to_owned();
-        Ok(Done { status: StatusCode::OK, body: report, to, notice: "nothing", page: Some(page) })
     }
 }

@@ -115,6 +115,26 @@ async fn a_form_asks_for_a_dry_run_and_its_page_offers_to_do_it() {
 }
 
 #[tokio::test]
+async fn a_simulation_is_a_form_whose_page_compares_before_and_after_and_asks_again() {
+    let world = World::seeded().await;
+    let models = world.get("/models").await.text;
+    assert!(models.contains("action=\"/route/simulate\"") && models.contains("name=\"policy\""), "{models}");
+    let policy = "# </textarea><script>";
+    let fields = [("policy", policy), ("since_s", "86400"), ("model", "gpt"), ("seed", "")];
+    let page = world.form("/route/simulate", &fields).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    insta::assert_snapshot!("page_simulated", world.fixed(&page.text));
+    for (fields, code) in [
+        ([("policy", ""), ("since_s", "60"), ("model", ""), ("seed", "")], "cannot be used"),
+        ([("policy", "x"), ("since_s", "many"), ("model", ""), ("seed", "")], "expected a whole number"),
+    ] {
+        let page = world.form("/route/simulate", &fields).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+        assert!(page.text.contains(code), "{}", page.text);
+    }
+}
+
+#[tokio::test]
 async fn the_freeze_switch_says_who_turned_it() {
     let world = World::seeded().await;
     let answer = world.post("/api/freeze", &json!({ "frozen": true, "why": "upgrade" })).await;

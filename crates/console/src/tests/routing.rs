@@ -111,6 +111,7 @@ pub(crate) fn standing() -> Standing {
         snapshot_generation: 7,
         targets: vec![open, target("anthropic", "claude")],
         keys: vec![key("main", None, None), key("spare", Some(540), Some(Class::BadKey))],
+        ..Standing::default()
     }
 }
 
@@ -201,8 +202,56 @@ impl Routes for Signpost {
         Box::pin(async move {
             match policy.as_str() {
                 "" => Err(RouteRefused::BadPolicy(vec!["model: nothing is there".to_owned()])),
-                _ => Ok(json!({ "read": { "since_s": since_s, "calls": 3 } })),
+                _ => Ok(simulated(since_s)),
             }
         })
     }
+}
+
+/// What a simulation tells: the change keeps calls away from a provider that fails.
+pub(crate) fn simulated(since_s: u64) -> Value {
+    let quantiles = |p50: f64| json!({ "p50_ms": p50, "p95_ms": p50 * 4.0, "p99_ms": p50 * 10.0 });
+    let figures = |calls: u64, answered: u64, p50: f64, cost: i64| {
+        json!({
+            "calls": calls, "answered": answered, "failed": calls - answered, "callers_doing": 0, "unanswerable": 0,
+            "success_share": answered as f64 / calls as f64,
+            "first_token": quantiles(p50), "total": quantiles(p50 * 5.0),
+            "attempts": calls, "attempts_per_call": 1.0, "cost": cost,
+            "target_shares": {}, "budget_refusals": 0,
+        })
+    };
+    let target = |attempts: u64, answers: u64, opens: u64| {
+        json!({
+            "attempts": attempts, "answers": answers, "failures": attempts - answers, "share": 0.5,
+            "breaker_opens": opens,
+        })
+    };
+    let side = |answered: u64, p50: f64, cost: i64, first: u64, unknown: &[&str]| {
+        json!({
+            "whole": figures(1_000, answered, p50, cost),
+            "models": { "gpt": figures(900, answered - 100, p50, cost), "embed": figures(100, 100, p50, 0) },
+            "targets": {
+                "openai/gpt-4o": target(first, first - first / 10, 2),
+                "anthropic/claude": target(1_000 - first, 1_000 - first, 0),
+            },
+            "unknown_targets": unknown,
+        })
+    };
+    json!({
+        "read": {
+            "since_s": since_s, "calls": 1_000, "left_out": 3, "is_whole": false, "needs_unknown": 12,
+            "notes": ["of successes only 0.1 is stored"],
+        },
+        "report": {
+            "seed": 1,
+            "recorded": side(950, 400.0, 2_000_000, 900, &[]),
+            "baseline": side(948, 401.0, 2_000_000, 900, &[]),
+            "changed": side(990, 300.0, 2_500_000, 300, &["new/gpt-5"]),
+            "fidelity": {
+                "success_share": -0.002, "attempts_per_call": 0.0, "first_token_p50": 0.0025, "first_token_p95": 0.0,
+                "total_p50": 0.0, "total_p95": 0.0, "cost": 0.0, "own_share_baseline": 0.97,
+                "own_share_changed": 0.31,
+            },
+        },
+    })
 }

@@ -133,7 +133,7 @@ pub(super) async fn simulate(route: Route) -> Result<Exit, Failure> {
     let Route::Simulate { policy, since, model, seed, read } = route;
     let text = policy_text(&policy)?;
     let body = body(&text, since, model.as_deref(), seed);
-    let answer = Remote::find(&read)?.post("/api/route/simulate", body).await?;
+    let answer = Remote::find(&read)?.patient().post("/api/route/simulate", body).await?;
     Ok(print(read.json, &answer, compared))
 }
 
@@ -163,7 +163,7 @@ fn compared(answer: &Value) {
     let whole = |value: &Value| value.as_u64().map(|number| number.to_string());
     let cost = |value: &Value| value.as_i64().map(|_| dollars(value));
     type Show<'a> = &'a dyn Fn(&Value) -> Option<String>;
-    let rows: [(&str, &str, Show<'_>); 10] = [
+    let rows: [(&str, &str, Show<'_>); 11] = [
         ("answered", "/success_share", &share),
         ("failed", "/failed", &whole),
         ("cannot be told", "/unanswerable", &whole),
@@ -172,6 +172,7 @@ fn compared(answer: &Value) {
         ("first token p99", "/first_token/p99_ms", &ms),
         ("total p50", "/total/p50_ms", &ms),
         ("total p95", "/total/p95_ms", &ms),
+        ("total p99", "/total/p99_ms", &ms),
         ("attempts a call", "/attempts_per_call", &number),
         ("cost", "/cost", &cost),
     ];
@@ -184,6 +185,8 @@ fn compared(answer: &Value) {
         table.row([label.to_owned(), recorded, baseline, changed]);
     }
     table.print("");
+    output::line("");
+    served(report);
     let unknown: Vec<&str> =
         items(&report["changed"], "unknown_targets").iter().filter_map(Value::as_str).collect();
     if !unknown.is_empty() {
@@ -192,5 +195,32 @@ fn compared(answer: &Value) {
             unknown.join(", ")
         ));
     }
+    if read["needs_unknown"].as_u64().is_some_and(|calls| calls > 0) {
+        let calls = cell(read, "/needs_unknown");
+        output::line(format!("{calls} calls were recorded by an older version: conditions let them pass"));
+    }
+    for note in items(read, "notes").iter().filter_map(Value::as_str) {
+        output::line(format!("note: {note}"));
+    }
     output::line("trust the change as far as `current, replayed` is like `recorded`");
+}
+
+/// Who answered how many calls, under each policy.
+fn served(report: &Value) {
+    let sides = ["recorded", "baseline", "changed"];
+    let targets = |side: &str| report[side]["targets"].as_object();
+    let mut names: Vec<&String> =
+        sides.iter().filter_map(|side| targets(side)).flat_map(|targets| targets.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut table = Table::new(&["answered by", "recorded", "current, replayed", "changed"]);
+    for name in names {
+        let answers = |side: &str| {
+            let target = targets(side).and_then(|targets| targets.get(name));
+            target.map_or_else(|| "-".to_owned(), |target| cell(target, "/answers"))
+        };
+        let [recorded, baseline, changed] = sides.map(answers);
+        table.row([name.clone(), recorded, baseline, changed]);
+    }
+    table.print("no target answered");
 }

@@ -12,12 +12,20 @@ use futures_util::future::BoxFuture;
 use mainstay_base::{Clock, Snapshot};
 use mainstay_console::{Explained, RouteAsk, RouteRefused, Routes, Simulation};
 use mainstay_store::Store;
+use tokio::sync::Semaphore;
 
 #[derive(Clone)]
 pub(crate) struct RoutePort {
-    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    store: Store,
+    clock: Clock,
+    simulating: Arc<Semaphore>,
+}
+
+impl RoutePort {
+    pub(crate) fn new(snapshot: Arc<ArcSwap<Snapshot>>, store: Store, clock: Clock) -> RoutePort {
+        RoutePort { snapshot, store, clock, simulating: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 impl Routes for RoutePort {

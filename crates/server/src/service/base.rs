@@ -232,11 +232,7 @@ impl Base {
             store: self.store.clone(),
             control: Arc::new(facade.clone()),
             apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(&self.publisher) }),
-            routes: Arc::new(RoutePort {
-                snapshot: self.publisher.snapshot(),
-                store: self.store.clone(),
-                clock: self.clock.clone(),
-            }),
+            routes: Arc::new(RoutePort::new(self.publisher.snapshot(), self.store.clone(), self.clock.clone())),
             tokens: tokens.clone(),
             clock: self.clock.clone(),
             secure_cookies: self.config.listeners.admin_https,

@@ -62,7 +62,10 @@ pub struct Quantiles {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TargetFigures {
     pub attempts: u64,
+    /// Calls that it answered.
+    pub answers: u64,
     pub failures: u64,
+    /// Of all attempts.
     pub share: f64,
     pub breaker_opens: u64,
 }

@@ -55,6 +55,10 @@ fn recorded(recording: &Recording) -> Side {
     let mut side = Side::default();
     let mut targets = vec![TargetFigures::default(); names.len()];
     for call in &recording.calls {
+        let answered = |attempt: &&Attempt| call.ended.how == How::Well && attempt.outcome.class.is_none();
+        if let Some(answer) = recording.attempts(call).iter().find(answered) {
+            targets[answer.target()].answers += 1;
+        }
         let tally = &mut tallies[call.model()];
         tally.end(&call.ended);
         for attempt in recording.attempts(call) {

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use mainstay_base::{
-    Class, Fault, Micros, Record, Usd,
-    record::{self, Outcome as Ending},
+    Class, Fault, Micros, Usd,
+    record::{self, Outcome as Ending, Routed, RoutedAttempt},
 };
 
 use crate::chain::Ask;
@@ -228,7 +228,7 @@ impl Recording {
 
     /// Adds a record of the model path. One that was not routed (refused before, or shared with another call) tells
     /// nothing and is left out: `false`.
-    pub fn add(&mut self, record: &Record) -> bool {
+    pub fn add(&mut self, record: &Routed) -> bool {
         let Some(model) = record.model.as_deref().filter(|_| was_routed(record)) else { return false };
         let attempts: Vec<Attempt> =
             record.attempts.iter().map(|attempt| self.attempt(record, model, attempt)).collect();
@@ -253,7 +253,7 @@ impl Recording {
         self.push(model, call, &attempts)
     }
 
-    fn attempt(&mut self, record: &Record, model: &str, attempt: &record::Attempt) -> Attempt {
+    fn attempt(&mut self, record: &Routed, model: &str, attempt: &RoutedAttempt) -> Attempt {
         let micros = Duration::from_micros;
         Attempt {
             target: self.target(&attempt.upstream, attempt.model.as_deref().unwrap_or(model)),
@@ -267,7 +267,7 @@ impl Recording {
         }
     }
 
-    fn needs(&mut self, record: &Record) -> Needs {
+    fn needs(&mut self, record: &Routed) -> Needs {
         let tokens = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
         let key = record.key.as_deref().map(|key| self.word(key));
         let used_input_tokens = tokens(record.input_tokens.unwrap_or(0));
@@ -353,7 +353,7 @@ impl Recording {
 }
 
 /// It came as far as the question who answers it, also when nobody did.
-fn was_routed(record: &Record) -> bool {
+fn was_routed(record: &Routed) -> bool {
     let found_nobody = record.needs.is_some() && record.outcome == Ending::Failed;
     record.shared_with.is_none() && (!record.attempts.is_empty() || found_nobody)
 }

@@ -44,9 +44,9 @@ pub struct CallCursor {
     pub request_id: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CallPage {
-    pub calls: Vec<Record>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallPage<T = Record> {
+    pub calls: Vec<T>,
     /// Give it as [`CallFilter::after`]; `None`: these were the last.
     pub next: Option<CallCursor>,
 }

@@ -165,6 +165,9 @@ impl<W: World, T: Trace> Engine<'_, W, T> {
             first_token: first_token.map(|at| at.since(call.at)),
             took: self.now.since(call.at),
         };
+        if let Some(flight) = first.filter(|_| how == How::Well) {
+            self.targets[flight.target].figures.answers += 1;
+        }
         let tally = &mut self.tallies[call.model()];
         tally.end(&ended);
         for flight in &under_way.flights {
