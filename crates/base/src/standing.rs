@@ -1,6 +1,8 @@
 //! How the gateway's model targets stand now: what only the process that sends to them knows. Goes up to control and
 //! the console, each second; the newest wins.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Class, Micros};
@@ -12,6 +14,40 @@ pub struct Standing {
     pub snapshot_generation: u64,
     pub targets: Vec<TargetStanding>,
     pub keys: Vec<KeyStanding>,
+    /// What providers answered in the last minute or so, oldest first: what control makes an incident's shares of.
+    #[serde(default)]
+    pub answers: Vec<Answers>,
+}
+
+/// What came of the attempts at one provider that ended in one span of [`Answers::SPAN`], as one process counted them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    pub provider: String,
+    /// A whole multiple of the span since 1970.
+    pub from: Micros,
+    pub good: u32,
+    pub bad: u32,
+    pub last_bad_at: Option<Micros>,
+    pub last_error: Option<String>,
+    pub callers: Vec<CallerAnswers>,
+    /// How often each class of failure was met.
+    pub classes: BTreeMap<String, u32>,
+    /// Who answered the calls that it failed: provider, model and how many.
+    pub detours: Vec<(String, Option<String>, u32)>,
+}
+
+impl Answers {
+    pub const SPAN: Duration = Duration::from_secs(10);
+}
+
+/// An app, or a virtual key where no app is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerAnswers {
+    pub caller: String,
+    /// What it is called, where `caller` is an app's id and its name is known.
+    pub name: Option<String>,
+    pub good: u32,
+    pub bad: u32,
 }
 
 /// One target: a provider's model.

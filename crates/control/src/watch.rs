@@ -119,6 +119,8 @@ pub(crate) struct Watch {
     client: Client,
     clock: Clock,
     observer: Observer,
+    /// The name of this process among all.
+    holder: String,
     supervisor: Option<Arc<dyn Supervisor>>,
     engine: Option<Arc<dyn EngineProbe>>,
     peers: watch::Receiver<Arc<Peers>>,
@@ -147,6 +149,7 @@ impl Watch {
             client: ports.client.clone(),
             clock: ports.clock.clone(),
             observer: ports.observer.clone(),
+            holder: ports.options.borrow().holder.clone(),
             supervisor: ports.supervisor.clone(),
             engine: ports.engine.clone(),
             peers: ports.peers.clone(),
@@ -316,6 +319,9 @@ impl Watch {
             Answer::Standings(result) => {
                 // Silence of the store says nothing of the targets; what was known grows old by itself.
                 if let Ok(stood) = self.standings_question.end(now, result).value {
+                    // Our own records told us ourselves.
+                    let others = stood.iter().filter(|stood| stood.instance != self.holder);
+                    self.observer.hear(&others.collect::<Vec<_>>(), now);
                     self.stood = stood;
                 }
                 self.stood.retain(|stood| now.since(stood.at) <= STANDING_MAX_AGE);

@@ -249,7 +249,7 @@ impl Drop for Reservation {
         let (leased, spent) = (Usd(*self.leased.get_mut()), Usd(*self.spent.get_mut()).max(Usd::ZERO));
         let to_do = {
             let mut books = self.purse.books.lock();
-            books.settle(self.purse.clock.now(), self.window, leased, spent);
+            books.settle(self.purse.clock.now(), self.window, self.budget.limit, leased, spent);
             books.take_to_do()
         };
         self.purse.perform_if_possible(to_do);

@@ -100,9 +100,12 @@ impl Gateway {
         plan::explained(self, model, key, needs)
     }
 
-    /// How the targets of models stand now, as this process sees them.
+    /// How the targets of models stand now, as this process sees them. What is not configured any more is forgotten here,
+    /// so this is to be asked now and then.
     pub fn standing(&self) -> Standing {
-        self.targets().standing(&self.ports().snapshot.load_full())
+        let snapshot = self.ports().snapshot.load_full();
+        self.inner.ledger.follow(&snapshot);
+        self.targets().standing(&snapshot)
     }
 
     pub(crate) fn targets(&self) -> &Targets {

@@ -1,7 +1,9 @@
-//! Tells the store each second how the gateway's targets stand, for control and the console of any process.
+//! Tells the store each second how the gateway's targets stand and what providers answered, for control and the console
+//! of any process.
 
 use std::time::Duration;
 
+use mainstay_control::Observer;
 use mainstay_gateway::Gateway;
 use mainstay_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -12,14 +14,21 @@ const EVERY: Duration = Duration::from_secs(1);
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// Until `stop`; then the word is taken back, so that nobody takes a process that ended for one that serves.
-pub(crate) async fn run(instance: String, gateway: Gateway, store: Store, stop: CancellationToken) {
+pub(crate) async fn run(
+    instance: String,
+    gateway: Gateway,
+    observer: Observer,
+    store: Store,
+    stop: CancellationToken,
+) {
     let mut failing = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(EVERY) => {}
         }
-        let standing = gateway.standing();
+        let mut standing = gateway.standing();
+        standing.answers = observer.answers(standing.at);
         let put = tokio::time::timeout(STORE_WAIT, store.standings().put(&instance, &standing)).await;
         let outcome = match put {
             Ok(Ok(())) => Ok(()),

@@ -1,5 +1,6 @@
 //! Is everything well? Facts are gathered by a shell; [`decide`] turns them into a [`Report`].
 
+mod answers;
 mod decide;
 mod keys;
 mod provider;

@@ -3,19 +3,22 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use mainstay_base::{Class, Fault, Kind, Micros, Record, record};
+use mainstay_base::{Class, Fault, Kind, Micros, Record, record, standing::Answers};
+use mainstay_store::model::Stood;
 use parking_lot::Mutex;
 
 use super::{Group, Told};
 
 use super::{
+    answers::{Heard, Spans},
     keys::{Keys, RefusedKey},
     trouble::{Names, Spell, Trouble},
 };
 
 /// How far back traffic is judged. Short, so that a recovery shows as fast as a failure.
 pub(crate) const WINDOW_SECONDS: usize = 15;
-/// Peers counted; a record of one more is ignored. Peers are configuration, so this is never reached by load.
+/// Peers counted; one more takes the place of the one that was silent for longest. Peers are configuration, so this is
+/// reached by reloads only.
 const MAX_PEERS: usize = 256;
 const MAX_ERROR_CHARS: usize = 200;
 
@@ -57,6 +60,7 @@ struct Seen {
     peers: HashMap<(Role, String), Window>,
     keys: Keys,
     names: Names,
+    heard: Heard,
 }
 
 impl Observer {
@@ -94,6 +98,27 @@ impl Observer {
         window.map(|window| window.traffic(now, &seen.names)).unwrap_or_default()
     }
 
+    /// What the providers answered this process in the last minute: what control in other processes has to know.
+    pub fn answers(&self, now: Micros) -> Vec<Answers> {
+        let seen = self.seen.lock();
+        let providers = seen.peers.iter().filter(|((role, _), _)| *role == Role::Provider);
+        let told = providers.map(|((_, name), window)| window.spans.told(name, &seen.names, now));
+        let mut told: Vec<Answers> = told.flatten().collect();
+        told.sort_by(|one, other| (one.from, &one.provider).cmp(&(other.from, &other.provider)));
+        told
+    }
+
+    /// Takes what gateways in other processes say of the providers.
+    pub(crate) fn hear(&self, others: &[&Stood], now: Micros) {
+        let mut seen = self.seen.lock();
+        for (at, told) in seen.heard.news(others, now) {
+            seen.names.hear(&told);
+            let window = seen.window((Role::Provider, told.provider.clone()));
+            window.spell.hear(&told, at);
+            window.hear(at, &told);
+        }
+    }
+
     /// The keys of a provider that it refused when they were used last.
     pub fn refused_keys(&self, provider: &str) -> Vec<RefusedKey> {
         self.seen.lock().keys.refused(provider)
@@ -125,14 +150,22 @@ impl Seen {
             Said::KeyRefused | Said::Nothing => return,
         };
         let peer = (role, attempt.upstream.clone());
-        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
-            return;
-        }
-        let window = self.peers.entry(peer).or_default();
+        let window = self.window(peer);
         if role == Role::Provider {
             window.spell.count(record, attempt, failure.is_some(), at);
+            window.spans.count(record, attempt, failure.as_deref(), at);
         }
         window.count(at, failure);
+    }
+
+    fn window(&mut self, peer: (Role, String)) -> &mut Window {
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
+            let silent = self.peers.iter().min_by_key(|(_, window)| window.last_at);
+            if let Some(silent) = silent.map(|(peer, _)| peer.clone()) {
+                self.peers.remove(&silent);
+            }
+        }
+        self.peers.entry(peer).or_default()
     }
 }
 
@@ -183,6 +216,7 @@ struct Window {
     last_at: Option<Micros>,
     last_error: Option<String>,
     spell: Spell,
+    spans: Spans,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,28 +228,45 @@ struct Bucket {
 
 impl Window {
     fn count(&mut self, at: Micros, failure: Option<String>) {
-        let second = at.unix_seconds();
-        let index = usize::try_from(second.rem_euclid(WINDOW_SECONDS as i64)).unwrap_or(0);
-        let bucket = &mut self.buckets[index];
-        if bucket.second > second {
-            return; // A record of longer ago than the window.
-        }
-        if bucket.second < second {
-            *bucket = Bucket { second, good: 0, bad: 0 };
-        }
+        // A record of longer ago than the window is none of it.
+        let Some(bucket) = self.bucket(at) else { return };
+        let side = if failure.is_some() { &mut bucket.bad } else { &mut bucket.good };
+        *side = side.saturating_add(1);
         self.last_at = self.last_at.max(Some(at));
         match failure {
             None => {
-                bucket.good = bucket.good.saturating_add(1);
                 self.good_in_a_row = self.good_in_a_row.saturating_add(1);
                 self.bad_in_a_row = 0;
             }
             Some(error) => {
-                bucket.bad = bucket.bad.saturating_add(1);
                 self.bad_in_a_row = self.bad_in_a_row.saturating_add(1);
                 self.good_in_a_row = 0;
                 self.last_error = Some(error.chars().take(MAX_ERROR_CHARS).collect());
             }
+        }
+    }
+
+    fn bucket(&mut self, at: Micros) -> Option<&mut Bucket> {
+        let second = at.unix_seconds();
+        let index = usize::try_from(second.rem_euclid(WINDOW_SECONDS as i64)).unwrap_or(0);
+        let bucket = &mut self.buckets[index];
+        if bucket.second < second {
+            *bucket = Bucket { second, good: 0, bad: 0 };
+        }
+        (bucket.second == second).then_some(bucket)
+    }
+
+    /// What other processes counted. Which of it came first is not known, so good and bad together make no row.
+    fn hear(&mut self, at: Micros, told: &Answers) {
+        let (good, bad) = (told.good, told.bad);
+        let Some(bucket) = self.bucket(at) else { return };
+        bucket.good = bucket.good.saturating_add(good);
+        bucket.bad = bucket.bad.saturating_add(bad);
+        self.last_at = self.last_at.max(Some(at));
+        self.good_in_a_row = if bad > 0 { 0 } else { self.good_in_a_row.saturating_add(good) };
+        self.bad_in_a_row = if good > 0 { 0 } else { self.bad_in_a_row.saturating_add(bad) };
+        if bad > 0 {
+            self.last_error = told.last_error.clone().or(self.last_error.take());
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_base::{Micros, Record, record};
+use mainstay_base::{
+    Micros, Record, record,
+    standing::{Answers, CallerAnswers},
+};
 use serde::{Serialize, Serializer};
 
 use super::report::iso_text;
@@ -12,9 +15,9 @@ const QUIET_US: i64 = 60_000_000;
 /// For so long after its last failure a run is still told of.
 const TOLD_US: i64 = 10 * QUIET_US;
 /// Callers, classes and detours counted one by one; what comes beyond is counted in the sums only.
-const MAX_CALLERS: usize = 64;
-const MAX_CLASSES: usize = 32;
-const MAX_DETOURS: usize = 32;
+pub(super) const MAX_CALLERS: usize = 64;
+pub(super) const MAX_CLASSES: usize = 32;
+pub(super) const MAX_DETOURS: usize = 32;
 /// Of those, so many are named.
 const MAX_NAMED: usize = 20;
 const MAX_NAME_CHARS: usize = 100;
@@ -107,7 +110,7 @@ impl Spell {
         }
         self.attempts = self.attempts.saturating_add(1);
         if let Some(caller) = caller(record) {
-            let count = at_most(&mut self.callers, caller, MAX_CALLERS);
+            let count = at_most(&mut self.callers, caller.to_owned(), MAX_CALLERS);
             if let Some((good, bad)) = count {
                 let side = if is_failure { bad } else { good };
                 *side = side.saturating_add(1);
@@ -120,6 +123,37 @@ impl Spell {
             add(at_most(&mut self.classes, class.to_owned(), MAX_CLASSES));
             if let Some(answered) = answered_instead(record, attempt) {
                 add(at_most(&mut self.detours, answered, MAX_DETOURS));
+            }
+        }
+    }
+
+    /// What another process counted.
+    pub(super) fn hear(&mut self, told: &Answers, at: Micros) {
+        let is_on = self.since.is_some() && at.0.saturating_sub(self.last_failure.0) <= QUIET_US;
+        if told.bad > 0 && !is_on {
+            *self = Spell { since: Some(at), ..Spell::default() };
+        } else if !is_on {
+            return;
+        }
+        self.attempts = self.attempts.saturating_add(told.good).saturating_add(told.bad);
+        self.failures = self.failures.saturating_add(told.bad);
+        if told.bad > 0 {
+            self.last_failure = self.last_failure.max(at);
+        }
+        for CallerAnswers { caller, name: _, good, bad } in &told.callers {
+            if let Some(known) = at_most(&mut self.callers, caller.clone(), MAX_CALLERS) {
+                *known = (known.0.saturating_add(*good), known.1.saturating_add(*bad));
+            }
+        }
+        for (class, count) in told.classes.iter().filter(|(_, count)| **count > 0) {
+            if let Some(known) = at_most(&mut self.classes, class.clone(), MAX_CLASSES) {
+                *known = known.saturating_add(*count);
+            }
+        }
+        for (provider, model, calls) in told.detours.iter().filter(|(_, _, calls)| *calls > 0) {
+            let name = (provider.clone(), model.clone());
+            if let Some(known) = at_most(&mut self.detours, name, MAX_DETOURS) {
+                *known = known.saturating_add(*calls);
             }
         }
     }
@@ -155,23 +189,24 @@ impl Spell {
     }
 }
 
-fn at_most<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K, max: usize) -> Option<&mut V> {
+pub(super) fn at_most<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K, max: usize) -> Option<&mut V> {
     if map.len() >= max && !map.contains_key(&key) {
         return None;
     }
     Some(map.entry(key).or_default())
 }
 
-fn add(count: Option<&mut u32>) {
+pub(super) fn add(count: Option<&mut u32>) {
     if let Some(count) = count {
         *count = count.saturating_add(1);
     }
 }
 
 /// The app on whose behalf it was, by its id where it has one; else the key that was shown.
-fn caller(record: &Record) -> Option<String> {
+pub(super) fn caller(record: &Record) -> Option<&str> {
     let name = record.app_id.as_deref().or(record.app.as_deref()).or(record.key.as_deref())?;
-    Some(name.chars().take(MAX_NAME_CHARS).collect())
+    let end = name.char_indices().nth(MAX_NAME_CHARS).map_or(name.len(), |(end, _)| end);
+    name.get(..end)
 }
 
 /// What apps are called. A call of a model tells its app's id only; the app's own requests tell its name too.
@@ -183,15 +218,33 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn learn(&mut self, record: &Record) {
         let (Some(id), Some(name)) = (&record.app_id, &record.app) else { return };
-        if self.by_id.get(id) == Some(name) || (self.by_id.len() >= MAX_NAMES && !self.by_id.contains_key(id))
+        self.put(id, name);
+    }
+
+    /// What another process calls it.
+    pub(super) fn hear(&mut self, told: &Answers) {
+        for CallerAnswers { caller, name, .. } in &told.callers {
+            if let Some(name) = name {
+                self.put(caller, name);
+            }
+        }
+    }
+
+    fn put(&mut self, id: &str, name: &str) {
+        if self.by_id.get(id).is_some_and(|known| known == name)
+            || (self.by_id.len() >= MAX_NAMES && !self.by_id.contains_key(id))
         {
             return;
         }
-        self.by_id.insert(id.clone(), name.chars().take(MAX_NAME_CHARS).collect());
+        self.by_id.insert(id.to_owned(), name.chars().take(MAX_NAME_CHARS).collect());
+    }
+
+    pub(super) fn known(&self, caller: &str) -> Option<&str> {
+        self.by_id.get(caller).map(String::as_str)
     }
 
     fn of(&self, caller: &str) -> String {
-        self.by_id.get(caller).cloned().unwrap_or_else(|| caller.to_owned())
+        self.known(caller).unwrap_or(caller).to_owned()
     }
 }
 
@@ -201,7 +254,10 @@ fn to_the_second(at: Micros) -> String {
 }
 
 /// Whose answer the caller got, when it was another provider's.
-fn answered_instead(record: &Record, failed: &record::Attempt) -> Option<(String, Option<String>)> {
+pub(super) fn answered_instead(
+    record: &Record,
+    failed: &record::Attempt,
+) -> Option<(String, Option<String>)> {
     let is_answer = |attempt: &&record::Attempt| attempt.class.is_none() && attempt.error.is_none();
     let answer = record.attempts.iter().rev().find(is_answer)?;
     (answer.upstream != failed.upstream).then(|| (answer.upstream.clone(), answer.model.clone()))

@@ -156,10 +156,11 @@ impl Books {
 
     /// A call is over: what it did not spend is free again, what it spent beyond its lease is taken from what is free,
     /// and owed where there is not enough.
-    pub(crate) fn settle(&mut self, now: Micros, window: Micros, leased: Usd, spent: Usd) {
+    /// `limit` is the one that it was leased under: what is left of a larger one is asked for again.
+    pub(crate) fn settle(&mut self, now: Micros, window: Micros, limit: Usd, leased: Usd, spent: Usd) {
         let unused = (leased - spent).max(Usd::ZERO);
         let beyond = (spent - leased).max(Usd::ZERO);
-        if window != self.window {
+        if window != self.window || limit > self.limit {
             self.give_back(window, unused);
             self.owe(window, beyond);
         } else {
@@ -204,7 +205,7 @@ impl Books {
             return self.pay(now);
         };
         self.keeper = Keeper::There;
-        if fill.window != self.window {
+        if fill.window != self.window || fill.limit > self.limit {
             return self.give_back(fill.window, granted);
         }
         self.free += granted;

@@ -133,7 +133,8 @@ impl World {
 
     fn end(&mut self, gateway: usize, window: Micros, leased: Usd, spent: Usd) {
         *self.spent.entry(window).or_default() += spent.0;
-        self.gateways[gateway].books.settle(self.now, window, leased, spent);
+        let limit = self.budget.limit;
+        self.gateways[gateway].books.settle(self.now, window, limit, leased, spent);
         self.carry_out(gateway);
     }
 
@@ -247,7 +248,7 @@ fn a_window_begins_with_the_whole_limit() {
     let next = Micros(0) + HOUR;
     assert_eq!(reserve(&mut books, next, 60), next);
     books.take_to_do();
-    books.settle(next, Micros(0), Usd(100), Usd(30));
+    books.settle(next, Micros(0), hourly.limit, Usd(100), Usd(30));
     assert_eq!(
         books.take_to_do().give_back,
         vec![(Micros(0), Usd(70))],
@@ -456,6 +457,26 @@ fn a_limit_that_is_lowered_holds_for_what_was_leased_already() {
     assert_eq!(fill.limit, Usd(10));
     books.filled(now, fill, 0, Ok(Usd(9)));
     assert!(matches!(books.reserve(now, &lowered, Usd(10)), Step::Refused(Refused::Spent { .. })));
+}
+
+// A call that began under the larger limit left its rest to others, who were over the lowered one.
+#[test]
+fn what_a_call_leaves_of_a_larger_limit_goes_back_to_the_keeper() {
+    let mut books = Books::default();
+    let now = Micros(5);
+    let (large, lowered) = (budget(10_000, OnStoreGone::Closed), budget(10, OnStoreGone::Closed));
+    granted(&mut books, now, &large, 1);
+    assert!(matches!(books.reserve(now, &large, Usd(300)), Step::Reserved { .. }));
+    let fill = books.take_to_do().fill.unwrap();
+    books.reserve(now, &lowered, Usd(1));
+    // What was asked for under the larger limit comes too late.
+    let granted = fill.wanted;
+    books.take_to_do();
+    books.filled(now, fill, 0, Ok(granted));
+    assert_eq!(books.take_to_do().give_back, vec![(Micros(0), granted)]);
+    books.settle(now, Micros(0), large.limit, Usd(300), Usd(100));
+    assert_eq!(books.take_to_do().give_back, vec![(Micros(0), Usd(200))]);
+    assert_eq!(books.reserve(now, &lowered, Usd(1)), Step::Wait, "nothing is at hand");
 }
 
 /// A call that asks for absurdly much would have taken all that is left, and kept it from the other gateways.

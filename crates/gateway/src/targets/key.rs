@@ -13,13 +13,9 @@ pub(crate) struct Key {
     pub(crate) provider: String,
     pub(crate) name: String,
     pub(crate) in_flight: AtomicU32,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// Of the secret: another secret under the same name is another key, and rested enough.
+    /// Of the secret: another secret under the same name is another key.
     fingerprint: KeyHash,
-    rest: Option<Rest>,
+    rest: Mutex<Option<Rest>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,27 +26,22 @@ pub(crate) struct Rest {
 
 impl Key {
     pub(crate) fn new(provider: &str, name: &str, secret: &ProviderSecret) -> Key {
-        let state = State { fingerprint: fingerprint(secret), rest: None };
         Key {
             provider: provider.to_owned(),
             name: name.to_owned(),
             in_flight: AtomicU32::new(0),
-            state: Mutex::new(state),
+            fingerprint: fingerprint(secret),
+            rest: Mutex::default(),
         }
     }
 
-    /// A new secret ends the rest that the old one earned.
-    pub(crate) fn reconfigure(&self, secret: &ProviderSecret) {
-        let fingerprint = fingerprint(secret);
-        let mut state = self.state.lock();
-        if state.fingerprint != fingerprint {
-            *state = State { fingerprint, rest: None };
-        }
+    pub(crate) fn is_of(&self, secret: &ProviderSecret) -> bool {
+        self.fingerprint == fingerprint(secret)
     }
 
     /// Why it is out of use now.
     pub(crate) fn rest(&self, now: Micros) -> Option<Rest> {
-        self.state.lock().rest.filter(|rest| rest.until > now)
+        self.rest.lock().filter(|rest| rest.until > now)
     }
 
     pub(super) fn seen(&self, was_tried: bool, now: Micros) -> Seen {
@@ -64,14 +55,14 @@ impl Key {
     /// Puts the key out of use. A rest is never made shorter by a later failure.
     pub(crate) fn rests(&self, why: Class, lasts: Duration, now: Micros) {
         let until = now + lasts;
-        let mut state = self.state.lock();
-        if state.rest.is_none_or(|rest| rest.until < until) {
-            state.rest = Some(Rest { until, why });
+        let mut rest = self.rest.lock();
+        if rest.is_none_or(|rest| rest.until < until) {
+            *rest = Some(Rest { until, why });
         }
     }
 
     pub(crate) fn wake(&self) {
-        self.state.lock().rest = None;
+        *self.rest.lock() = None;
     }
 
     pub(crate) fn standing(&self, now: Micros) -> KeyStanding {
@@ -107,15 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_ends_by_time_and_by_another_secret_and_is_never_made_shorter() {
+    fn a_rest_ends_by_time_and_is_never_made_shorter() {
         let key = Key::new("p", "k", &token("old"));
         key.rests(Class::BadKey, Duration::from_secs(600), Micros(0));
         key.rests(Class::RateLimited, Duration::from_secs(5), Micros(0));
         assert_eq!(key.rest(Micros(6_000_000)).map(|rest| rest.why), Some(Class::BadKey));
         assert_eq!(key.rest(Micros(600_000_000)), None);
-        key.reconfigure(&token("old"));
-        assert!(key.rest(Micros(1)).is_some());
-        key.reconfigure(&token("new"));
-        assert_eq!(key.rest(Micros(1)), None);
+        assert!(key.is_of(&token("old")) && !key.is_of(&token("new")));
     }
 }

@@ -2,8 +2,9 @@
 //! keys, budgets of retries and hedges.
 //!
 //! Promises: state belongs to a name (provider and model, provider and key, logical model) and survives new snapshots;
-//! new settings are taken over, what was learned stays. What no snapshot names any more is forgotten after
-//! [`FORGET_AFTER`]. A request pays one look-up by its model's name. Refuses to know requests and their bodies.
+//! new settings are taken over, what was learned stays. A provider at another address, or a key with another secret, is
+//! another one and begins anew; calls of the old one touch only the old one. What no snapshot names any more is
+//! forgotten after [`FORGET_AFTER`]. A request pays one look-up by its model's name. Refuses to know requests and their bodies.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
@@ -143,13 +144,17 @@ impl Targets {
         // So that targets nobody asked yet are shown too.
         self.resolved(snapshot);
         let now = self.ticks.now();
-        let table = self.table.lock();
-        let mut targets: Vec<_> = table.targets.values().map(|kept| kept.state.standing(now)).collect();
-        let mut keys: Vec<_> = table.keys.values().map(|kept| kept.state.standing(now)).collect();
+        let mut table = self.table.lock();
+        // Here too, because this comes each second and another snapshot may never come.
+        table.forget(now, FORGET_AFTER);
+        let targets = table.targets.values().filter(|kept| kept.is_in_use());
+        let mut targets: Vec<_> = targets.map(|kept| kept.state.standing(now)).collect();
+        let keys = table.keys.values().filter(|kept| kept.is_in_use());
+        let mut keys: Vec<_> = keys.map(|kept| kept.state.standing(now)).collect();
         drop(table);
         targets.sort_by(|one, other| (&one.provider, &one.model).cmp(&(&other.provider, &other.model)));
         keys.sort_by(|one, other| (&one.provider, &one.key).cmp(&(&other.provider, &other.key)));
-        Standing { at: now, snapshot_generation: snapshot.generation, targets, keys }
+        Standing { at: now, snapshot_generation: snapshot.generation, targets, keys, answers: Vec::new() }
     }
 }
 
@@ -196,19 +201,37 @@ fn named<Name: Eq + Hash, State>(
     table: &mut HashMap<Name, Kept<State>>,
     name: Name,
     naming: &Naming<'_>,
+    is_it: impl FnOnce(&State) -> bool,
     new: impl FnOnce() -> State,
 ) -> Arc<State> {
-    let now = naming.now;
-    let kept = table.entry(name).or_insert_with(|| Kept { state: Arc::new(new()), named_at: now });
-    kept.named_at = now;
-    kept.state.clone()
+    let named_at = naming.now;
+    match table.get_mut(&name) {
+        Some(kept) if is_it(&kept.state) => {
+            kept.named_at = named_at;
+            kept.state.clone()
+        }
+        // What an older snapshot means is gone; its last calls have their own.
+        Some(_) if !naming.is_newest => Arc::new(new()),
+        _ => {
+            let state = Arc::new(new());
+            table.insert(name, Kept { state: state.clone(), named_at });
+            state
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    /// Named by the present snapshot, or by a call that is under way.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.state) > 1
+    }
 }
 
 impl Table {
     fn chain(&mut self, naming: &Naming<'_>, model: &Arc<LogicalModel>) -> Arc<Chain> {
         let places = model.targets.iter().map(|target| self.place(naming, target)).collect();
         let new = || Budgets::new(&model.policy);
-        let budgets = named(&mut self.budgets, model.name.clone(), naming, new);
+        let budgets = named(&mut self.budgets, model.name.clone(), naming, |_| true, new);
         if naming.is_newest {
             budgets.reconfigure(&model.policy);
         }
@@ -220,10 +243,11 @@ impl Table {
         let routes = &naming.snapshot.model;
         let name = (provider.name.clone(), model.clone());
         let limits = naming.limits.get(&name).copied().unwrap_or_default();
-        let new = || Target::new(&provider.name, model, routes.breaker, limits);
-        let state = named(&mut self.targets, name, naming, new);
+        let new = || Target::new(provider, model, routes.breaker, limits);
+        let state = named(&mut self.targets, name, naming, |known| known.is_at(provider), new);
         if naming.is_newest {
             state.reconfigure(routes.breaker, limits);
+            state.keep_minutes_of(|name| provider.keys.iter().any(|key| key.name == name));
         }
         let keys = self.keys(naming, provider);
         Place::new(state, keys, provider, model, routes.drained.contains(&provider.name))
@@ -233,11 +257,11 @@ impl Table {
         let states = provider.keys.iter().map(|key| {
             let name = (provider.name.clone(), key.name.clone());
             let new = || Key::new(&provider.name, &key.name, &key.secret);
-            let state = named(&mut self.keys, name, naming, new);
-            if naming.is_newest {
-                state.reconfigure(&key.secret);
+            if naming.is_newest && self.keys.get(&name).is_some_and(|known| !known.state.is_of(&key.secret)) {
+                let ours = self.targets.iter().filter(|((owner, _), _)| *owner == provider.name);
+                ours.for_each(|(_, kept)| kept.state.keep_minutes_of(|name| name != key.name));
             }
-            state
+            named(&mut self.keys, name, naming, |known| known.is_of(&key.secret), new)
         });
         states.collect()
     }
@@ -258,8 +282,11 @@ impl Table {
 
     /// Forgets what was not named for so long and is not in use.
     fn forget(&mut self, now: Micros, unnamed_for: Duration) {
-        fn stays<T>(kept: &Kept<T>, now: Micros, unnamed_for: Duration) -> bool {
-            Arc::strong_count(&kept.state) > 1 || now.since(kept.named_at) < unnamed_for
+        fn stays<T>(kept: &mut Kept<T>, now: Micros, unnamed_for: Duration) -> bool {
+            if kept.is_in_use() {
+                kept.named_at = now;
+            }
+            kept.is_in_use() || now.since(kept.named_at) < unnamed_for
         }
         self.targets.retain(|_, kept| stays(kept, now, unnamed_for));
         self.keys.retain(|_, kept| stays(kept, now, unnamed_for));
@@ -405,6 +432,67 @@ mod tests {
             let standing = targets.standing(&snapshot);
             assert_eq!((standing.targets[0].in_flight, standing.keys[0].in_flight), (0, 0));
         }
+    }
+
+    // A provider that was moved to another address on a bad day stayed behind the breaker of the old one, and the last calls
+    // with a refused key put the new key to rest.
+    #[test]
+    fn another_address_or_secret_begins_anew_and_old_calls_do_not_touch_it() {
+        let targets = Targets::new(&Clock::System);
+        let old = snapshot(1, None);
+        let with = |generation, provider: Provider| {
+            let mut changed = Snapshot::clone(&old);
+            changed.generation = generation;
+            let model = LogicalModel::ordered("small", vec![ModelTarget::new(Arc::new(provider), "m")]);
+            changed.model.models.insert("small".to_owned(), Arc::new(model));
+            Arc::new(changed)
+        };
+        let late = [fly(&targets, &old).unwrap(), fly(&targets, &old).unwrap()];
+        for _ in 0..2 {
+            fly(&targets, &old).unwrap().failed(&failed(mainstay_base::Class::ServerError));
+        }
+        assert_eq!(targets.standing(&old).targets[0].breaker, BreakerState::Open);
+
+        let base_url = "http://127.0.0.1:10/v1".to_owned();
+        let moved = with(2, Provider { base_url, ..Provider::clone(&provider("p")) });
+        fly(&targets, &moved).unwrap();
+        for flight in late {
+            flight.failed(&failed(mainstay_base::Class::ServerError));
+        }
+        let standing = targets.standing(&moved);
+        assert_eq!((standing.targets.len(), standing.targets[0].breaker), (1, BreakerState::Closed));
+        assert_eq!(standing.targets[0].failures, 0);
+
+        let late = fly(&targets, &moved).unwrap();
+        let moved_provider = moved.model.models["small"].targets[0].provider.clone();
+        let keys = vec![ProviderKey::token("k", Secret::new("rotated"))];
+        let rotated = with(3, Provider { keys, ..Provider::clone(&moved_provider) });
+        fly(&targets, &rotated).unwrap();
+        late.failed(&failed(mainstay_base::Class::BadKey));
+        assert_eq!(targets.standing(&rotated).keys[0].why, None);
+        assert!(fly(&targets, &rotated).is_ok());
+    }
+
+    #[test]
+    fn what_is_taken_out_is_not_told_of_and_is_found_again_within_its_time() {
+        let targets = Targets::new(&Clock::System);
+        let (with, without) = (snapshot(1, None), Arc::new(Snapshot { generation: 2, ..Snapshot::default() }));
+        for _ in 0..2 {
+            fly(&targets, &with).unwrap().failed(&failed(mainstay_base::Class::ServerError));
+        }
+        let open = fly(&targets, &with).map(|_| ());
+        assert!(matches!(open, Err(Turned::BreakerOpen { .. })));
+        for _ in 0..3 {
+            assert_eq!(targets.standing(&without).targets, []);
+        }
+        let back = Arc::new(Snapshot { generation: 3, ..Snapshot::clone(&with) });
+        assert_eq!(targets.standing(&back).targets[0].breaker, BreakerState::Open);
+        let without = Arc::new(Snapshot { generation: 4, ..Snapshot::clone(&without) });
+        targets.standing(&without);
+        let later = targets.ticks.now() + FORGET_AFTER;
+        targets.table.lock().forget(later, FORGET_AFTER);
+        let table = targets.table.lock();
+        assert_eq!((table.targets.len(), table.keys.len(), table.budgets.len()), (0, 0, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use mainstay_base::{
     Class, Micros,
-    snapshot::{self, TargetLimits},
+    snapshot::{self, Dialect, Provider, TargetLimits},
     standing::{BreakerState, TargetStanding},
 };
 use mainstay_signal::{
@@ -27,6 +27,8 @@ const MAX_KEY_MINUTES: usize = 32;
 pub(crate) struct Target {
     pub(crate) provider: String,
     pub(crate) model: String,
+    /// Where it is. The same model elsewhere is another target: what was learned of this one says nothing of it.
+    address: (Dialect, String),
     pub(super) in_flight: AtomicU32,
     /// Calls at once; `u32::MAX`: no limit.
     limit: AtomicU32,
@@ -110,14 +112,15 @@ impl Share {
 
 impl Target {
     pub(super) fn new(
-        provider: &str,
+        provider: &Provider,
         model: &str,
         settings: snapshot::Breaker,
         limits: TargetLimits,
     ) -> Target {
         Target {
-            provider: provider.to_owned(),
+            provider: provider.name.clone(),
             model: model.to_owned(),
+            address: (provider.dialect.clone(), provider.base_url.clone()),
             in_flight: AtomicU32::new(0),
             limit: AtomicU32::new(limits.concurrency.unwrap_or(u32::MAX)),
             turn: AtomicUsize::new(0),
@@ -135,6 +138,15 @@ impl Target {
                 last_success_at: None,
             }),
         }
+    }
+
+    pub(super) fn is_at(&self, provider: &Provider) -> bool {
+        self.address.0 == provider.dialect && self.address.1 == provider.base_url
+    }
+
+    /// Keys that are gone, or are others now: what was learned of their limits is void.
+    pub(super) fn keep_minutes_of(&self, stays: impl Fn(&str) -> bool) {
+        self.state.lock().key_minutes.retain(|(key, _)| key.is_empty() || stays(key));
     }
 
     /// New settings; what is known stays.

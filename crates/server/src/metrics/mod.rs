@@ -298,7 +298,7 @@ mod tests {
             tokens_left: None,
         };
         let standing =
-            Standing { at: Micros(1), snapshot_generation: 1, targets: vec![target], keys: Vec::new() };
+            Standing { at: Micros(1), snapshot_generation: 1, targets: vec![target], ..Standing::default() };
         Now { report: Some(Arc::new(report)), standing: Some(standing), ..Now::default() }
     }
 

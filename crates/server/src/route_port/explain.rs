@@ -257,7 +257,13 @@ mod tests {
             why: Some(Class::RateLimited),
             in_flight: 0,
         };
-        let standing = Standing { at: NOW, snapshot_generation: 3, targets: vec![open], keys: vec![rests] };
+        let standing = Standing {
+            at: NOW,
+            snapshot_generation: 3,
+            targets: vec![open],
+            keys: vec![rests],
+            ..Standing::default()
+        };
         vec![Stood { instance: "here:1".to_owned(), at: NOW, standing }]
     }
 

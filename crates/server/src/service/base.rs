@@ -199,9 +199,10 @@ impl Base {
         app: Option<TcpListener>,
         model: Option<TcpListener>,
         limits: &watch::Receiver<ListenLimits>,
+        observer: Observer,
     ) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(standings::run(wiring::instance(), gateway.clone(), self.store.clone(), stop));
+        let (store, stop) = (self.store.clone(), self.stop.clone());
+        self.tasks.spawn(standings::run(wiring::instance(), gateway.clone(), observer, store, stop));
         let listeners = TaskTracker::new();
         if let Some(listener) = app {
             let gateway = gateway.clone();

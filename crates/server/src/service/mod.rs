@@ -98,8 +98,11 @@ impl Service {
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
         let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
-            let gateway = base.gateway(&standby, Consumer { store, observer, metrics, keep, unstored });
-            base.serve_gateway(&gateway, bound.app, bound.model, &limits);
+            let gateway = base.gateway(
+                &standby,
+                Consumer { store, observer: observer.clone(), metrics, keep, unstored },
+            );
+            base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer);
             gateway
         });
         base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));

@@ -122,7 +122,7 @@ async fn a_store_that_was_away_takes_nothing_until_its_schema_was_found_to_be_th
     on_each(|fixture| async move {
         let attached = Store::attach(fixture.options.clone()).unwrap();
         let put = async || {
-            let standing = Standing { at: START, snapshot_generation: 1, targets: vec![], keys: vec![] };
+            let standing = Standing { at: START, snapshot_generation: 1, ..Standing::default() };
             attached.standings().put("gateway", &standing).await
         };
         fixture.tamper("UPDATE meta SET number = number + 900 WHERE name = 'schema'").await;

@@ -45,6 +45,20 @@ struct States {
     by_name: HashMap<String, Arc<State>>,
 }
 
+impl States {
+    /// A call that was read slowly may still come by the snapshot before; it sweeps nothing away.
+    fn sweep(&mut self, snapshot: &Snapshot) {
+        if self.generation >= snapshot.generation {
+            return;
+        }
+        self.generation = snapshot.generation;
+        // Keys that are gone are forgotten; calls in flight keep theirs until they end.
+        let known: std::collections::HashSet<&str> =
+            snapshot.model.keys.values().map(|key| key.name.as_str()).collect();
+        self.by_name.retain(|name, _| known.contains(name.as_str()));
+    }
+}
+
 struct State {
     in_flight: AtomicU32,
     rate: Mutex<Rate>,
@@ -100,16 +114,14 @@ impl Keys {
         Ok(Some(share))
     }
 
+    /// Forgets what the snapshot does not name any more: leased money of a key that was taken out goes back.
+    pub(super) fn sweep(&self, snapshot: &Snapshot) {
+        self.states.lock().sweep(snapshot);
+    }
+
     fn state(&self, snapshot: &Snapshot, key: &ModelKey) -> Arc<State> {
         let mut states = self.states.lock();
-        // A call that was read slowly may still come by the snapshot before; it sweeps nothing away.
-        if states.generation < snapshot.generation {
-            states.generation = snapshot.generation;
-            // Keys that are gone are forgotten; calls in flight keep theirs until they end.
-            let known: std::collections::HashSet<&str> =
-                snapshot.model.keys.values().map(|key| key.name.as_str()).collect();
-            states.by_name.retain(|name, _| known.contains(name.as_str()));
-        }
+        states.sweep(snapshot);
         if let Some(state) = states.by_name.get(&key.name) {
             return state.clone();
         }

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use mainstay_base::Snapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::keys::Keys;
@@ -42,6 +43,11 @@ impl Ledger {
             settled: AtomicU64::new(0),
             settled_early: AtomicU64::new(0),
         }
+    }
+
+    /// A snapshot may have taken virtual keys out.
+    pub(crate) fn follow(&self, snapshot: &Snapshot) {
+        self.keys.sweep(snapshot);
     }
 
     pub(super) fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
