@@ -1,24 +1,27 @@
 //! What records say of model calls: attempts, first tokens, tokens and cost, and what the gateway itself takes.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
 use mainstay_base::{
     Record,
     record::{Attempt, AttemptRole},
 };
+use parking_lot::RwLock;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use super::names::{Combinations, Names, OTHER};
+use super::names::{Known, Names, OTHER, hash_of};
 
 /// Distinct models, keys and apps that get series of their own.
 const MAX_NAMES: usize = 200;
 /// Distinct spenders (provider, model, key and app together) that get series of their own. A key without an app of its
 /// own lets its caller choose one for each call.
 const MAX_SPENDERS: usize = 2000;
+/// The label of what a call does not have.
+const NONE: &str = "none";
 const FIRST_TOKEN_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 /// The gateway takes microseconds.
 const OVERHEAD_SECONDS: [f64; 11] =
@@ -68,7 +71,8 @@ pub(super) struct Model {
     models: Names,
     keys: Names,
     apps: Names,
-    spenders: Combinations,
+    /// Spenders that have series of their own.
+    spenders: RwLock<Known<Spender>>,
     attempts: Family<OfTry, Counter>,
     first_token: Histograms<OfTarget>,
     tokens: Family<OfTokens, Counter>,
@@ -85,7 +89,7 @@ impl Model {
             models: names(),
             keys: names(),
             apps: names(),
-            spenders: Combinations::new(MAX_SPENDERS),
+            spenders: RwLock::new(Known::new(MAX_SPENDERS)),
             attempts: Family::default(),
             first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_SECONDS)),
             tokens: Family::default(),
@@ -134,46 +138,120 @@ impl Model {
         if record.shared_with.is_some() {
             self.shared.inc();
         }
-        let key = self.keys.label(record.key.as_deref().unwrap_or("none"));
-        let app = self.apps.label(record.app.as_deref().unwrap_or("none"));
+        let key = record.key.as_deref().unwrap_or(NONE);
+        let app = record.app.as_deref().unwrap_or(NONE);
         for attempt in &record.attempts {
-            self.attempt(attempt, &key, &app);
+            self.attempt(attempt, key, app);
         }
     }
 
     fn attempt(&self, attempt: &Attempt, key: &str, app: &str) {
-        let provider = self.providers.label(&attempt.upstream);
-        let model = self.models.label(attempt.model.as_deref().unwrap_or("none"));
+        let spender = self.spender([&attempt.upstream, attempt.model.as_deref().unwrap_or(NONE), key, app]);
+        spender.tries(self, attempt).inc();
+        if let Some(us) = attempt.first_token_us {
+            spender.first_token(self).observe(us as f64 / 1e6);
+        }
+        for (direction, tokens) in [("input", attempt.input_tokens), ("output", attempt.output_tokens)] {
+            if let Some(tokens) = tokens.filter(|tokens| *tokens > 0) {
+                spender.tokens(self, direction).inc_by(tokens);
+            }
+        }
+        if let Some(cost) = attempt.cost.filter(|cost| cost.0 > 0) {
+            spender.cost(self).inc_by(cost.dollars());
+        }
+    }
+
+    /// By provider, model, key and app.
+    fn spender(&self, names: [&str; 4]) -> Arc<Spender> {
+        let hash = hash_of(&names);
+        let found = self.spenders.read().get(hash).filter(|spender| spender.is_of(names)).cloned();
+        if let Some(spender) = found {
+            return spender;
+        }
+        let [provider, model, key, app] = names;
+        let (provider, model) = (self.providers.label(provider), self.models.label(model));
+        let labels = [provider, model, self.keys.label(key), self.apps.label(app)];
+        let spender = Arc::new(Spender::new(names, labels));
+        let kept = self.spenders.write().keep(hash, spender.clone());
+        // Two of one hash are one too many as well.
+        kept.filter(|kept| kept.is_of(names)).unwrap_or_else(|| Arc::new(spender.beyond_bound()))
+    }
+}
+
+/// The series of one spender, each looked up once: labels are cloned and hashed for every look.
+struct Spender {
+    /// Provider, model, key and app as records have them.
+    names: [String; 4],
+    /// The same as labels: beyond the bounds they are [`OTHER`].
+    labels: [String; 4],
+    /// Of attempts that were the answer at the first try.
+    answered: OnceLock<Counter>,
+    first_token: OnceLock<Histogram>,
+    input: OnceLock<Counter>,
+    output: OnceLock<Counter>,
+    cost: OnceLock<Counter<f64, AtomicU64>>,
+}
+
+impl Spender {
+    fn new(names: [&str; 4], labels: [String; 4]) -> Spender {
+        Spender {
+            names: names.map(str::to_owned),
+            labels,
+            answered: OnceLock::new(),
+            first_token: OnceLock::new(),
+            input: OnceLock::new(),
+            output: OnceLock::new(),
+            cost: OnceLock::new(),
+        }
+    }
+
+    fn beyond_bound(&self) -> Spender {
+        let [provider, model, ..] = self.labels.clone();
+        let names = self.names.each_ref().map(String::as_str);
+        Spender::new(names, [provider, model, OTHER.to_owned(), OTHER.to_owned()])
+    }
+
+    fn is_of(&self, names: [&str; 4]) -> bool {
+        self.names.each_ref().map(String::as_str) == names
+    }
+
+    fn tries(&self, model: &Model, attempt: &Attempt) -> Counter {
         let class = match (attempt.class, &attempt.error) {
             (Some(class), _) => class.as_str(),
             (None, Some(_)) => "failed",
             (None, None) => "ok",
         };
         let role = role(attempt.role);
-        self.attempts
-            .get_or_create(&OfTry { provider: provider.clone(), model: model.clone(), class, role })
-            .inc();
-        if let Some(us) = attempt.first_token_us {
-            let target = OfTarget { provider: provider.clone(), model: model.clone() };
-            self.first_token.get_or_create(&target).observe(us as f64 / 1e6);
+        let look_up = || {
+            let [provider, name, ..] = self.labels.clone();
+            model.attempts.get_or_create(&OfTry { provider, model: name, class, role }).clone()
+        };
+        match (class, attempt.role) {
+            ("ok", AttemptRole::First) => self.answered.get_or_init(look_up).clone(),
+            _ => look_up(),
         }
-        let is_known = self.spenders.admit(&[&provider, &model, key, app]);
-        let (key, app) = if is_known { (key, app) } else { (OTHER, OTHER) };
-        for (direction, tokens) in [("input", attempt.input_tokens), ("output", attempt.output_tokens)] {
-            let Some(tokens) = tokens.filter(|tokens| *tokens > 0) else { continue };
-            let spender = OfTokens {
-                provider: provider.clone(),
-                model: model.clone(),
-                key: key.to_owned(),
-                app: app.to_owned(),
-                direction,
-            };
-            self.tokens.get_or_create(&spender).inc_by(tokens);
-        }
-        if let Some(cost) = attempt.cost.filter(|cost| cost.0 > 0) {
-            let spender = OfSpender { provider, model, key: key.to_owned(), app: app.to_owned() };
-            self.cost.get_or_create(&spender).inc_by(cost.dollars());
-        }
+    }
+
+    fn first_token(&self, model: &Model) -> &Histogram {
+        self.first_token.get_or_init(|| {
+            let [provider, name, ..] = self.labels.clone();
+            model.first_token.get_or_create(&OfTarget { provider, model: name }).clone()
+        })
+    }
+
+    fn tokens(&self, model: &Model, direction: &'static str) -> &Counter {
+        let place = if direction == "input" { &self.input } else { &self.output };
+        place.get_or_init(|| {
+            let [provider, name, key, app] = self.labels.clone();
+            model.tokens.get_or_create(&OfTokens { provider, model: name, key, app, direction }).clone()
+        })
+    }
+
+    fn cost(&self, model: &Model) -> &Counter<f64, AtomicU64> {
+        self.cost.get_or_init(|| {
+            let [provider, name, key, app] = self.labels.clone();
+            model.cost.get_or_create(&OfSpender { provider, model: name, key, app }).clone()
+        })
     }
 }
 
@@ -189,11 +267,12 @@ fn role(role: AttemptRole) -> &'static str {
 
 /// The total less the union of the attempts: hedges overlap.
 fn overhead_us(record: &Record) -> u64 {
-    let mut spans: Vec<(u64, u64)> = record
-        .attempts
-        .iter()
-        .map(|attempt| (attempt.started_us, attempt.started_us.saturating_add(attempt.took_us)))
-        .collect();
+    let span = |attempt: &Attempt| (attempt.started_us, attempt.started_us.saturating_add(attempt.took_us));
+    if let [attempt] = record.attempts.as_slice() {
+        let (start, end) = span(attempt);
+        return record.took_us.saturating_sub(end.min(record.took_us).saturating_sub(start));
+    }
+    let mut spans: Vec<(u64, u64)> = record.attempts.iter().map(span).collect();
     spans.sort_unstable();
     let (mut waited, mut until) = (0_u64, 0_u64);
     for (start, end) in spans {

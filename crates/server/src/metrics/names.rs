@@ -1,8 +1,9 @@
 //! Names as labels, so many and no more: each new one makes new series, and callers choose some of them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet, hash_map::Entry},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use parking_lot::RwLock;
@@ -35,32 +36,36 @@ impl Names {
     }
 }
 
-/// Combinations of names, so many and no more: the product of bounded names is not bounded enough.
-pub(super) struct Combinations {
-    known: RwLock<HashSet<u64>>,
+/// What is known of combinations of names, so many and no more: the product of bounded names is not bounded enough.
+pub(super) struct Known<T> {
+    by_hash: HashMap<u64, Arc<T>>,
     most: usize,
 }
 
-impl Combinations {
-    pub(super) fn new(most: usize) -> Combinations {
-        Combinations { known: RwLock::default(), most }
+impl<T> Known<T> {
+    pub(super) fn new(most: usize) -> Known<T> {
+        Known { by_hash: HashMap::new(), most }
     }
 
-    /// Whether there is room for these names together.
-    pub(super) fn admit(&self, names: &[&str]) -> bool {
-        let mut hasher = DefaultHasher::new();
-        names.hash(&mut hasher);
-        let hash = hasher.finish();
-        if self.known.read().contains(&hash) {
-            return true;
-        }
-        let mut known = self.known.write();
-        let has_room = known.len() < self.most;
-        if has_room {
-            known.insert(hash);
-        }
-        has_room || known.contains(&hash)
+    pub(super) fn get(&self, hash: u64) -> Option<&Arc<T>> {
+        self.by_hash.get(&hash)
     }
+
+    /// Keeps `new` unless something is known by then. `None`: there is no room.
+    pub(super) fn keep(&mut self, hash: u64, new: Arc<T>) -> Option<Arc<T>> {
+        let has_room = self.by_hash.len() < self.most;
+        match self.by_hash.entry(hash) {
+            Entry::Occupied(known) => Some(known.get().clone()),
+            Entry::Vacant(place) if has_room => Some(place.insert(new).clone()),
+            Entry::Vacant(_) => None,
+        }
+    }
+}
+
+pub(super) fn hash_of(names: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -69,9 +74,13 @@ mod tests {
 
     #[test]
     fn combinations_beyond_the_bound_are_refused_and_known_ones_stay() {
-        let combinations = Combinations::new(2);
-        let admitted =
-            [["a", "b"], ["ab", ""], ["a", "c"], ["a", "b"]].map(|names| combinations.admit(&names));
+        let mut known = Known::new(2);
+        let mut admitted = |names: [&'static str; 2]| {
+            let hash = hash_of(&names);
+            known.get(hash).is_some_and(|known| **known == names)
+                || known.keep(hash, Arc::new(names)).is_some()
+        };
+        let admitted = [["a", "b"], ["ab", ""], ["a", "c"], ["a", "b"]].map(&mut admitted);
         assert_eq!(admitted, [true, true, false, true]);
     }
 
