@@ -5,11 +5,16 @@
 
 use std::borrow::Cow;
 
-use mainstay_base::Class;
 use mainstay_wire::openai::{ErrorBody, ErrorDetail};
 use serde_json::Value;
 
-use crate::path::failure::{FromProvider, Reason};
+use crate::path::failure::Reason;
+
+mod provider;
+#[cfg(test)]
+mod tests;
+
+pub(super) use provider::status_of;
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
@@ -73,7 +78,7 @@ fn of(reason: &Reason) -> Words<'_> {
         Reason::Panicked => {
             say(500, SERVER, None, "The server had an error while processing your request. Sorry about that!")
         }
-        Reason::Provider(failed) => of_provider(failed),
+        Reason::Provider(failed) => provider::words(failed),
         Reason::ModelNotAllowed { .. }
         | Reason::KeyLimited { .. }
         | Reason::BudgetSpent { .. }
@@ -178,218 +183,5 @@ fn of_policy(reason: &Reason) -> Words<'_> {
             "This call may cost more than its ceiling. Lower max_tokens, shorten the input or raise the ceiling.",
         ),
         _ => say(504, SERVER, Some("deadline_exceeded"), "The call's deadline passed before an answer came."),
-    }
-}
-
-/// What the last provider did: its class decides, its words are added where they are the caller's business.
-fn of_provider(failed: &FromProvider) -> Words<'_> {
-    let status = status_of(failed.class);
-    let told = failed.message.as_deref();
-    match failed.class {
-        Class::CallerError | Class::NotConvertible => {
-            // The provider's own status, as far as it blames the caller.
-            let status = failed.status.filter(|status| matches!(status, 400..=499)).unwrap_or(status);
-            Words {
-                param: failed.param.as_deref(),
-                code: failed.code.as_deref(),
-                ..say(status, INVALID, None, told.unwrap_or("The provider refused this request."))
-            }
-        }
-        Class::ContextOverflow => Words {
-            param: Some("messages"),
-            ..say(
-                status,
-                INVALID,
-                Some("context_length_exceeded"),
-                told.unwrap_or("This model's maximum context length is exceeded. Please shorten the input."),
-            )
-        },
-        Class::ContentFilter => say(
-            status,
-            INVALID,
-            Some("content_filter"),
-            told.unwrap_or("The provider's content filter refused this request."),
-        ),
-        class => {
-            let (kind, code, message) = ours(class);
-            say(status, kind, Some(code), message)
-        }
-    }
-}
-
-/// The status of a class, where the provider's own is not passed on.
-pub(super) fn status_of(class: Class) -> u16 {
-    match class {
-        Class::CallerError | Class::ContextOverflow | Class::ContentFilter | Class::NotConvertible => 400,
-        Class::RateLimited | Class::QuotaExhausted => 429,
-        Class::FirstByteTimeout
-        | Class::FirstTokenTimeout
-        | Class::Stall
-        | Class::TotalTimeout
-        | Class::ConnectTimeout => 504,
-        Class::Overloaded | Class::Dns | Class::Connect | Class::Tls => 503,
-        Class::ServerError
-        | Class::BadKey
-        | Class::ModelMissing
-        | Class::Closed
-        | Class::Cut
-        | Class::ErrorInside
-        | Class::Empty
-        | Class::TruncatedJson
-        | Class::NotAnAnswer
-        | Class::HedgeLost
-        | Class::CallerGone => 502,
-    }
-}
-
-/// Words of ours for what is no business of the caller's beyond that it happened.
-fn ours(class: Class) -> (&'static str, &'static str, &'static str) {
-    match class {
-        Class::RateLimited => {
-            (LIMITED, "rate_limit_exceeded", "The provider's rate limit is reached. Please try again later.")
-        }
-        Class::QuotaExhausted => {
-            (QUOTA, "provider_quota_exhausted", "The account at the provider has no quota left.")
-        }
-        Class::Overloaded => {
-            (SERVER, "provider_overloaded", "The provider is overloaded. Please try again later.")
-        }
-        Class::BadKey => (
-            SERVER,
-            "provider_key_refused",
-            "The provider refused the gateway's key. Your own key is fine; the operator has been told.",
-        ),
-        Class::ModelMissing => {
-            (SERVER, "provider_model_missing", "The provider does not know the model that is configured.")
-        }
-        Class::Dns | Class::Connect | Class::Tls => (
-            SERVER,
-            "provider_unreachable",
-            "No provider of this model can be reached. Please try again later.",
-        ),
-        Class::ConnectTimeout
-        | Class::FirstByteTimeout
-        | Class::FirstTokenTimeout
-        | Class::Stall
-        | Class::TotalTimeout => (SERVER, "provider_timeout", "The provider did not answer in time."),
-        Class::Closed | Class::Cut => {
-            (SERVER, "provider_broke_off", "The provider broke off before it answered.")
-        }
-        Class::ErrorInside | Class::Empty | Class::TruncatedJson | Class::NotAnAnswer => {
-            (SERVER, "provider_bad_answer", "The provider's answer could not be used.")
-        }
-        _ => (SERVER, "provider_error", "The provider had an error while processing your request."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn told(class: Class, status: Option<u16>) -> (u16, Value) {
-        let message = Some("the provider's own words".to_owned());
-        let failed = FromProvider { status, message, ..FromProvider::wordless(class, None) };
-        let (status, body) = words(&Reason::Provider(Box::new(failed)));
-        (status, serde_json::from_str(&body).unwrap())
-    }
-
-    #[test]
-    fn every_class_has_the_status_that_blames_the_right_side() {
-        for (class, status, code) in [
-            (Class::RateLimited, 429, Some("rate_limit_exceeded")),
-            (Class::QuotaExhausted, 429, Some("provider_quota_exhausted")),
-            (Class::Overloaded, 503, Some("provider_overloaded")),
-            (Class::ServerError, 502, Some("provider_error")),
-            (Class::BadKey, 502, Some("provider_key_refused")),
-            (Class::ModelMissing, 502, Some("provider_model_missing")),
-            (Class::CallerError, 400, None),
-            (Class::NotConvertible, 400, None),
-            (Class::ContextOverflow, 400, Some("context_length_exceeded")),
-            (Class::ContentFilter, 400, Some("content_filter")),
-            (Class::Dns, 503, Some("provider_unreachable")),
-            (Class::Connect, 503, Some("provider_unreachable")),
-            (Class::Tls, 503, Some("provider_unreachable")),
-            (Class::ConnectTimeout, 504, Some("provider_timeout")),
-            (Class::FirstByteTimeout, 504, Some("provider_timeout")),
-            (Class::FirstTokenTimeout, 504, Some("provider_timeout")),
-            (Class::Stall, 504, Some("provider_timeout")),
-            (Class::TotalTimeout, 504, Some("provider_timeout")),
-            (Class::Closed, 502, Some("provider_broke_off")),
-            (Class::Cut, 502, Some("provider_broke_off")),
-            (Class::ErrorInside, 502, Some("provider_bad_answer")),
-            (Class::Empty, 502, Some("provider_bad_answer")),
-            (Class::TruncatedJson, 502, Some("provider_bad_answer")),
-            (Class::NotAnAnswer, 502, Some("provider_bad_answer")),
-            (Class::HedgeLost, 502, Some("provider_error")),
-            (Class::CallerGone, 502, Some("provider_error")),
-        ] {
-            let (found, body) = told(class, Some(401));
-            let expected =
-                if class == Class::CallerError || class == Class::NotConvertible { 401 } else { status };
-            assert_eq!((found, body["error"]["code"].as_str()), (expected, code), "{class:?}");
-            assert_eq!(status_of(class), status, "{class:?}");
-        }
-    }
-
-    #[test]
-    fn a_providers_words_are_shown_only_where_they_are_the_callers_business() {
-        for class in Class::ALL {
-            let shown = told(class, None).1["error"]["message"] == "the provider's own words";
-            assert_eq!(shown, class.fault() == mainstay_base::verdict::Fault::Caller, "{class:?}");
-        }
-    }
-
-    #[test]
-    fn a_callers_mistake_keeps_its_param_and_code_and_no_other_failure_does() {
-        for class in Class::ALL {
-            let mut failed = FromProvider::wordless(class, None);
-            (failed.param, failed.code) = (Some("messages[1].role".into()), Some("invalid_value".into()));
-            let body: Value = serde_json::from_str(&words(&Reason::Provider(Box::new(failed))).1).unwrap();
-            let is_kept = (&body["error"]["param"], &body["error"]["code"])
-                == (&Value::from("messages[1].role"), &Value::from("invalid_value"));
-            assert_eq!(is_kept, matches!(class, Class::CallerError | Class::NotConvertible), "{class:?}");
-        }
-    }
-
-    #[test]
-    fn a_callers_mistake_keeps_the_status_that_the_provider_gave_it() {
-        for (given, expected) in
-            [(Some(422), 422), (Some(404), 404), (Some(200), 400), (Some(500), 400), (None, 400)]
-        {
-            assert_eq!(told(Class::CallerError, given).0, expected, "{given:?}");
-        }
-    }
-
-    #[test]
-    fn what_our_own_rules_refuse_is_told_in_openais_words() {
-        let wait = Duration::from_secs(3);
-        for (reason, status, kind, code) in [
-            (Reason::ModelNotAllowed { model: "m".into() }, 403, INVALID, "model_not_allowed"),
-            (Reason::ModelUnknown { model: "m".into() }, 404, INVALID, "model_not_found"),
-            (
-                Reason::KeyLimited { limit: "calls at once", retry_after: wait },
-                429,
-                LIMITED,
-                "rate_limit_exceeded",
-            ),
-            (Reason::BudgetSpent { retry_after: wait }, 429, QUOTA, "insufficient_quota"),
-            (Reason::BudgetUnreachable, 503, SERVER, "budget_unreachable"),
-            (Reason::NoTargetFits { why: "region eu".into() }, 400, INVALID, "no_target_fits"),
-            (Reason::CostCeiling, 400, INVALID, "max_cost_exceeded"),
-            (Reason::DeadlineOver, 504, SERVER, "deadline_exceeded"),
-            (Reason::Saturated, 503, SERVER, "overloaded"),
-            (Reason::BadField { name: "n", why: "is odd" }, 400, INVALID, "invalid_type"),
-        ] {
-            let (found, body) = words(&reason);
-            let body: Value = serde_json::from_str(&body).unwrap();
-            let error = &body["error"];
-            assert_eq!(
-                (found, error["type"].as_str(), error["code"].as_str()),
-                (status, Some(kind), Some(code)),
-                "{reason:?}"
-            );
-        }
     }
 }
