@@ -18,6 +18,7 @@ use crate::rig::{Got, MODEL_KEY, Rig, Setup};
 
 mod answers;
 mod bounds;
+mod endpoints;
 mod health;
 mod hedges;
 mod keys;

@@ -114,3 +114,58 @@ async fn a_target_of_any_dialect_goes_on_without_a_word_twice_or_missing() {
         assert_eq!(rig.only_record().await.output_tokens, Some(13));
     }
 }
+
+/// Frames of AWS, and Azure's paths.
+#[tokio::test]
+async fn bedrock_and_azure_go_on_with_what_another_began() {
+    use mainstay_base::snapshot::Dialect;
+    use mainstay_faulty::{Options, Provider, Said};
+    let azure = |version: &str| Dialect::Azure { api_version: version.to_owned() };
+    for (dialect, path, prefix) in [
+        (
+            Dialect::Bedrock { region: "eu-central-1".to_owned() },
+            "/model/real-small/converse-stream",
+            "/messages/1/content/0/text",
+        ),
+        (
+            azure("2024-10-21"),
+            "/openai/deployments/real-small/chat/completions?api-version=2024-10-21",
+            "/messages/1/content",
+        ),
+        (azure("v1"), "/openai/v1/chat/completions", "/messages/1/content"),
+    ] {
+        let mind =
+            |_: &_| Said { text: "three".to_owned(), input_tokens: 3, output_tokens: 10, ..Said::default() };
+        let second =
+            Provider::start(Options { mind: std::sync::Arc::new(mind), ..Options::default() }).await.unwrap();
+        let first = cut_after(&said("one, two, ")).await;
+        let mut setup = setup(&[&first, &first], continues());
+        for model in setup.snapshot.model.models.values_mut() {
+            let target = &mut std::sync::Arc::make_mut(model).targets[1];
+            let provider = std::sync::Arc::make_mut(&mut target.provider);
+            (provider.dialect, provider.base_url) = (dialect.clone(), second.url());
+        }
+        let mut rig = setup.start().await;
+        let got = rig.got(asking(&rig, WITH_USAGE)).await;
+        let events = got.text().split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let events = events.filter_map(|event| serde_json::from_str::<serde_json::Value>(event).ok());
+        let said: String = events
+            .filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+            .collect();
+        assert_eq!(said, "one, two, three", "{}", got.text());
+        assert!(
+            got.text().ends_with(DONE) && got.text().contains("\"completion_tokens\":13"),
+            "{}",
+            got.text()
+        );
+        let call = &second.calls()[0];
+        let sent: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(
+            (call.target.as_str(), sent.pointer(prefix).unwrap()),
+            (path, &"one, two, ".into()),
+            "{sent}"
+        );
+        let record = rig.only_record().await;
+        assert_eq!((record.output_tokens, record.attempts[1].role), (Some(13), AttemptRole::Continuation));
+    }
+}
