@@ -26,9 +26,11 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 pub(super) const APPLICATION: &str = "mainstay";
 
 /// Read-only by the server's own word, whatever the role may do. UTC, as Dify's own sessions. No parallel workers:
-/// they would count against the server's limit and take what Dify needs.
+/// they would count against the server's limit and take what Dify needs. No scan of a whole table where an index can
+/// do, whatever the statistics say.
 const SETTINGS: &str = "SET default_transaction_read_only = on; SET timezone = 'UTC'; SET lock_timeout = '1s'; \
      SET idle_in_transaction_session_timeout = '10s'; SET max_parallel_workers_per_gather = 0; SET jit = off; \
+     SET enable_seqscan = off; \
      SET statement_timeout = '5s'";
 
 pub(super) struct Session {

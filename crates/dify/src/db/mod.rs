@@ -20,7 +20,7 @@ use tokio::{
 use tokio_postgres::types::{ToSql, Type};
 
 pub use failure::Failure;
-pub use row::{Id, Row};
+pub use row::{Id, NotAnId, Row};
 pub use value::Value;
 
 use crate::deployment::Database;

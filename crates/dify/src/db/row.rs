@@ -2,8 +2,9 @@
 
 use std::{error::Error, fmt};
 
+use bytes::BytesMut;
 use mainstay_base::Micros;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::{Failure, value::EPOCH_MICROS};
 
@@ -129,6 +130,19 @@ impl<'a> FromSql<'a> for Id {
     }
 }
 
+impl ToSql for Id {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Read<IsNull> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::UUID
+    }
+
+    to_sql_checked!();
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, byte) in self.0.iter().enumerate() {
@@ -140,3 +154,25 @@ impl fmt::Display for Id {
         Ok(())
     }
 }
+
+impl std::str::FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Id, NotAnId> {
+        let mut id = [0; 16];
+        let mut digits = text.bytes().filter(|letter| *letter != b'-');
+        for byte in &mut id {
+            let mut digit =
+                || digits.next().and_then(|letter| char::from(letter).to_digit(16)).ok_or(NotAnId);
+            *byte = u8::try_from(digit()? * 16 + digit()?).map_err(|_| NotAnId)?;
+        }
+        match digits.next() {
+            None => Ok(Id(id)),
+            Some(_) => Err(NotAnId),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a uuid")]
+pub struct NotAnId;

@@ -6,10 +6,11 @@ use bytes::BytesMut;
 use mainstay_base::Micros;
 use tokio_postgres::types::{IsNull, ToSql, Type};
 
+use super::Id;
+
 /// PostgreSQL counts from 2000-01-01, we from 1970-01-01.
 pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// Uuids go as text and are cast in the SQL: `$1::uuid`, `ANY($1::uuid[])`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     Text(&'a str),
@@ -18,6 +19,8 @@ pub enum Value<'a> {
     /// A `timestamp without time zone` that holds UTC, as all of Dify's.
     Time(Micros),
     Texts(&'a [String]),
+    Id(Id),
+    Ids(&'a [Id]),
 }
 
 impl Value<'_> {
@@ -28,6 +31,8 @@ impl Value<'_> {
             Value::Bool(_) => Type::BOOL,
             Value::Time(_) => Type::TIMESTAMP,
             Value::Texts(_) => Type::TEXT_ARRAY,
+            Value::Id(_) => Type::UUID,
+            Value::Ids(_) => Type::UUID_ARRAY,
         }
     }
 }
@@ -40,6 +45,8 @@ impl ToSql for Value<'_> {
             Value::Bool(is) => is.to_sql(kind, out),
             Value::Time(Micros(micros)) => micros.saturating_sub(EPOCH_MICROS).to_sql(&Type::INT8, out),
             Value::Texts(texts) => texts.to_sql(kind, out),
+            Value::Id(id) => id.to_sql(kind, out),
+            Value::Ids(ids) => ids.to_sql(kind, out),
         }
     }
 

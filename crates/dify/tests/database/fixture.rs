@@ -7,6 +7,11 @@ use mainstay_dify::{
 };
 use tokio_postgres::{Client, Config, NoTls};
 
+/// Dify's own tables.
+pub(crate) const TABLES: &str = include_str!("../tables.sql");
+/// A function that fills them.
+const GENERATE: &str = include_str!("../generate.sql");
+
 pub(crate) struct Fixture {
     server: Config,
     /// The owner's own connection, which may do anything.
@@ -30,6 +35,20 @@ impl Fixture {
         own.dbname(&name);
         let owner = connect(&own).await;
         Some(Fixture { server, owner, name, role })
+    }
+
+    /// With Dify's tables, which the reader's role may read and nothing else.
+    pub(crate) async fn with_tables() -> Option<Fixture> {
+        let fixture = Fixture::start().await?;
+        fixture.run(TABLES).await;
+        fixture.run(GENERATE).await;
+        fixture.run(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}", fixture.role)).await;
+        Some(fixture)
+    }
+
+    /// Makes runs from one number to another, ten a second, with five nodes each.
+    pub(crate) async fn generate(&self, first: i64, last: i64) {
+        self.run(&format!("SELECT generate({first}, {last}, timestamp '2026-11-23 00:00:00', 0.1)")).await;
     }
 
     /// Runs SQL as the owner.

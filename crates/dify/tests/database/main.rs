@@ -4,4 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot reach its database should fail")]
 
 mod fixture;
+mod read;
 mod reader;
+mod schema;

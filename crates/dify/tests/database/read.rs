@@ -1,0 +1,118 @@
+//! What is read of a Dify's rows, whatever is in them.
+
+use mainstay_base::Micros;
+use mainstay_dify::{
+    db::{Failure, Id},
+    read::{Cursor, MessageRow, RunRow, Source, Timed, TriggerRow},
+    schema::{Schema, look},
+};
+
+use crate::fixture::Fixture;
+
+const FAR: Micros = Micros(i64::MAX / 2);
+
+async fn schema(fixture: &Fixture) -> Schema {
+    look(&fixture.reader()).await.unwrap()
+}
+
+#[tokio::test]
+async fn runs_come_in_pages_in_the_order_of_time_and_id() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    fixture.generate(1, 230).await;
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    let mut seen = Vec::new();
+    let mut after = Cursor::default();
+    loop {
+        let page: Vec<RunRow> = source.page(after, FAR, 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.cursor();
+        seen.extend(page.iter().map(RunRow::cursor));
+    }
+    assert_eq!(seen.len(), 230);
+    assert!(seen.is_sorted());
+    let positions = source.positions::<RunRow>(seen[9], seen[229], 1000).await.unwrap();
+    assert_eq!(positions, seen[10..]);
+    let some: Vec<Id> = seen[..3].iter().map(|cursor| cursor.id).chain([Id([7; 16])]).collect();
+    assert_eq!(source.by_ids::<RunRow>(&some).await.unwrap().len(), 3);
+    let nodes = source.nodes(&some).await.unwrap();
+    assert_eq!((nodes.rows.len(), nodes.unreadable, nodes.is_cut), (15, 0, false));
+    let llm = nodes.rows.iter().find(|node| node.kind == "llm").unwrap();
+    let model = llm.model.as_ref().unwrap();
+    assert_eq!(model.provider, "langgenius/openai_api_compatible/openai_api_compatible");
+    assert!(llm.usage.total_tokens > 0 && llm.usage.price_nanos > 0 && llm.usage.input_tokens > 0);
+    assert_eq!(source.origins(&some).await.unwrap().len(), 3);
+    assert_eq!(source.apps(None, 100).await.unwrap().len(), 20);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn nulls_broken_json_and_huge_texts_cost_their_value_only() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    fixture.generate(1, 10).await;
+    // Everything that may be NULL is; metadata are no JSON, or too large to be unpacked; an error is a megabyte.
+    fixture
+        .run(
+            "UPDATE workflow_runs SET graph = NULL, inputs = NULL, outputs = NULL, total_steps = NULL, \
+               exceptions_count = NULL, finished_at = NULL, error = repeat('x', 1000000), elapsed_time = 'NaN'; \
+             UPDATE workflow_node_executions SET inputs = NULL, outputs = NULL, finished_at = NULL, \
+               predecessor_node_id = NULL, node_execution_id = NULL, execution_metadata = '{\"total_tokens\": NaN', \
+               process_data = '\"usage\": {\"prompt_tokens\": }, \"model_name\": 5'; \
+             UPDATE workflow_node_executions SET execution_metadata = \
+               (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 5000) i), elapsed_time = 'Infinity' \
+               WHERE node_type = 'start'",
+        )
+        .await;
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    let runs: Vec<RunRow> = source.page(Cursor::default(), FAR, 100).await.unwrap();
+    assert_eq!(runs.len(), 10);
+    assert_eq!(runs[0].error.as_ref().unwrap().len(), 2000);
+    assert_eq!((runs[0].elapsed_us, runs[0].steps, runs[0].finished_at), (0, 0, None));
+    let ids: Vec<Id> = runs.iter().map(|run| run.id).collect();
+    let nodes = source.nodes(&ids).await.unwrap();
+    assert_eq!((nodes.rows.len(), nodes.unreadable), (50, 40));
+    assert!(nodes.rows.iter().all(|node| node.usage.total_tokens == 0 && node.model.is_none()));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_column_that_a_version_does_not_have_is_empty() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    fixture.generate(1, 3).await;
+    fixture
+        .run(
+            "ALTER TABLE workflow_runs DROP COLUMN exceptions_count; \
+             ALTER TABLE workflow_node_executions DROP COLUMN process_data; \
+             ALTER TABLE messages DROP COLUMN invoke_from, DROP COLUMN workflow_run_id, DROP COLUMN model_id",
+        )
+        .await;
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    let runs: Vec<RunRow> = source.page(Cursor::default(), FAR, 10).await.unwrap();
+    assert_eq!((runs.len(), runs[0].exceptions), (3, 0));
+    assert_eq!(source.nodes(&[runs[0].id]).await.unwrap().rows.len(), 5);
+    let messages: Vec<MessageRow> = source.page(Cursor::default(), FAR, 10).await.unwrap();
+    assert_eq!(messages.len(), 1);
+    assert_eq!((messages[0].invoke_from.as_str(), messages[0].run_id), ("", None));
+    let triggers: Vec<TriggerRow> = source.page(Cursor::default(), FAR, 10).await.unwrap();
+    assert_eq!(triggers.len(), 1);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_taken_away_is_one_clear_failure() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    fixture.run(&format!("REVOKE SELECT ON workflow_runs FROM {}", fixture.role)).await;
+    let failure = source.page::<RunRow>(Cursor::default(), FAR, 10).await.unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Forbidden { cause, .. } if cause.contains("workflow_runs")),
+        "{failure}"
+    );
+    fixture.run("DROP TABLE workflow_runs").await;
+    let failure = source.page::<RunRow>(Cursor::default(), FAR, 10).await.unwrap_err();
+    assert!(matches!(failure, Failure::Missing { .. }), "{failure}");
+    fixture.end().await;
+}
