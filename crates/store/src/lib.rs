@@ -2,13 +2,14 @@
 //!
 //! Promises: one facade per use, the same behaviour on both databases; whatever belongs together is written in one
 //! transaction; a call returns when its data is durable; every list, batch and wait has a named limit.
-//! Refuses to know: HTTP, configuration, what a run does, and the tables of Dify.
+//! Refuses to know: HTTP, configuration, what a run does, and the tables of Dify. What others read of them it keeps.
 
 mod alerts;
 mod allowances;
 mod apps;
 mod chats;
 mod db;
+mod dify;
 mod error;
 mod files;
 mod jobs;
@@ -36,6 +37,7 @@ pub use alerts::Alerts;
 pub use allowances::Allowances;
 pub use apps::Apps;
 pub use chats::Chats;
+pub use dify::{Dify, MAX_DIFY_LIST, MAX_DIFY_POSITIONS};
 pub use error::{OpenError, StoreError};
 pub use files::{Files, MAX_FILE_BYTES};
 pub use jobs::{CRASH, Jobs, MAX_CLAIM, MAX_CRASHES};
@@ -171,6 +173,10 @@ impl Store {
 
     pub fn standings(&self) -> Standings {
         Standings { db: self.db.clone() }
+    }
+
+    pub fn dify(&self) -> Dify {
+        Dify { db: self.db.clone() }
     }
 
     pub fn retention(&self) -> Retention {

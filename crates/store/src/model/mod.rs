@@ -4,6 +4,7 @@
 mod app;
 mod call;
 mod chat;
+mod dify;
 mod job;
 mod operations;
 mod run;
@@ -13,6 +14,10 @@ pub use call::{Allowance, CallCursor, CallFilter, CallPage, Stood};
 pub use chat::{
     ChatResult, Conversation, ConversationSort, EndUser, Feedback, File, Message, MessageStatus, NewFile,
     Page, Rating,
+};
+pub use dify::{
+    DifyAdd, DifyBatch, DifyCursor, DifyFilter, DifyItem, DifyListed, DifySeries, DifyState, DifyTaken,
+    DifyTotal, Sketch,
 };
 pub use job::{
     Cancelled, DeadJob, Finish, Finished, Held, Idempotency, Job, JobKind, JobState, NewJob, QueueStats,

@@ -4,6 +4,7 @@
 
 mod apps;
 mod chats;
+mod dify;
 mod fixture;
 mod idempotency;
 mod models;
