@@ -20,7 +20,7 @@ pub(super) fn read(body: &Value, model: String) -> Ask {
     let results = items.iter().filter(|item| item["type"] == "function_call_output");
     Ask::Response(Question {
         model,
-        system: of("system").last().unwrap_or_else(|| text(&body["instructions"])),
+        system: of("system").next_back().unwrap_or_else(|| text(&body["instructions"])),
         user,
         tools: list(&body["tools"]).iter().map(|tool| text(&tool["name"])).collect(),
         forced_tool: body["tool_choice"]["name"].as_str().map(str::to_owned),
