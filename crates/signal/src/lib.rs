@@ -22,6 +22,7 @@
 pub mod breaker;
 pub mod chain;
 pub mod ejection;
+pub mod forecast;
 pub mod jitter;
 pub mod keys;
 pub mod latency;
