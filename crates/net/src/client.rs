@@ -113,7 +113,7 @@ impl Client {
             .map_err(|error| SendError::new(Class::InvalidRequest, &origin(&uri), error.to_string(), true))?;
         // Ends: every turn but the last takes one of the connections at rest.
         loop {
-            let (link, has_rested) = match pool.rested(authority) {
+            let (link, has_rested) = match pool.rested(authority.as_str()) {
                 Some(link) => (link, true),
                 None => (connect(pool, &uri, timeouts).await?, false),
             };

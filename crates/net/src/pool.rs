@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, uri::Authority};
+use http::{Request, Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -61,7 +61,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Resting {
-    by_peer: HashMap<Authority, Vec<(Link, Instant)>>,
+    /// By authority, as URLs write it.
+    by_peer: HashMap<Arc<str>, Vec<(Link, Instant)>>,
     /// Somebody closes those that rested for too long.
     is_swept: bool,
 }
@@ -75,7 +76,7 @@ pub(crate) struct Link {
     /// Rings the alarm.
     waker: Waker,
     /// `None`: it is closed after its exchange.
-    home: Option<(Weak<Inner>, Authority)>,
+    home: Option<(Weak<Inner>, Arc<str>)>,
 }
 
 /// No answer came.
@@ -91,15 +92,14 @@ impl Pool {
     }
 
     /// The connection that came to rest last, of those that still live.
-    pub(crate) fn rested(&self, peer: &Authority) -> Option<Link> {
-        let mut resting = self.inner.resting.lock();
-        let links = resting.by_peer.get_mut(peer)?;
-        while let Some((mut link, since)) = links.pop() {
+    pub(crate) fn rested(&self, peer: &str) -> Option<Link> {
+        loop {
+            let (mut link, since) = self.inner.resting.lock().by_peer.get_mut(peer)?.pop()?;
+            // Looked at without the lock: others come and go meanwhile.
             if since.elapsed() < self.inner.rest.at_most && link.is_alive() {
                 return Some(link);
             }
         }
-        None
     }
 
     pub(crate) async fn connect(&self, uri: &Uri) -> Result<Link, AnyError> {
@@ -114,7 +114,7 @@ impl Pool {
             connection: Some(Box::new(connection)),
             waker: Waker::from(alarm.clone()),
             alarm,
-            home: home.map(|peer| (Arc::downgrade(&self.inner), peer.clone())),
+            home: home.map(|peer| (Arc::downgrade(&self.inner), peer.as_str().into())),
         })
     }
 }
@@ -173,7 +173,7 @@ impl Link {
 }
 
 impl Inner {
-    fn keep(self: &Arc<Self>, peer: Authority, link: Link) {
+    fn keep(self: &Arc<Self>, peer: Arc<str>, link: Link) {
         let mut resting = self.resting.lock();
         let links = resting.by_peer.entry(peer).or_default();
         if links.len() >= self.rest.most {
