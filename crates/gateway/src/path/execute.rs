@@ -76,12 +76,15 @@ impl Answer {
     }
 }
 
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 /// Compressed events cannot be told apart; they pass as bytes.
 fn is_event_stream(response: &Response<Body>) -> bool {
     let content_type = headers::text(response.headers(), &CONTENT_TYPE).unwrap_or_default();
     let is_plain =
         headers::text(response.headers(), &CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-    is_plain && content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+    let start = content_type.trim_start().as_bytes().get(..EVENT_STREAM.len());
+    is_plain && start.is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 impl telemetry::Told for Answer {
