@@ -19,6 +19,7 @@ pub mod overrides;
 pub mod ports;
 mod probe;
 mod procedure;
+pub mod queue;
 pub mod runbook;
 mod watch;
 

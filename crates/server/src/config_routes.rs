@@ -29,9 +29,9 @@ pub(crate) fn router(reloader: Arc<Reloader>, tokens: AdminTokens) -> Router {
 
 /// The name of the token that opened the door.
 #[derive(Clone)]
-struct Actor(String);
+pub(crate) struct Actor(pub(crate) String);
 
-async fn door(State(tokens): State<AdminTokens>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn door(State(tokens): State<AdminTokens>, mut request: Request, next: Next) -> Response {
     let presented = request
         .headers()
         .get(header::AUTHORIZATION)

@@ -26,6 +26,7 @@ mod notes;
 mod orders;
 mod output;
 mod publisher;
+mod queue_routes;
 mod records;
 mod reload;
 mod remote;

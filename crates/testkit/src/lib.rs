@@ -4,6 +4,7 @@
 //! A dev-dependency only. Nothing here is careful about load: it is careful to fail exactly as told.
 #![expect(clippy::expect_used, reason = "a test peer that cannot start should end the test")]
 
+pub mod celery;
 pub mod http_server;
 pub mod model;
 pub mod raw;

@@ -7,6 +7,7 @@ mod explain;
 mod health;
 mod model;
 mod provider;
+mod queue;
 mod reload;
 mod runbook;
 mod runs;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Runbook(runbook) => runbook::run(runbook).await,
         Command::Provider(provider) => provider::run(provider).await,
         Command::Model(model) => model::run(model).await,
+        Command::Queue(queue) => Box::pin(queue::run(queue)).await,
         Command::Route(route) => model::simulate(route).await,
         Command::Demo(demo) => Box::pin(crate::demo::run(demo)).await,
         Command::Serve(serve) => Box::pin(serve::run(serve)).await,

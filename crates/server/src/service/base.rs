@@ -108,11 +108,7 @@ impl Base {
         }
     }
 
-    pub(super) fn supervisor(
-        &self,
-        role: Role,
-        orders: watch::Receiver<Arc<Orders>>,
-    ) -> Option<Supervisor> {
+    pub(super) fn supervisor(&self, role: Role, orders: watch::Receiver<Arc<Orders>>) -> Option<Supervisor> {
         let workers = self.config.workers;
         if workers.count == 0 || matches!(role, Role::Gateway | Role::Control) {
             return None;
@@ -233,12 +229,26 @@ impl Base {
             store: self.store.clone(),
             control: Arc::new(facade.clone()),
             apps: Arc::new(AppsPort { standby: standby.clone(), publisher: Arc::clone(&self.publisher) }),
-            routes: Arc::new(RoutePort::new(self.publisher.snapshot(), self.store.clone(), self.clock.clone())),
+            routes: Arc::new(RoutePort::new(
+                self.publisher.snapshot(),
+                self.store.clone(),
+                self.clock.clone(),
+            )),
             tokens: tokens.clone(),
             clock: self.clock.clone(),
             secure_cookies: self.config.listeners.admin_https,
             shutdown: self.stop.clone(),
         })
+    }
+
+    /// Looks at Dify's queues from now on, where the configuration names a Dify with a broker.
+    pub(super) fn watch_queues(&self) -> Option<mainstay_control::queue::Watch> {
+        let deployment = self.config.dify.as_ref()?;
+        let state = self.config.state_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let watch =
+            mainstay_control::queue::Watch::new(deployment, self.clock.clone(), state.join("purged"))?;
+        self.tasks.spawn(watch.clone().run(self.stop.clone()));
+        Some(watch)
     }
 
     /// The admin listener has the data plane's own guards against slow and many callers.

@@ -25,6 +25,7 @@ use crate::{
     live::Live,
     metrics::Metrics,
     publisher::Publisher,
+    queue_routes::{self, Queues},
     records::{Consumer, Keep, Unstored},
     reload::{Doors, Origin, Reloader},
     supervisor::Supervisor,
@@ -98,10 +99,8 @@ impl Service {
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
         let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
-            let gateway = base.gateway(
-                &standby,
-                Consumer { store, observer: observer.clone(), metrics, keep, unstored },
-            );
+            let gateway = base
+                .gateway(&standby, Consumer { store, observer: observer.clone(), metrics, keep, unstored });
             base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer);
             gateway
         });
@@ -122,7 +121,9 @@ impl Service {
         let mut router = health_routes::router(Arc::new(insight))
             .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
+            let queues = Queues { facade: facade.clone(), watch: base.watch_queues() };
             router = router.merge(base.console(facade, &standby, &tokens));
+            router = router.merge(queue_routes::router(queues, tokens.clone()));
         }
         base.serve_admin(bound.admin, router, limits);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })

@@ -82,8 +82,8 @@ pub(super) async fn plan(
             Ok((steps, Undo::Irreversible(why), Vec::new()))
         }
         Action::Redispatch { kind, tenant } => {
-            let head = head(observer.app_link()?, kind, tenant).await?;
             guard_redispatch(seen, tenant, terms)?;
+            let head = head(observer.app_link()?, kind, tenant).await?;
             let (task, queue) = task_of(kind)?;
             let steps = vec![
                 step(

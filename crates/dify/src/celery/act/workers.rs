@@ -28,23 +28,21 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 concurrency + u64::from(*by)
             );
             let warning = format!("each may hold a database connection; it has {} now", answer.active.len());
-            (
-                changes,
-                Undo::By(format!("mainstay queue act shrink-pool {worker} --by {by} --yes")),
-                vec![warning],
-            )
+            let undo = Undo::By(format!("mainstay queue act shrink-pool {worker} --by {by} --yes"));
+            (changes, undo, [vec![warning], untold(answer, concurrency)].concat())
         }
         Action::ShrinkPool { worker, by } => {
-            let (_, concurrency) = pool(seen, worker, *by)?;
-            if u64::from(*by) >= concurrency {
-                let why = format!("{worker} has {concurrency} places; none would be left");
-                return Err(Refused::because(why, "shrink it by less, or shut it down"));
+            let (answer, concurrency) = pool(seen, worker, *by)?;
+            if u64::from(*by) >= concurrency && !terms.force {
+                let why = format!("{worker} has {concurrency} places by its own word; none would be left");
+                return Err(Refused::unless_forced(why, "shrink it by less, or shut it down"));
             }
             let changes = format!(
                 "{worker} works on {} tasks at a time, not {concurrency}",
-                concurrency - u64::from(*by)
+                concurrency.saturating_sub(u64::from(*by))
             );
-            (changes, Undo::By(format!("mainstay queue act grow-pool {worker} --by {by} --yes")), Vec::new())
+            let undo = Undo::By(format!("mainstay queue act grow-pool {worker} --by {by} --yes"));
+            (changes, undo, untold(answer, concurrency))
         }
         Action::Autoscale { worker, max, min } => {
             let answer = answering(seen, worker)?;
@@ -259,6 +257,14 @@ fn pool<'a>(seen: &'a Seen, worker: &str, by: u32) -> Result<(&'a Answer, u64), 
         return Err(Refused::because(format!("{worker} does not say how many places it has"), "see its log"));
     };
     Ok((answer, concurrency))
+}
+
+/// Celery's gevent pool (5.5.3) changes its size and goes on telling the one that it began with.
+fn untold(answer: &Answer, concurrency: u64) -> Vec<String> {
+    if answer.pool.as_deref() == Some("prefork") {
+        return Vec::new();
+    }
+    vec![format!("its stats go on saying {concurrency}; count its active tasks to see the new size")]
 }
 
 fn holders(seen: &Seen, task_id: &str) -> Vec<String> {
