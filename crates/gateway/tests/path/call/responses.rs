@@ -52,8 +52,11 @@ fn everything(streams: bool) -> Value {
     })
 }
 
+/// JSON pointers into what a provider is told, and the JSON there.
+type Told = &'static [(&'static str, &'static str)];
+
 /// Where each dialect is asked, and what of the call stands where.
-const ASKED: [(&str, &str, &[(&str, &str)]); 5] = [
+const ASKED: [(&str, &str, Told); 5] = [
     (
         "openai",
         "/v1/chat/completions",
