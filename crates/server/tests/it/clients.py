@@ -157,6 +157,60 @@ def dify_plugin(model):
     assert last_has_usage and usage["completion_tokens"] == 7, answer.text
 
 
+def responses(model):
+    answer = client.responses.create(model=model, instructions="Be brief.", input="one two", max_output_tokens=50)
+    assert answer.status == "completed" and answer.output_text.startswith("Echo from "), answer
+    assert answer.output_text.endswith("one two") and answer.model, answer
+    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens > 0, answer
+
+
+def streamed_responses(model):
+    events = list(client.responses.create(model=model, input="[[words:20]]", stream=True))
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text.split() == [f"word{number}" for number in range(20)], text
+    assert events[0].type == "response.created" and events[-1].type == "response.completed", events
+    assert [event.sequence_number for event in events] == list(range(len(events))), events
+    assert events[-1].response.output_text == text and events[-1].response.usage.output_tokens == 20, events[-1]
+    # The package's own accumulator refuses events out of their order.
+    with client.responses.stream(model=model, input="[[words:5]]") as stream:
+        final = stream.get_final_response()
+    assert len(final.output_text.split()) == 5, final
+
+
+def tools_of_responses(model):
+    tool = {"type": "function", "strict": False, **TOOL["function"]}
+    question = {"role": "user", "content": "[[tool]]"}
+    answer = client.responses.create(model=model, input=[question], tools=[tool])
+    call = answer.output[-1]
+    assert call.type == "function_call" and call.name == "weather", answer
+    assert "city" in json.loads(call.arguments), answer
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    said = [item.model_dump(exclude_none=True) for item in answer.output]
+    answer = client.responses.create(model=model, input=[question, *said, result], tools=[tool])
+    assert "sunny" in answer.output_text, answer
+    with client.responses.stream(model=model, input=[question], tools=[tool]) as stream:
+        kinds = [event.type for event in stream]
+        call = stream.get_final_response().output[-1]
+    assert "response.function_call_arguments.done" in kinds and "city" in json.loads(call.arguments), (kinds, call)
+
+
+def structured_responses(model):
+    answer = client.responses.parse(model=model, input="three", text_format=Echo)
+    assert answer.output_parsed == Echo(echo="three"), answer
+    schema = {"type": "object", "properties": {"echo": {"type": "string"}}, "required": ["echo"], "additionalProperties": False}
+    form = {"format": {"type": "json_schema", "name": "echo", "schema": schema, "strict": True}}
+    answer = client.responses.create(model=model, input="three", text=form)
+    assert json.loads(answer.output_text) == {"echo": "three"}, answer
+
+
+def refused_responses(model):
+    try:
+        client.responses.create(model=model, input="x", previous_response_id="resp_1")
+        assert model == "native-responses", "an earlier response was taken by who has none"
+    except openai.BadRequestError as error:
+        assert error.param == "previous_response_id" and error.code == "not_convertible", error
+
+
 def embeddings(model):
     answer = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
     assert [item.index for item in answer.data] == [0, 1] and len(answer.data[0].embedding) == 8, answer
@@ -164,9 +218,11 @@ def embeddings(model):
     assert client.embeddings.create(model=model, input="one").data[0].embedding[0] >= 0
 
 
-CHECKS = [chat, stream, tools, streamed_tools, structured, errors, litellm_client, dify_plugin]
+RESPONSES = [responses, streamed_responses, tools_of_responses, structured_responses, refused_responses]
+CHATS = [chat, stream, tools, streamed_tools, structured, errors, litellm_client, dify_plugin]
+CHECKS = {"embed": [embeddings], "native": RESPONSES, "chat": CHATS + RESPONSES}
 for wanted in MODELS:
-    for check in [embeddings] if wanted.startswith("embed") else CHECKS:
+    for check in CHECKS[wanted.split("-")[0]]:
         check(wanted)
         ok(f"{wanted} {check.__name__}")
 listed = {model.id for model in client.models.list()}

@@ -5,7 +5,8 @@ use mainstay_faulty::{Options, Provider};
 
 use crate::support::{Home, Process, wait_for_instance};
 
-/// The dialect, what its base URL ends in, and what else its provider needs.
+/// The dialect, what its base URL ends in, and what else its provider needs. On this address none of them speaks the
+/// Responses API by default: they get it converted.
 const DIALECTS: [(&str, &str, &str); 5] = [
     ("openai", "/v1", "key = \"env:PROVIDER_KEY\""),
     ("azure", "", "key = \"env:PROVIDER_KEY\"\napi_version = \"2024-10-21\""),
@@ -38,6 +39,11 @@ async fn clients_of_others_work_unchanged_in_front_of_every_dialect() {
         ));
         models.extend(names);
     }
+    config.push_str(&format!(
+        "[[provider]]\nname = \"native\"\nbase_url = \"{}/v1\"\nkey = \"env:PROVIDER_KEY\"\nresponses_api = true\nmodels = [\"native-responses\"]\n",
+        provider.url()
+    ));
+    models.push("native-responses".to_owned());
     config.push_str("[[model.key]]\nname = \"clients\"\nkey = \"env:CLIENT_KEY\"\n");
     let file = home.write("mainstay.toml", &config);
     let file = file.to_str().unwrap();
@@ -60,7 +66,7 @@ async fn clients_of_others_work_unchanged_in_front_of_every_dialect() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
     let passed = out.lines().filter(|line| line.starts_with("ok ")).count();
-    assert_eq!(passed, DIALECTS.len() * 8 + 2, "{out}");
+    assert_eq!(passed, DIALECTS.len() * 13 + 5 + 2, "{out}");
     // The provider never saw the caller's key.
     assert!(provider.calls().iter().all(|call| !call.credential.contains("client")), "a virtual key leaked");
 }
