@@ -31,6 +31,8 @@ pub struct Deployment {
     /// The app whose run proves the whole way.
     pub canary: Option<Canary>,
     pub sizes: Sizes,
+    /// Rows of operators' own for what errors mean.
+    pub signatures: Option<PathBuf>,
 }
 
 impl Deployment {
@@ -52,6 +54,7 @@ impl Deployment {
             storage: None,
             canary: None,
             sizes: Sizes::default(),
+            signatures: None,
         }
     }
 }

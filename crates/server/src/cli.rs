@@ -23,6 +23,10 @@ pub(crate) enum Command {
     /// Execute queued runs. Started by `serve` and `demo`, which hand it its orders on standard input.
     #[command(hide = true)]
     Worker,
+    /// Write a configuration for a Dify from the .env that it has anyway.
+    Init(Init),
+    /// Look at a whole Dify once: its components, then what is wrong, the worst first.
+    Doctor(Doctor),
     /// Check a configuration and report every problem at once.
     Check(Check),
     /// Bring the store's schema up to this version.
@@ -130,6 +134,26 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The .env of the Dify, as docker compose reads it, or a file of NAME=VALUE made from a ConfigMap and a Secret.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dify_env: PathBuf,
+    /// The machine whose published ports lead to Dify's containers, seen from here. Default: Mainstay runs in the
+    /// compose network.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    pub(crate) output: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Which Dify a command is about.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Dify {
@@ -142,6 +166,21 @@ pub(crate) struct Dify {
     /// With --dify-env: the machine whose published ports lead to Dify's containers, seen from here.
     #[arg(long, value_name = "ADDRESS", requires = "dify_env")]
     pub(crate) host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) dify: Dify,
+    /// Also say what an upgrade of Dify to this version would break.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) upgrade_to: Option<String>,
+    /// Write what was found, without secrets, into this .tar.gz.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -20,8 +20,8 @@ pub(crate) fn deployment(asked: &cli::Dify) -> Result<Deployment, Failure> {
         return Ok(discovered(env_file, asked.host.as_deref())?.deployment);
     }
     let path = asked.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
-    let config =
-        config::load(path, Follow::Yes).map_err(|error| check::failure(&path.display().to_string(), &error))?;
+    let config = config::load(path, Follow::Yes)
+        .map_err(|error| check::failure(&path.display().to_string(), &error))?;
     config.dify.ok_or_else(|| {
         Failure::usage(
             format!("{} names no Dify", path.display()),

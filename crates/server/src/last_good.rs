@@ -177,7 +177,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 /// Writes beside the file and renames over it, so that a crash or a full disk leaves the old one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
@@ -195,6 +195,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A draft that a dead process left behind may have other rights.
     let _ = fs::remove_file(path);
+    write_new(path, bytes)
+}
+
+/// Writes a file that is not there, for its owner only.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -1,24 +1,9 @@
 //! The least rights with which Mainstay works, as SQL that an operator runs once.
 
-use crate::deployment::Database;
+use crate::{deployment::Database, schema};
 
-/// What is read in the main database.
-const READ: &[&str] = &[
-    "alembic_version",
-    "tenants",
-    "apps",
-    "workflows",
-    "workflow_runs",
-    "workflow_node_executions",
-    "workflow_app_logs",
-    "workflow_trigger_logs",
-    "conversations",
-    "messages",
-    "message_feedbacks",
-    "datasets",
-    "documents",
-    "document_segments",
-];
+/// What is read in the main database besides what the schema's capabilities need.
+const ALSO_READ: [&str; 3] = ["alembic_version", "tenants", "workflows"];
 
 /// Scripts for the three roles. They hold no password: `\password` asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +34,13 @@ pub fn grants(database: &Database, plugin: Option<&Database>) -> Grants {
         )
     };
     let reader = format!(
-        "-- Run with psql in the database {}, as its owner or a superuser.\n{}\n{}\nGRANT SELECT ON {} TO {READER};\n\
+        "-- Run with psql in the database {}, as its owner or a superuser.\n{}\n{}\nGRANT SELECT ON\n  {}\n  TO {READER};\n\
          -- Sees whose connections are open and how far replicas are behind. Without it doctor knows its own only.\n\
          GRANT pg_monitor TO {READER};\n",
         database.name,
         role(READER, 4, true),
         opened(READER, &database.name),
-        READ.join(", "),
+        tables().join(",\n  "),
     );
     let plugin_reader = plugin.filter(|plugin| plugin.name != database.name).map(|plugin| {
         format!(
@@ -73,6 +58,13 @@ pub fn grants(database: &Database, plugin: Option<&Database>) -> Grants {
         opened(REPAIRS, &database.name),
     );
     Grants { reader, plugin_reader, repairs }
+}
+
+fn tables() -> Vec<String> {
+    let mut tables: Vec<String> = ALSO_READ.into_iter().map(str::to_owned).chain(schema::tables()).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
 }
 
 /// An identifier that SQL takes as it is.

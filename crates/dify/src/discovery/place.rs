@@ -31,6 +31,9 @@ const SERVICES: [&str; 20] = [
 /// What a container calls the machine that it runs on.
 const MACHINE: &str = "host.docker.internal";
 
+/// How the note on a name begins that resolves in the compose network only.
+pub(super) const INSIDE: &str = "only inside the compose network";
+
 pub(super) struct Place {
     pub(super) host: String,
     pub(super) port: u16,
@@ -46,7 +49,9 @@ pub(super) fn of(search: &Search<'_>, host: &str, port: u16) -> Place {
                 port,
                 note: Some(format!("{MACHINE} to Dify's containers")),
             },
-            None => stays(Some(format!("{MACHINE} resolves only inside containers"))),
+            None => stays(Some(format!(
+                "only inside containers: {MACHINE} is their machine, which --host ADDRESS names"
+            ))),
         };
     }
     let compose = search.environment.compose.as_ref();
@@ -62,13 +67,10 @@ pub(super) fn of(search: &Search<'_>, host: &str, port: u16) -> Place {
             port: found.published,
             note: Some(format!("{host}:{port} inside the compose network")),
         },
-        (None, Some(found)) => stays(Some(format!(
-            "{host} resolves only inside the compose network; its machine publishes {}: give --host ADDRESS to use that",
-            shown(found)
-        ))),
-        (_, None) => stays(Some(format!(
-            "{host} resolves only inside the compose network, and port {port} is not published"
-        ))),
+        (None, Some(found)) => {
+            stays(Some(format!("{INSIDE}; its machine publishes {}: --host ADDRESS uses that", shown(found))))
+        }
+        (_, None) => stays(Some(format!("{INSIDE}; not published"))),
     }
 }
 
@@ -77,6 +79,13 @@ fn shown(port: &Port) -> String {
         Some(ip) => format!("it as {ip}:{}", port.published),
         None => format!("it as port {}", port.published),
     }
+}
+
+/// Whether an address names a service that a Dify has usually, and this one has not.
+pub(super) fn is_missing(search: &Search<'_>, address: &str) -> bool {
+    let Some(compose) = &search.environment.compose else { return false };
+    let host = Url::parse(address).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    SERVICES.contains(&host.as_str()) && compose.service(&host).is_none()
 }
 
 /// An address as the configuration takes it, and what to know of it.

@@ -4,9 +4,10 @@
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
 
 use super::{Search, Source, broker, defaults};
-use crate::deployment::{Deployment, RedisAt};
+use crate::deployment::{Deployment, RedisAt, Storage};
 
 pub(super) fn examine(search: &mut Search<'_>, deployment: &Deployment) {
+    key_material(search, deployment);
     published(search);
     pair(
         search,
@@ -24,6 +25,20 @@ pub(super) fn examine(search: &mut Search<'_>, deployment: &Deployment) {
     }
     broker_password(search, deployment);
     profiles(search, deployment);
+}
+
+/// What signs sessions, and what decrypts the keys of model providers.
+fn key_material(search: &mut Search<'_>, deployment: &Deployment) {
+    let signs = match search.environment.said("SECRET_KEY") {
+        Some(_) => "SECRET_KEY is set",
+        None => "SECRET_KEY is not set (1.14 and later keep one in the storage)",
+    };
+    let keys = match &deployment.storage {
+        Some(Storage::Folder(folder)) => format!("tenants' private keys in {}/privkeys", folder.display()),
+        Some(Storage::Elsewhere(kind)) => format!("tenants' private keys in the storage ({kind})"),
+        None => "tenants' private keys in the storage".to_owned(),
+    };
+    search.found("key material", format!("{signs}; {keys}"), "");
 }
 
 /// One finding a secret, because each is changed in its own way.
@@ -55,7 +70,7 @@ fn a_published(name: &str, is_default: bool) -> Finding {
     let (cause, remedy) = match name {
         "SECRET_KEY" => (
             "it signs sessions and file addresses: who knows it can make either",
-            "set SECRET_KEY to `openssl rand -base64 42` and restart api, worker and web; everybody signs in again",
+            "set SECRET_KEY to `openssl rand -base64 42` and restart api, worker and web; everybody signs in again, and OAuth clients of plugins are entered again",
         ),
         "DB_PASSWORD" => (
             "who reaches the database's port reads and changes everything",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, path::PathBu
 
 use mainstay_base::{Finding, Secret, secret::Part};
 
-use super::{Found, Gap, Origin, environment::Environment, place};
+use super::{Found, Gap, Origin, Source, environment::Environment, place};
 
 pub(super) struct Search<'a> {
     pub(super) environment: &'a Environment,
@@ -97,8 +97,20 @@ impl<'a> Search<'a> {
     }
 
     /// An http or https address, as the configuration takes it; moved to where it is reached from.
-    pub(super) fn url(&mut self, key: &str, variable: &str) -> Option<String> {
+    pub(super) fn url(&mut self, part: &'static str, key: &str, variable: &str) -> Option<String> {
         let text = self.text(key, variable)?;
+        let is_default = self.origins.get(key).is_some_and(|origin| origin.source == Source::Default);
+        if is_default && place::is_missing(self, &text) {
+            self.origins.remove(key);
+            self.gap(
+                part,
+                format!(
+                    "{variable} is not set, and no service of the compose file is at Dify's default {text}"
+                ),
+                "it is not probed; set the variable, or the key in the configuration",
+            );
+            return None;
+        }
         match place::url(self, &text) {
             Ok((url, note)) => {
                 if let Some(note) = note {
@@ -138,7 +150,10 @@ impl<'a> Search<'a> {
 
     /// Without the value.
     pub(super) fn problem(&mut self, variable: &str, why: impl Display) {
-        self.problems.push(format!("{variable} {why}"));
+        let problem = format!("{variable} {why}");
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     pub(super) fn files(&self) -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 //! What answers HTTP: API, web, plugin daemon, sandbox, proxy; and which version it is.
 
-use super::Search;
+use super::{Search, place};
 use crate::deployment::{Deployment, Service};
 
 /// `langgenius/dify-api`, also from a mirror of it.
@@ -23,7 +23,7 @@ pub(super) fn find(search: &mut Search<'_>, deployment: &mut Deployment) {
         ("sandbox.url", "CODE_EXECUTION_ENDPOINT"),
         ("sandbox.key", "CODE_EXECUTION_API_KEY"),
     );
-    deployment.ssrf_proxy_url = search.url("ssrf_proxy_url", "SSRF_PROXY_HTTP_URL");
+    deployment.ssrf_proxy_url = search.url("ssrf proxy", "ssrf_proxy_url", "SSRF_PROXY_HTTP_URL");
     if let Some(url) = deployment.ssrf_proxy_url.clone() {
         search.found("ssrf proxy", url, "ssrf_proxy_url");
     }
@@ -31,7 +31,7 @@ pub(super) fn find(search: &mut Search<'_>, deployment: &mut Deployment) {
 
 /// The address by which the plugin daemon calls back: the API itself, not the nginx before it, which hides `/health`.
 fn api(search: &mut Search<'_>) -> Option<String> {
-    let url = search.url("api_url", "PLUGIN_DIFY_INNER_API_URL")?;
+    let url = search.url("api", "api_url", "PLUGIN_DIFY_INNER_API_URL")?;
     search.found("api", url.clone(), "api_url");
     Some(url)
 }
@@ -41,7 +41,7 @@ fn web(search: &mut Search<'_>) -> Option<String> {
     let told =
         ["CONSOLE_WEB_URL", "APP_WEB_URL"].into_iter().find(|name| search.environment.said(name).is_some());
     if let Some(variable) = told {
-        let url = search.url(WEB_URL, variable)?;
+        let url = search.url("web", WEB_URL, variable)?;
         search.found("web", url.clone(), WEB_URL);
         return Some(url);
     }
@@ -54,6 +54,9 @@ fn web(search: &mut Search<'_>) -> Option<String> {
         _ => return None,
     };
     search.came_from(WEB_URL, "EXPOSE_NGINX_PORT", None);
+    if search.host.is_none() {
+        search.note(WEB_URL, place::INSIDE);
+    }
     search.found("web", url.clone(), WEB_URL);
     Some(url)
 }
@@ -64,7 +67,7 @@ fn service(
     (url_key, url): (&str, &str),
     (key_key, key): (&str, &str),
 ) -> Option<Service> {
-    let url = search.url(url_key, url)?;
+    let url = search.url(part, url_key, url)?;
     let key = search.secret(key_key, key);
     search.found(part, url.clone(), url_key);
     Some(Service { url, key })

@@ -48,7 +48,7 @@ pub(super) fn find(search: &mut Search<'_>) -> Option<Vector> {
 }
 
 fn http(search: &mut Search<'_>, vector: Vector, url: &str, key: Option<&str>) -> Vector {
-    let url = search.url(KEY, url);
+    let url = search.url(PART, KEY, url);
     let api_key = key.and_then(|key| search.secret("vector.api_key", key));
     Vector { url, api_key, ..vector }
 }

@@ -45,8 +45,9 @@ fn listed(problems: &[Problem]) -> serde_json::Value {
 
 fn summary(config: &Config) -> String {
     let engine = if config.engine.enabled { "embedded engine on" } else { "embedded engine off" };
+    let dify = if config.dify.is_some() { "a Dify to look after" } else { "no Dify to look after" };
     format!(
-        "{} upstreams, {} apps, {engine}, {} providers, {} models, {} workers; revision {}",
+        "{} upstreams, {} apps, {engine}, {dify}, {} providers, {} models, {} workers; revision {}",
         config.upstreams.len(),
         config.apps.len(),
         config.providers.len(),

@@ -3,8 +3,10 @@
 mod alert;
 mod apps;
 pub(crate) mod check;
+mod doctor;
 mod explain;
 mod health;
+mod init;
 mod model;
 mod provider;
 mod queue;
@@ -21,6 +23,8 @@ use crate::{
 pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Check(check) => check::run(&check),
+        Command::Doctor(asked) => Box::pin(doctor::run(&asked)).await,
+        Command::Init(init) => init::run(&init),
         Command::Reload(read) => reload::run(&read).await,
         Command::Status(read) => health::status(&read).await,
         Command::Health(read) => health::health(&read).await,

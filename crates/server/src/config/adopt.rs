@@ -107,7 +107,12 @@ mod tests {
         check(one, &format!("{one}[[admin.token]]\nname = 'ops'\ntoken = 'env:T'"), &[], 1);
         check(one, &format!("{one}[[upstream]]\nname = 'd'\nbase_url = 'http://d'"), &[], 1);
         check(one, &format!("{one}[retention]\nruns = '9d'\n[limits]\nconnections = 9"), &[], 1);
-        check(one, &format!("{one}[engine]\nenabled = false\n[store]\nurl = 'sqlite:x'"), &["store", "engine"], 1);
+        check(
+            one,
+            &format!("{one}[engine]\nenabled = false\n[store]\nurl = 'sqlite:x'"),
+            &["store", "engine"],
+            1,
+        );
         // The same value written out is no change.
         check(one, &format!("{one}[workers]\ncount = 2"), &[], 1);
     }
@@ -124,7 +129,11 @@ mod tests {
         assert_eq!(count(&key("b", "A", "budget = 5.0\nbudget_name = 'a'")), 0);
         assert_eq!(count(&key("b", "A", "budget = 5.0\nbudget_name = 'b'")), 0);
         let kept = read(&key("b", "A", "budget = 5.0\nbudget_name = 'a'"));
-        assert_eq!(kept.renamed_budgets(&read(&key("b", "A", "budget = 5.0"))).len(), 1, "the same one step later");
+        assert_eq!(
+            kept.renamed_budgets(&read(&key("b", "A", "budget = 5.0"))).len(),
+            1,
+            "the same one step later"
+        );
         assert_eq!(count(&key("b", "A", "")), 0, "without a budget nothing begins anew");
         assert_eq!(count(&key("a", "B", "budget = 5.0")), 0, "a key that is rotated");
         assert_eq!(count(&key("b", "B", "budget = 5.0")), 0, "another key");

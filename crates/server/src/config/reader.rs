@@ -114,7 +114,10 @@ impl<'a> Reader<'a> {
     }
 
     /// A table of anything, as JSON.
-    pub(crate) fn json_object(&self, key: &'static str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    pub(crate) fn json_object(
+        &self,
+        key: &'static str,
+    ) -> Option<serde_json::Map<String, serde_json::Value>> {
         match self.value(key)? {
             Value::Table(table) => match serde_json::to_value(table) {
                 Ok(serde_json::Value::Object(object)) => Some(object),

@@ -85,7 +85,8 @@ fn resolve(reference: &SecretRef, check: Check) -> Result<Secret, String> {
         SecretRef::Dotenv { path, name, part } => {
             let found = discovery::lookup(Path::new(path), name, *part);
             let secret = found.map_err(|why| format!("refers to {name} of {path}: {why}"))?;
-            check(secret.expose().to_owned()).map_err(|why| format!("refers to {name} of {path}, which {why}"))
+            check(secret.expose().to_owned())
+                .map_err(|why| format!("refers to {name} of {path}, which {why}"))
         }
         SecretRef::File(path) => {
             let fail = |error| format!("refers to {path}: {error}");

@@ -45,6 +45,11 @@ pub(super) const SECTIONS: &[Section] = &[
             },
             Key { name: "web_url", value: "\"http://nginx\"", about: "The console." },
             Key { name: "ssrf_proxy_url", value: "\"http://ssrf_proxy:3128\"", about: "" },
+            Key {
+                name: "signatures",
+                value: "\"signatures.toml\"",
+                about: "Rows of your own for what errors mean, before ours. docs/signatures.md",
+            },
         ],
     },
     Section {
@@ -93,7 +98,11 @@ pub(super) const SECTIONS: &[Section] = &[
             Key { name: "index_prefix", value: "\"Vector_index\"", about: "VECTOR_INDEX_NAME_PREFIX." },
             Key { name: "user", value: "\"dify\"", about: "Of a store that asks for one." },
             Key { name: "password", value: "\"dotenv:docker/.env#PGVECTOR_PASSWORD\"", about: "" },
-            Key { name: "host", value: "\"pgvector\"", about: "Of a store that is a PostgreSQL: pgvector and its kind." },
+            Key {
+                name: "host",
+                value: "\"pgvector\"",
+                about: "Of a store that is a PostgreSQL: pgvector and its kind.",
+            },
             PORT,
             Key { name: "database", value: "\"dify\"", about: "" },
             TLS,
@@ -143,7 +152,11 @@ pub(super) const SECTIONS: &[Section] = &[
             Key { name: "api_connections", value: "10", about: "SERVER_WORKER_CONNECTIONS." },
             Key { name: "pool_size", value: "30", about: "SQLALCHEMY_POOL_SIZE." },
             Key { name: "max_overflow", value: "10", about: "SQLALCHEMY_MAX_OVERFLOW." },
-            Key { name: "celery_workers", value: "1", about: "CELERY_WORKER_CONCURRENCY or CELERY_WORKER_AMOUNT." },
+            Key {
+                name: "celery_workers",
+                value: "1",
+                about: "CELERY_WORKER_CONCURRENCY or CELERY_WORKER_AMOUNT.",
+            },
             Key { name: "plugin_daemon_pool", value: "30", about: "What the plugin daemon opens at most." },
             Key { name: "postgres_max_connections", value: "100", about: "POSTGRES_MAX_CONNECTIONS." },
             Key {

@@ -6,6 +6,7 @@ use mainstay_base::Secret;
 use mainstay_dify::{
     Deployment,
     deployment::{Canary, Database, Login, Redis, RedisAt, Service, Sizes, Storage, Tls, Vector},
+    signature::Catalogue,
 };
 
 use super::{check_name, count, http_url};
@@ -21,7 +22,8 @@ const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 const MAX_REDIS_DATABASE: u64 = 9999;
 const MAX_SIZE: u64 = 1_000_000;
-const LONGEST_RUN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_RUN: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 const TLS: [(&str, Tls); 3] = [("off", Tls::Off), ("unchecked", Tls::Unchecked), ("checked", Tls::Checked)];
 
 /// `None` where nothing is written at all.
@@ -49,6 +51,7 @@ pub(super) fn dify(reader: Reader<'_>, follow: Follow) -> Option<Deployment> {
         storage: storage(reader.section("storage")),
         canary: canary(reader.section("canary"), follow),
         sizes: sizes(reader.section("sizes")),
+        signatures: signatures(&reader, follow),
     };
     reader.done();
     is_described.then_some(deployment)
@@ -200,6 +203,19 @@ fn canary(reader: Reader<'_>, follow: Follow) -> Option<Canary> {
     Some(Canary { key: key?, inputs })
 }
 
+/// A file of operators' own rows, compiled here so that a mistake in it is found by `check`.
+fn signatures(reader: &Reader<'_>, follow: Follow) -> Option<PathBuf> {
+    let path = PathBuf::from(reader.text("signatures")?);
+    if follow == Follow::Yes {
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let compiled = text.and_then(|text| Catalogue::with(&text).map_err(|error| error.to_string()));
+        if let Err(problem) = compiled {
+            reader.report("signatures", &format!("cannot be used: {problem}"));
+        }
+    }
+    Some(path)
+}
+
 fn sizes(reader: Reader<'_>) -> Sizes {
     let size = |key| count(&reader, key, 0..=MAX_SIZE);
     let sizes = Sizes {
@@ -229,4 +245,72 @@ fn host_port(text: &str, default: u16) -> Option<(String, u16)> {
     };
     let port = if rest.is_empty() { default } else { rest.strip_prefix(':')?.parse().ok()? };
     (!host.is_empty() && port > 0).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadError, parse};
+
+    fn problems(text: &str) -> Vec<String> {
+        match parse("test", text, &[], Follow::FormOnly) {
+            Ok(_) => Vec::new(),
+            Err(LoadError::Problems(found)) => {
+                found.into_iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect()
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_by_its_key() {
+        let wrong = "[dify]\napi_url = 'api:5001'\nnmae = 'x'\n\
+            [dify.database]\nhost = 'db'\nport = 0\npassword = 'hunter2'\ntls = 'on'\nwrite_password = 'env:A'\n\
+            [dify.redis]\ndatabase = 1\n\
+            [dify.broker]\nsentinels = ['s:x']\n\
+            [dify.vector]\nhost = 'pgvector'\n\
+            [dify.sandbox]\nkey = 'env:A'\n\
+            [dify.canary]\ninputs = 1\n\
+            [dify.sizes]\nlongest_run = 1200\n";
+        assert_eq!(
+            problems(wrong),
+            [
+                "dify.database.write_password has no write_user beside it",
+                "dify.api_url is not an address: relative URL without a base",
+                "dify.database.name is missing",
+                "dify.database.user is missing",
+                "dify.database.port is 0, allowed is 1 to 65535",
+                "dify.database.password a secret is given as env:NAME, file:PATH or dotenv:PATH#NAME, never as its value",
+                "dify.database.tls is none of off, unchecked, checked",
+                "dify.redis.host is missing (or sentinels)",
+                "dify.broker.sentinels[0] is not HOST:PORT",
+                "dify.vector.kind is missing",
+                "dify.vector.database is missing",
+                "dify.vector.user is missing",
+                "dify.sandbox.url is missing",
+                "dify.canary.key is missing",
+                "dify.canary.inputs is a whole number, not a table such as { name = \"value\" }",
+                "dify.sizes.longest_run is a whole number, not a time span; write \"1200s\" for seconds",
+                "dify.nmae is not a key; did you mean name?",
+            ]
+        );
+    }
+
+    #[test]
+    fn heads_without_keys_describe_nothing() {
+        let read = |text: &str| parse("test", text, &[], Follow::FormOnly).unwrap().dify;
+        assert_eq!(read("[dify]\n[dify.database]\n[dify.redis]\n"), None);
+        let one = read("[dify]\n[dify.database]\n[dify.storage]\nkind = 's3'\n").unwrap();
+        assert_eq!(
+            (one.name.as_str(), one.database, one.storage),
+            ("dify", None, Some(Storage::Elsewhere("s3".into())))
+        );
+    }
+
+    #[test]
+    fn the_environment_sets_what_the_file_does_not() {
+        let variables = [("MAINSTAY__DIFY__SANDBOX__URL".to_owned(), "http://sandbox:8194".to_owned())];
+        let dify = parse("test", "", &variables, Follow::FormOnly).unwrap().dify.unwrap();
+        assert_eq!(dify.sandbox.unwrap().url, "http://sandbox:8194");
+    }
 }
