@@ -21,6 +21,8 @@ pub(crate) enum Bench {
     Failover(Failover),
     /// 10,000 concurrent event streams through the app path, next to nginx and to no proxy.
     Sse(Sse),
+    /// Verdicts on real Celery workers: false ones in a busy soak, and how soon each trouble is named.
+    Queue(Queue),
     /// How long the simulator takes for recorded calls, and how much memory.
     Simulate(Simulate),
 }
@@ -70,12 +72,20 @@ pub(crate) struct Sse {
     seconds: u64,
 }
 
+#[derive(Args)]
+pub(crate) struct Queue {
+    /// How long the busy soak lasts; the troubles take three to six minutes more.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+}
+
 pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Engine(options) => engine(options),
         Bench::Gateway(options) => gateway(options),
         Bench::Failover(options) => failover(options),
         Bench::Sse(options) => sse(options),
+        Bench::Queue(options) => queue(options),
         Bench::Simulate(options) => simulate(options),
     }
 }
@@ -128,6 +138,16 @@ fn sse(options: &Sse) -> anyhow::Result<()> {
     let mut bench = Command::new(release("sse"));
     bench.current_dir(root()).arg("compare").arg("--mainstay").arg(release("mainstay"));
     run(bench.args(["--streams", &options.streams.to_string(), "--seconds", &options.seconds.to_string()]))
+}
+
+fn queue(options: &Queue) -> anyhow::Result<()> {
+    let redis = crate::redis::Redis::start()?;
+    let python = venv("target/test-celery", &crate::test::CELERY)?;
+    let mut soak = cargo();
+    soak.args(["test", "--package", "mainstay-control", "--test", "queue", "--"]);
+    soak.args(["--ignored", "--nocapture", "soak_in_real_time"]);
+    soak.env("TEST_REDIS_URL", redis.url()).env("TEST_CELERY_PYTHON", python);
+    run(soak.env("TEST_SOAK_SECONDS", options.seconds.to_string()))
 }
 
 fn nginx() {

@@ -1,6 +1,6 @@
 //! Verdicts on real Celery workers over a real Redis: each trouble is provoked and named within a minute, and a busy
 //! deployment gives none.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot set up should fail")]
+#![expect(clippy::expect_used, reason = "a test that cannot set up should fail")]
 
 use std::{
     collections::BTreeMap,
@@ -208,5 +208,76 @@ async fn a_busy_deployment_gives_no_verdict() {
         let verdicts = world.look().await;
         assert!(verdicts.findings.is_empty(), "look {look}: {:?}", verdicts.findings);
         tokio::time::sleep(REAL).await;
+    }
+}
+
+/// Ten minutes in real time with every kind of traffic, then each trouble with the time until it was named. Run by
+/// `cargo xtask bench queue`, which says for how long.
+#[tokio::test]
+#[ignore = "takes ten minutes and more: cargo xtask bench queue"]
+#[expect(clippy::disallowed_methods, reason = "the command says for how long")]
+async fn soak_in_real_time() {
+    let seconds = std::env::var("TEST_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let Some(mut world) = World::start() else { return };
+    let queues = ["priority_dataset", "workflow_based_app_execution", "schedule_poller", "dataset", "mail"];
+    let Some(one) = world.worker("one", &queues, 4).await else { return };
+    let Some(mut two) = world.worker("two", &queues, 4).await else { return };
+    let (mut chance, mut false_verdicts, mut pushed) =
+        (mainstay_signal::simulate::Chance::new(5), Vec::new(), 0);
+    let began = Instant::now();
+    let (mut minute, mut peak) = (0, 0);
+    while began.elapsed() < Duration::from_secs(seconds) {
+        // About four fifths of what eight places do, with a burst of half a minute's work now and then.
+        let burst = if chance.draw() < 0.02 { 60 } else { 0 };
+        let (flows, documents) = (3 + burst / 2, (chance.draw() * 6.0) as usize + burst / 2);
+        let took = |seconds: f64| json!({ "tenant_id": "t", "app_id": "a", "seconds": seconds });
+        let length = 0.2 + chance.draw() * 2.0;
+        world.push("workflow_based_app_execution", WORKFLOW, &took(length), flows).await;
+        world.push("priority_dataset", INDEXING, &took(length / 4.0), documents).await;
+        world.push("dataset", INDEXING, &took(0.1), usize::from(chance.draw() < 0.3)).await;
+        pushed += flows + documents;
+        if began.elapsed().as_secs() / 60 >= minute {
+            minute += 1;
+            world.push("schedule_poller", POLLER, &json!({}), 1).await;
+        }
+        let verdicts = world.look_now().await;
+        peak = peak.max(verdicts.queues.iter().map(|queue| queue.waiting).max().unwrap_or(0));
+        false_verdicts.extend(verdicts.findings.into_iter().map(|finding| finding.what));
+        tokio::time::sleep(LOOK).await;
+    }
+    println!(
+        "soak: {seconds} s, {pushed} tasks, at most {peak} waiting, {} false verdicts",
+        false_verdicts.len()
+    );
+    two.kill();
+    println!("killed worker: named after {:.0} s", world.named_after("worker-lost").await);
+    one.freeze();
+    println!("stopped worker: named after {:.0} s", world.named_after("worker-wedged").await);
+    one.thaw();
+    world.push("plugin", INDEXING, &json!({}), 1).await;
+    println!("queue without a consumer: named after {:.0} s", world.named_after("S18").await);
+    world.push("workflow_based_app_execution", WORKFLOW, &json!({ "seconds": 60 }), 10).await;
+    println!("saturated queue: named after {:.0} s", world.named_after("S22").await);
+    assert!(false_verdicts.is_empty(), "{false_verdicts:?}");
+}
+
+impl World {
+    async fn look_now(&mut self) -> Verdicts {
+        self.clock = Clock::System.now();
+        let seen = self.observer.observe(self.clock).await.unwrap();
+        self.judge.step(&seen, &Rows::default())
+    }
+
+    /// Seconds of the machine's clock until something was found; a queue gets more meanwhile.
+    async fn named_after(&mut self, id: &str) -> f64 {
+        let began = Instant::now();
+        while !self.look_now().await.findings.iter().any(|finding| finding.id == id) {
+            assert!(began.elapsed() < Duration::from_secs(300), "{id} was not found");
+            if id == "S22" {
+                self.push("workflow_based_app_execution", WORKFLOW, &json!({ "seconds": 60 }), 5).await;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        began.elapsed().as_secs_f64()
     }
 }

@@ -100,7 +100,7 @@ impl History {
             let mut number = 0_usize;
             self.readings.retain(|_| {
                 number += 1;
-                number % 2 == 0
+                number.is_multiple_of(2)
             });
         }
     }

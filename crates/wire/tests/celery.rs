@@ -1,5 +1,4 @@
 //! Recorded messages of a Dify 1.12.1 with Celery 5.5.3, and bytes that are none.
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its fixture should fail")]
 
 use mainstay_wire::celery::{
     Broken, Event, MAX_MESSAGE_BYTES, Message, NewTask, Reply, Request, redelivered, unacked,

@@ -75,7 +75,7 @@ impl Ages {
             let mut number = 0_usize;
             self.marks.retain(|_| {
                 number += 1;
-                number % 2 == 0
+                number.is_multiple_of(2)
             });
         }
     }

@@ -152,7 +152,7 @@ fn seconds(seconds: u64) -> Duration {
 
 /// Beat ticks each minute.
 fn ticking(world: &mut World) {
-    if world.now.since(START).as_secs() % 60 == 0 {
+    if world.now.since(START).as_secs().is_multiple_of(60) {
         world.tick();
     }
 }
@@ -263,7 +263,7 @@ fn a_worker_that_answers_and_takes_nothing_is_named_within_a_minute() {
     let mut oldest = 0;
     let verdicts = moving.run(seconds(300), |world| {
         ticking(world);
-        oldest += u64::from(world.now.since(START).as_secs() % 30 == 0);
+        oldest += u64::from(world.now.since(START).as_secs().is_multiple_of(30));
         world.waits("dataset", 5, oldest);
     });
     assert_eq!(ids(&verdicts), [""; 0]);

@@ -36,8 +36,8 @@ struct Shared {
     rows: watch::Sender<Arc<Rows>>,
     limits: Limits,
     clock: Clock,
-    /// Where purges write.
-    folder: PathBuf,
+    /// Where purges write; `None`: nowhere, so they are refused.
+    folder: Option<PathBuf>,
 }
 
 /// What was seen last, and what was said of it.
@@ -66,7 +66,7 @@ pub enum NotActed {
 
 impl Watch {
     /// `None` when the deployment names no broker. Looks at nothing before [`Watch::run`].
-    pub fn new(deployment: &Deployment, clock: Clock, folder: PathBuf) -> Option<Watch> {
+    pub fn new(deployment: &Deployment, clock: Clock, folder: Option<PathBuf>) -> Option<Watch> {
         let observer = Observer::new(deployment, Options::default())?;
         let mut limits = Limits::default();
         if let Some(longest_s) = deployment.sizes.longest_run_secs {

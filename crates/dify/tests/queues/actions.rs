@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::fixture::{INDEXING, WORKFLOW, World, answer, lines, now};
 
 fn terms(folder: &Path) -> Terms {
-    Terms { force: false, folder: folder.to_owned() }
+    Terms { force: false, folder: Some(folder.to_owned()) }
 }
 
 /// Plans, then performs.

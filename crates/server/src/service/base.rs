@@ -244,9 +244,9 @@ impl Base {
     /// Looks at Dify's queues from now on, where the configuration names a Dify with a broker.
     pub(super) fn watch_queues(&self) -> Option<mainstay_control::queue::Watch> {
         let deployment = self.config.dify.as_ref()?;
-        let state = self.config.state_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let watch =
-            mainstay_control::queue::Watch::new(deployment, self.clock.clone(), state.join("purged"))?;
+        let state = self.files.as_ref().and_then(|files| files.config_path().parent());
+        let folder = state.and_then(|state| std::path::absolute(state.join("purged")).ok());
+        let watch = mainstay_control::queue::Watch::new(deployment, self.clock.clone(), folder)?;
         self.tasks.spawn(watch.clone().run(self.stop.clone()));
         Some(watch)
     }

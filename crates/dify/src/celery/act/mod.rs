@@ -8,7 +8,7 @@ mod messages;
 mod purge;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mainstay_base::Micros;
 use serde::{Deserialize, Serialize};
@@ -170,8 +170,8 @@ impl Refused {
 pub struct Terms {
     /// Even if a guard that can be forced says no.
     pub force: bool,
-    /// Where a purge writes.
-    pub folder: PathBuf,
+    /// Where a purge writes; without one it is refused.
+    pub folder: Option<PathBuf>,
 }
 
 /// What the action would do now. Looks at the broker, writes nothing.
@@ -206,6 +206,13 @@ pub async fn perform(
         }
         Action::Purge { .. } | Action::Import { .. } => purge::perform(observer, &plan, terms, now).await,
         _ => workers::perform(observer, &plan, now).await,
+    }
+}
+
+impl Terms {
+    fn folder(&self) -> Result<&Path, Refused> {
+        let no_place = || Refused::because("this instance has no folder for files", "set store.state_dir");
+        self.folder.as_deref().ok_or_else(no_place)
     }
 }
 

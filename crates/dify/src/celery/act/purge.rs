@@ -59,7 +59,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             if !consumers(seen, queue).is_empty() {
                 warnings.push(format!("{queue} is consumed: what waits would have been done"));
             }
-            let folder = terms.folder.display();
+            let folder = terms.folder()?.display();
             let steps = vec![
                 step(
                     format!("RENAME {queue} {}", held_key(queue, 0)),
@@ -79,7 +79,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             Ok((steps, undo, warnings))
         }
         Action::Import { file } => {
-            let path = inside(&terms.folder, file)?;
+            let path = inside(terms.folder()?, file)?;
             let count = count_lines(&path)?;
             let steps = vec![step(
                 "RPUSH",
@@ -101,14 +101,14 @@ pub(super) async fn perform(
 ) -> Result<Done, Refused> {
     match &plan.action {
         Action::Purge { queue } => {
-            let (count, file) = purge(observer.link(), queue, &terms.folder, now).await?;
+            let (count, file) = purge(observer.link(), queue, terms.folder()?, now).await?;
             let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             let undo = Undo::By(format!("mainstay queue act import {name} --yes"));
             let text = format!("{count} messages of {queue} are in {}", file.display());
             Ok(Done { text, undo, said: Vec::new(), file: Some(file) })
         }
         Action::Import { file } => {
-            let path = inside(&terms.folder, file)?;
+            let path = inside(terms.folder()?, file)?;
             let count = import(observer.link(), &path).await?;
             let text = format!("{count} messages are back in their queues");
             Ok(Done { text, undo: plan.undo.clone(), said: Vec::new(), file: Some(path) })
@@ -118,7 +118,12 @@ pub(super) async fn perform(
 }
 
 async fn purge(link: &mut Link, queue: &str, folder: &Path, now: Micros) -> Result<(u64, PathBuf), Refused> {
-    std::fs::create_dir_all(folder).map_err(|source| Refused::File { path: folder.to_owned(), source })?;
+    // Messages may hold what users wrote.
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| Refused::File { path: folder.to_owned(), source })?;
     let safe: String =
         queue.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
     let path = folder.join(format!("{safe}-{}.jsonl", now.0));

@@ -1,0 +1,123 @@
+//! `mainstay queue` and `/api/queue`: over a running instance, straight from a Dify, and where there is none.
+
+use mainstay_dify::{
+    deployment::{Redis, RedisAt, Tls},
+    redis::{Link, Waits, cmd},
+};
+use mainstay_testkit::{celery::Broker, wait_until};
+use mainstay_wire::celery::NewTask;
+use serde_json::{Value, json};
+
+use crate::support::{Home, Process, SOON, wait_for_instance};
+
+fn configure(home: &Home, broker: &Broker) {
+    let Broker { host, port, database, .. } = broker;
+    home.write(
+        "mainstay.toml",
+        &format!(
+            r#"
+[listeners]
+admin = "127.0.0.1:0"
+app = "127.0.0.1:0"
+model = "127.0.0.1:0"
+[log]
+filter = "warn"
+[workers]
+count = 0
+[dify.broker]
+host = "{host}"
+port = {port}
+database = {database}
+"#
+        ),
+    );
+}
+
+async fn push(broker: &Broker, queue: &str, count: usize) -> Link {
+    let redis = Redis {
+        at: RedisAt::Server { host: broker.host.clone(), port: broker.port },
+        user: None,
+        password: None,
+        database: broker.database,
+        tls: Tls::Off,
+        key_prefix: String::new(),
+    };
+    let mut link = Link::new(&redis, Waits { connect: SOON, response: SOON });
+    let kwargs = json!({ "app_id": "app-1" }).as_object().unwrap().clone();
+    for number in 0..count {
+        let id = format!("{queue}-{number}");
+        let message =
+            NewTask { task: "tasks.x", queue, id: &id, delivery_tag: &id, kwargs: &kwargs }.encode();
+        link.ask::<u64>(cmd("LPUSH").arg(queue).arg(message)).await.unwrap();
+    }
+    link
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_listed_judged_and_acted_on_with_a_record_in_the_timeline() {
+    let Some(broker) = Broker::start() else { return };
+    let home = Home::new();
+    configure(&home, &broker);
+    let mut link = push(&broker, "mail", 3).await;
+    let process = Process::start(home.command(&["serve", "--migrate"]));
+    wait_for_instance(&home, &process).await;
+    let list = wait_until("the queue is seen", SOON, || async {
+        let answer = home.admin().get("/api/queue").await.json();
+        let queues = answer["queues"].as_array()?.clone();
+        queues.into_iter().find(|queue| queue["name"] == "mail" && queue["waiting"] == 3)
+    })
+    .await;
+    assert_eq!(list["subjects"][0], json!({ "name": "app app-1", "count": 3 }));
+    let shown = home.run(&["queue", "list"]);
+    assert!(shown.out.contains("mail") && shown.out.contains("nobody"), "{shown:?}");
+    let forecast = home.run(&["queue", "drain-forecast", "mail", "--json"]).json();
+    assert_eq!(forecast["queues"].as_array().map(Vec::len), Some(1));
+    let tasks = home.run(&["queue", "tasks", "--queue", "mail"]);
+    assert!(tasks.out.contains("tasks.x") && tasks.out.contains("app app-1"), "{tasks:?}");
+    let workers = home.run(&["queue", "workers"]);
+    assert!(workers.out.contains("no worker was heard"), "{workers:?}");
+
+    // A plan changes nothing; what is done has an actor, a record and an undo that works.
+    let plan = home.run(&["queue", "act", "purge", "mail"]);
+    assert_eq!(plan.code, 0, "{plan:?}");
+    assert!(plan.out.contains("dry run: nothing was done") && plan.out.contains("undo: "), "{plan:?}");
+    let length = || cmd("LLEN").arg("mail").clone();
+    assert_eq!(link.ask::<u64>(&length()).await.unwrap(), 3);
+    let done =
+        home.run(&["queue", "act", "purge", "mail", "--yes", "--why", "before the upgrade", "--json"]).json();
+    assert_eq!(link.ask::<u64>(&length()).await.unwrap(), 0);
+    let undo: Vec<&str> = done["done"]["undo"]["by"].as_str().unwrap().split(' ').skip(1).collect();
+    assert!(std::path::Path::new(done["done"]["file"].as_str().unwrap()).exists());
+    let back = home.run(&undo);
+    assert_eq!((back.code, link.ask::<u64>(&length()).await.unwrap()), (0, 3), "{back:?}");
+    let timeline = home.admin().get("/api/timeline").await.text;
+    for wanted in ["queue.asked", "queue.done", "before the upgrade"] {
+        assert!(timeline.contains(wanted), "{wanted} is not in {timeline}");
+    }
+    let refused = home.run(&["queue", "act", "shutdown", "nobody@here", "--yes"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("there is no worker `nobody@here`"), "{refused:?}");
+    let unknown = home.admin().post("/api/queue/act", json!({ "action": { "action": "explode" } })).await;
+    assert_eq!(unknown.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_instance_queues_are_read_straight_from_a_dify_and_nothing_is_acted_on() {
+    let Some(broker) = Broker::start() else { return };
+    let home = Home::new();
+    configure(&home, &broker);
+    push(&broker, "mail", 2).await;
+    let list = home.run(&["queue", "list", "--config", "mainstay.toml", "--json"]);
+    assert_eq!(list.code, 1, "{list:?}");
+    let list = list.json();
+    assert_eq!(list["queues"][0]["name"], "mail");
+    let ids: Vec<&Value> =
+        list["findings"].as_array().unwrap().iter().map(|finding| &finding["id"]).collect();
+    assert_eq!(ids, ["no-worker"]);
+    let act = home.run(&["queue", "act", "purge", "mail", "--yes"]);
+    assert_eq!(act.code, 3, "{act:?}");
+    home.write("away.toml", "[dify.broker]\nhost = \"127.0.0.1\"\nport = 1\n");
+    let away = home.run(&["queue", "list", "--config", "away.toml"]);
+    assert_eq!(away.code, 3, "{away:?}");
+    assert!(away.err.contains("cannot be reached"), "{away:?}");
+}
