@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::Command};
 
 use clap::{Args, Subcommand};
 
-use crate::command::{cargo, exists, install, root, run, venv};
+use crate::{
+    command::{cargo, exists, install, root, run, venv},
+    postgres::Postgres,
+};
 
 /// The peers, pinned so that figures can be compared over time.
 const GRAPHON: &str = "graphon==0.1.2";
@@ -19,6 +22,8 @@ pub(crate) enum Bench {
     Gateway(Gateway),
     /// What callers notice when one of two providers fails wholly, half the time, or stalls.
     Failover(Failover),
+    /// Reads a Dify of 1,000,000 runs and 5,000,000 nodes on a PostgreSQL of our own: rows a second, the slowest query.
+    Ingest(Ingest),
     /// 10,000 concurrent event streams through the app path, next to nginx and to no proxy.
     Sse(Sse),
     /// Verdicts on real Celery workers: false ones in a busy soak, and how soon each trouble is named.
@@ -65,6 +70,15 @@ pub(crate) struct Failover {
 }
 
 #[derive(Args)]
+pub(crate) struct Ingest {
+    #[arg(long, default_value_t = 1_000_000)]
+    runs: u64,
+    /// Where our own data is: sqlite or postgres.
+    #[arg(long, default_value = "sqlite")]
+    store: String,
+}
+
+#[derive(Args)]
 pub(crate) struct Sse {
     #[arg(long, default_value_t = 10_000)]
     streams: u32,
@@ -84,6 +98,7 @@ pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
         Bench::Engine(options) => engine(options),
         Bench::Gateway(options) => gateway(options),
         Bench::Failover(options) => failover(options),
+        Bench::Ingest(options) => ingest(options),
         Bench::Sse(options) => sse(options),
         Bench::Queue(options) => queue(options),
         Bench::Simulate(options) => simulate(options),
@@ -130,6 +145,17 @@ fn failover(options: &Failover) -> anyhow::Result<()> {
     let mut bench = Command::new(release("failover"));
     bench.current_dir(root()).arg("--mainstay").arg(release("mainstay"));
     run(bench.args(["--rate", &options.rate.to_string(), "--seconds", &options.seconds.to_string()]))
+}
+
+fn ingest(options: &Ingest) -> anyhow::Result<()> {
+    run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "ingest"]))?;
+    // The server itself tells how long queries took. Modest memory, as a small Dify gives it.
+    let postgres = Postgres::start_with(
+        "-c shared_preload_libraries=pg_stat_statements -c shared_buffers=256MB -c max_wal_size=4GB",
+    )?;
+    let mut bench = Command::new(release("ingest"));
+    bench.current_dir(root()).arg("--database-url").arg(postgres.url());
+    run(bench.args(["--runs", &options.runs.to_string(), "--store", &options.store]))
 }
 
 fn sse(options: &Sse) -> anyhow::Result<()> {

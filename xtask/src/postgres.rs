@@ -20,6 +20,11 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Installs what is missing, makes a fresh cluster and starts it on loopback.
     pub(crate) fn start() -> anyhow::Result<Postgres> {
+        Postgres::start_with("")
+    }
+
+    /// With settings of the server, as `-c name=value`.
+    pub(crate) fn start_with(settings: &str) -> anyhow::Result<Postgres> {
         let binaries = match find_binaries() {
             Some(found) => found,
             None => {
@@ -35,7 +40,7 @@ impl Postgres {
         }
         let server = Postgres { binaries, folder, port: free_port()? };
         server.initialize()?;
-        server.boot()?;
+        server.boot(settings)?;
         Ok(server)
     }
 
@@ -58,10 +63,10 @@ impl Postgres {
         output(initdb.arg(data)).map(drop)
     }
 
-    fn boot(&self) -> anyhow::Result<()> {
+    fn boot(&self, settings: &str) -> anyhow::Result<()> {
         // The suite kills processes, not machines: fsync would only make it slow.
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c max_connections=200",
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c max_connections=200 {settings}",
             self.port
         );
         let mut control = self.program("pg_ctl");

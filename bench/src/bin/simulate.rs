@@ -89,7 +89,9 @@ fn all(cli: &Cli) -> anyhow::Result<()> {
 fn generated(cli: &Cli) -> Recording {
     let mut chance = Chance::new(cli.seed);
     let mut recording = Recording::default();
-    (0..cli.calls).for_each(|number| drop(recording.add(&record(number, &mut chance).into())));
+    (0..cli.calls).for_each(|number| {
+        recording.add(&record(number, &mut chance).into());
+    });
     recording
 }
 
@@ -148,7 +150,9 @@ async fn read(database: &Path) -> anyhow::Result<Recording> {
     let mut filter = CallFilter { since: START, until: Micros(i64::MAX), ..CallFilter::default() };
     loop {
         let page = store.records().routed(filter.clone()).await?;
-        page.calls.iter().for_each(|call| drop(recording.add(call)));
+        for call in &page.calls {
+            recording.add(call);
+        }
         filter.after = page.next;
         if filter.after.is_none() {
             break;
@@ -236,8 +240,8 @@ fn record(number: u64, chance: &mut Chance) -> Record {
         deadline_us: Some(300_000_000),
         needs: Some(Needs {
             input_tokens,
-            tools: number % 4 == 0,
-            region: (number % 10 == 0).then(|| "eu".to_owned()),
+            tools: number.is_multiple_of(4),
+            region: number.is_multiple_of(10).then(|| "eu".to_owned()),
             ..Needs::default()
         }),
         attempts,

@@ -7,10 +7,12 @@
 
 pub mod alert;
 pub mod delivery;
+pub mod doctor;
 mod driver;
 mod facade;
 pub mod health;
 mod incident;
+pub mod ingest;
 pub mod jobs;
 mod leader;
 pub mod options;

@@ -1,6 +1,6 @@
 //! Verdicts on real Celery workers over a real Redis: each trouble is provoked and named within a minute, and a busy
 //! deployment gives none.
-#![expect(clippy::expect_used, reason = "a test that cannot set up should fail")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up should fail")]
 
 use std::{
     collections::BTreeMap,

@@ -10,6 +10,7 @@ pub mod celery;
 pub mod db;
 pub mod deployment;
 pub mod discovery;
+pub mod facts;
 pub mod probe;
 pub mod read;
 pub mod redis;

@@ -1,10 +1,10 @@
--- generate(first, last, start, step): runs with these numbers, `step` seconds apart, five nodes each; one run in 20 failed;
+-- CALL generate(first, last, start, step): runs with these numbers, `step` seconds apart, five nodes each; one run in 20 failed;
 -- one in 100 was triggered; one in 50 is a chatflow's and has a message. The same number makes the same run.
 
 CREATE FUNCTION generated_id(kind text, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS
   'SELECT md5(kind || number)::uuid';
 
-CREATE FUNCTION generate(first bigint, last bigint, start timestamp, step float8) RETURNS void LANGUAGE plpgsql AS $$
+CREATE PROCEDURE generate(first bigint, last bigint, start timestamp, step float8) LANGUAGE plpgsql AS $$
 DECLARE
   -- A graph of 4 kB, as small workflows have; PostgreSQL packs it.
   graph constant text := '{"nodes": [' || rtrim(repeat('{"id": "llm", "type": "custom", "position": {"x": 330, "y": 200}, "data": {"type": "llm"}}, ', 45), ', ') || ']}';

@@ -33,8 +33,10 @@ pub(crate) fn deployment(asked: &cli::Dify) -> Result<Deployment, Failure> {
 
 /// What the files of a Dify tell.
 pub(crate) fn discovered(env_file: &Path, host: Option<&str>) -> Result<Discovered, Failure> {
+    // Whoever names Dify's folder means the file in it.
+    let env_file = if env_file.is_dir() { env_file.join(".env") } else { env_file.to_owned() };
     // References are written with it, and have to hold wherever they are read from.
-    let env_file = std::path::absolute(env_file).unwrap_or_else(|_| env_file.to_owned());
+    let env_file = std::path::absolute(&env_file).unwrap_or(env_file);
     discover(&Ask { env_file: &env_file, host }).map_err(|refused| {
         let lines: Vec<String> = refused.problems.iter().map(|problem| format!("    {problem}")).collect();
         Failure::usage(

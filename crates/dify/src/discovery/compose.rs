@@ -265,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn tags_of_compose_are_no_obstacle() {
+        let found = compose(
+            "services:\n  a:\n    ports: !reset []\n    image: !override x:1\n  b:\n    ports: !override\n      - 1:2\n",
+        );
+        assert_eq!(found.services["a"].image.as_deref(), Some("x:1"));
+        assert_eq!(found.services["b"].ports.len(), 1);
+    }
+
+    #[test]
     fn a_bomb_is_refused_before_it_is_built() {
         let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..12 {

@@ -25,7 +25,7 @@ pub fn parse(text: &str, before: &dyn Fn(&str) -> Option<String>) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut cursor = Cursor { rest: &text, line: 1 };
     let mut parsed = Parsed::default();
-    while cursor.to_statement() {
+    while cursor.reach_statement() {
         if parsed.variables.len() >= MAX_VARIABLES || parsed.problems.len() >= MAX_PROBLEMS {
             parsed.problems.push(format!("line {}: and more, which is not read", cursor.line));
             break;
@@ -179,7 +179,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Passes over blanks, empty lines and comments; false at the end.
-    fn to_statement(&mut self) -> bool {
+    fn reach_statement(&mut self) -> bool {
         loop {
             let blank = self.rest.len() - self.rest.trim_start().len();
             self.line += self.rest[..blank].matches('\n').count();

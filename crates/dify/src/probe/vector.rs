@@ -38,7 +38,7 @@ pub(super) async fn look(ask: Ask<'_>, vector: &Vector, database: Option<&Reader
 async fn weaviate(mut report: Report, ask: Ask<'_>, url: &str, key: Option<&Secret>, prefix: &str) -> Report {
     let key = key.map(|key| ("authorization", key));
     if let Err(problem) = ready(&mut report, ask.get(&format!("{url}/v1/.well-known/ready"), key).await) {
-        return report.failed(problem);
+        return report.failed(*problem);
     }
     if let Ok(meta) = ask.get(&format!("{url}/v1/meta"), key).await {
         if matches!(meta.status, 401 | 403) {
@@ -71,7 +71,7 @@ async fn weaviate(mut report: Report, ask: Ask<'_>, url: &str, key: Option<&Secr
 async fn qdrant(mut report: Report, ask: Ask<'_>, url: &str, key: Option<&Secret>) -> Report {
     let key = key.map(|key| ("api-key", key));
     if let Err(problem) = ready(&mut report, ask.get(&format!("{url}/readyz"), key).await) {
-        return report.failed(problem);
+        return report.failed(*problem);
     }
     if let Ok(root) = ask.get(&format!("{url}/"), key).await {
         version(&mut report, &root, "version");
@@ -98,7 +98,7 @@ async fn milvus(mut report: Report, ask: Ask<'_>, url: &str) -> Report {
     });
     let Some(health) = health else { return any(report, ask, url).await };
     if let Err(problem) = ready(&mut report, ask.get(&health, None).await) {
-        return report.failed(problem);
+        return report.failed(*problem);
     }
     well(report, "ready")
 }
@@ -118,7 +118,7 @@ async fn chroma(mut report: Report, ask: Ask<'_>, url: &str, key: Option<&Secret
         return report.failed(key_refused(answer));
     }
     if let Err(problem) = ready(&mut report, heartbeat) {
-        return report.failed(problem);
+        return report.failed(*problem);
     }
     if let Ok(answer) = ask.get(&format!("{url}/api/{api}/version"), key).await
         && answer.is_success()
@@ -218,15 +218,15 @@ fn well(mut report: Report, words: &str) -> Report {
 }
 
 /// The readiness question: 2xx, or why not.
-fn ready(report: &mut Report, answer: Result<Answer, NoAnswer>) -> Result<(), Problem<'static>> {
+fn ready(report: &mut Report, answer: Result<Answer, NoAnswer>) -> Result<(), Box<Problem<'static>>> {
     match answer {
         Ok(answer) if answer.is_success() => {
             report.took(answer.took);
             Ok(())
         }
-        Ok(answer) if matches!(answer.status, 401 | 403) => Err(key_refused(&answer)),
-        Ok(answer) => Err(not_ready(&answer)),
-        Err(no_answer) => Err(down(no_answer)),
+        Ok(answer) if matches!(answer.status, 401 | 403) => Err(Box::new(key_refused(&answer))),
+        Ok(answer) => Err(Box::new(not_ready(&answer))),
+        Err(no_answer) => Err(Box::new(down(no_answer))),
     }
 }
 

@@ -9,6 +9,7 @@ mod documents;
 mod names;
 mod nodes;
 mod page;
+pub mod plugins;
 mod usage;
 
 use std::time::Duration;

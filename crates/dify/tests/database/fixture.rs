@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 /// Dify's own tables.
 pub(crate) const TABLES: &str = include_str!("../tables.sql");
-/// A function that fills them.
+/// A procedure that fills them.
 const GENERATE: &str = include_str!("../generate.sql");
 
 pub(crate) struct Fixture {
@@ -48,7 +48,7 @@ impl Fixture {
 
     /// Makes runs from one number to another, ten a second, with five nodes each.
     pub(crate) async fn generate(&self, first: i64, last: i64) {
-        self.run(&format!("SELECT generate({first}, {last}, timestamp '2026-11-23 00:00:00', 0.1)")).await;
+        self.run(&format!("CALL generate({first}, {last}, timestamp '2026-11-23 00:00:00', 0.1)")).await;
     }
 
     /// Runs SQL as the owner.

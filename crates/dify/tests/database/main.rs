@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot reach its database should fail")]
 
+mod facts;
 mod fixture;
 mod read;
 mod reader;

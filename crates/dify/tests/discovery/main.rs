@@ -1,7 +1,5 @@
 //! Deployments as data: each folder of `fixtures/deployments` is one, with what is found in it as a snapshot.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its fixtures should fail")]
-
 mod dotenv;
 
 use std::path::{Path, PathBuf};

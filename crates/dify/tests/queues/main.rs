@@ -1,6 +1,6 @@
 //! Looks at queues and workers, and actions on them, against a real Redis and real Celery workers with Dify's names; and
 //! against peers that answer wrongly, slowly or not at all.
-#![expect(clippy::expect_used, reason = "a test that cannot set up should fail")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up should fail")]
 
 mod actions;
 mod fixture;

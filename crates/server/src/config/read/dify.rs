@@ -210,7 +210,7 @@ fn signatures(reader: &Reader<'_>, follow: Follow) -> Option<PathBuf> {
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
         let compiled = text.and_then(|text| Catalogue::with(&text).map_err(|error| error.to_string()));
         if let Err(problem) = compiled {
-            reader.report("signatures", &format!("cannot be used: {problem}"));
+            reader.report("signatures", format!("cannot be used: {problem}"));
         }
     }
     Some(path)

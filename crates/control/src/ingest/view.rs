@@ -1,0 +1,180 @@
+//! What was read, for whoever shows it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mainstay_base::Micros;
+use mainstay_store::{
+    Store, StoreError,
+    model::{DifyFilter, DifyListed, DifyTotal, Sketch},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::reading::{NAME, Reading};
+
+/// What is older was not said by a reader that is alive.
+const READING_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+const STATE_KEPT: Duration = Duration::from_secs(3600);
+
+/// One app over a span of time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AppView {
+    pub app_id: String,
+    pub name: String,
+    pub mode: String,
+    /// Runs, and answers of apps without runs.
+    pub runs: i64,
+    pub failed: i64,
+    pub failures: BTreeMap<String, i64>,
+    pub p50_ms: Option<i64>,
+    pub p95_ms: Option<i64>,
+    pub mean_wait_ms: Option<i64>,
+    pub tokens: i64,
+    /// Millionths, by currency; a model without a price adds nothing.
+    pub cost_micros: BTreeMap<String, i64>,
+    pub likes: i64,
+    pub dislikes: i64,
+}
+
+/// A run that is past the longest time a run may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Zombie {
+    pub run_id: String,
+    pub app_id: String,
+    pub created_at: Micros,
+    pub origin: String,
+}
+
+/// A document on its way into an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    pub id: String,
+    pub name: String,
+    pub status: String,
+    pub since: Micros,
+    #[serde(default)]
+    pub dataset_id: String,
+    #[serde(default)]
+    pub dataset: String,
+}
+
+/// How the reading goes; `None`: nobody ever read.
+pub async fn reading(store: &Store, source: &str) -> Result<Option<(Micros, Reading)>, StoreError> {
+    let states = store.dify().states(source, NAME, READING_KEPT).await?;
+    let read = |state: &mainstay_store::model::DifyState| {
+        Some((state.at, serde_json::from_str::<Reading>(&state.body).ok()?))
+    };
+    Ok(states.first().and_then(read))
+}
+
+/// Each app that did something, those with most failures first.
+pub async fn apps(
+    store: &Store,
+    source: &str,
+    since: Micros,
+    until: Micros,
+) -> Result<Vec<AppView>, StoreError> {
+    let mut views: BTreeMap<String, (AppView, Sketch, i64, i64)> = BTreeMap::new();
+    for kind in ["run", "message", "node", "feedback"] {
+        for total in store.dify().totals(source, kind, since, until).await? {
+            let entry = views.entry(total.series.app_id.clone()).or_default();
+            add(entry, kind, &total);
+        }
+    }
+    let names = store.dify().states(source, "app:", READING_KEPT).await?;
+    let names: BTreeMap<&str, Value> = names
+        .iter()
+        .filter_map(|state| Some((state.name.strip_prefix("app:")?, serde_json::from_str(&state.body).ok()?)))
+        .collect();
+    let mut views: Vec<AppView> = views
+        .into_iter()
+        .map(|(app_id, (mut view, sketch, waits, wait_us))| {
+            let word = |key: &str| names.get(app_id.as_str()).and_then(|app| app[key].as_str()).unwrap_or("");
+            (view.name, view.p50_ms) = (word("name").to_owned(), sketch.quantile(0.5).map(|us| us / 1000));
+            view.p95_ms = sketch.quantile(0.95).map(|us| us / 1000);
+            view.mean_wait_ms = (waits > 0).then(|| wait_us / waits / 1000);
+            AppView { app_id, ..view }
+        })
+        .collect();
+    views.sort_by_key(|view| (-view.failed, -view.runs));
+    Ok(views)
+}
+
+fn add(entry: &mut (AppView, Sketch, i64, i64), kind: &str, total: &DifyTotal) {
+    let (view, sketch, waits, wait_us) = entry;
+    let series = &total.series;
+    if view.mode.is_empty() {
+        view.mode.clone_from(&series.mode);
+    }
+    // A chatflow's answer is its run seen from the other side.
+    let is_unit = kind == "run" || (kind == "message" && series.mode != "advanced-chat");
+    if is_unit {
+        view.runs += total.count;
+        sketch.merge(&total.sketch);
+        *waits += total.waits;
+        *wait_us += total.wait_us;
+        if !series.class.is_empty() {
+            view.failed += total.count;
+            *view.failures.entry(series.class.clone()).or_default() += total.count;
+        }
+    }
+    if matches!(kind, "node" | "message") {
+        view.tokens += total.tokens;
+        if total.price_nanos > 0 {
+            *view.cost_micros.entry(series.currency.clone()).or_default() += total.price_nanos / 1000;
+        }
+    }
+    match (kind, series.status.as_str()) {
+        ("feedback", "like") => view.likes += total.count,
+        ("feedback", "dislike") => view.dislikes += total.count,
+        _ => {}
+    }
+}
+
+/// The newest items of a kind (`run`, `message`, `trigger`), of one app and one class of failure if given.
+pub async fn latest(store: &Store, source: &str, filter: DifyFilter) -> Result<Vec<DifyListed>, StoreError> {
+    store.dify().list(source, filter).await
+}
+
+/// Runs that are `running` for longer than a run may take, oldest first. Whether one of them still gets on is asked of
+/// Dify's database ([`last_progress`](mainstay_dify::read::Source::last_progress)).
+pub async fn zombies(
+    store: &Store,
+    source: &str,
+    now: Micros,
+    longest_run: Duration,
+    limit: u32,
+) -> Result<Vec<Zombie>, StoreError> {
+    let open = store.dify().open_since(source, "run", now - longest_run, limit).await?;
+    let running = open.into_iter().filter(|item| item.status == "running");
+    let zombie = |item: DifyListed| {
+        let body: Value = serde_json::from_str(&item.body).unwrap_or_default();
+        let origin = body["origin"].as_str().unwrap_or_default().to_owned();
+        Zombie { run_id: item.id, app_id: item.app_id, created_at: item.created_at, origin }
+    };
+    Ok(running.map(zombie).collect())
+}
+
+/// Documents that are on their way for longer than this, oldest first.
+pub async fn documents_stuck(
+    store: &Store,
+    source: &str,
+    now: Micros,
+    longer_than: Duration,
+) -> Result<Vec<UnderWay>, StoreError> {
+    let mut stuck = Vec::new();
+    for state in store.dify().states(source, "documents:", STATE_KEPT).await? {
+        let body: Value = serde_json::from_str(&state.body).unwrap_or_default();
+        let documents: Vec<UnderWay> = serde_json::from_value(body["under_way"].clone()).unwrap_or_default();
+        let dataset_id = state.name.trim_start_matches("documents:");
+        stuck.extend(documents.into_iter().filter(|document| now.since(document.since) > longer_than).map(
+            |document| UnderWay {
+                dataset_id: dataset_id.to_owned(),
+                dataset: body["name"].as_str().unwrap_or_default().to_owned(),
+                ..document
+            },
+        ));
+    }
+    stuck.sort_by_key(|document| document.since);
+    Ok(stuck)
+}

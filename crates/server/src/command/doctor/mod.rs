@@ -1,0 +1,123 @@
+//! `mainstay doctor`: one whole look at a Dify: a table of its components, then what is wrong, the worst first.
+
+mod bundle;
+mod print;
+
+use std::{io::IsTerminal as _, path::Path};
+
+use mainstay_base::Clock;
+use mainstay_control::doctor::{Asked, Diagnosis, Outcome, Version, gather, judge};
+use mainstay_dify::{
+    Deployment,
+    probe::{Prober, Report, State},
+    signature::Catalogue,
+};
+use mainstay_net::{Client, ClientOptions};
+use serde_json::json;
+
+use crate::{
+    cli::{self, Doctor},
+    config, deployment,
+    failure::{Exit, Failure},
+    last_good, output,
+};
+
+pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
+    somewhere(&asked.dify)?;
+    let upgrade_to = asked.upgrade_to.as_deref().map(version).transpose()?;
+    let deployment = deployment::deployment(&asked.dify)?;
+    let catalogue = catalogue(&deployment)?;
+    let client = Client::new(ClientOptions::default()).map_err(|error| {
+        Failure::problem("cannot ask over HTTP", error, "report it: this is a mistake of Mainstay")
+    })?;
+    let prober = Prober::new(deployment, client);
+    let tells = std::io::stderr().is_terminal() && !asked.json;
+    let each = |report: &Report| {
+        if tells && report.state != State::NotConfigured {
+            output::note(format!("  {:<16} {}", report.component, report.state.as_str()));
+        }
+    };
+    let facts = Box::pin(gather(&prober, &Clock::System, Asked { upgrade_to }, each)).await;
+    let diagnosis = judge(facts, &catalogue);
+    if let Some(path) = &asked.bundle {
+        write_bundle(path, &diagnosis, prober.deployment())?;
+    }
+    match asked.json {
+        true => output::json(&as_json(&diagnosis)),
+        false => print::diagnosis(&diagnosis),
+    }
+    Ok(match diagnosis.outcome() {
+        Outcome::Well => Exit::Good,
+        Outcome::Problem => Exit::Problem,
+        Outcome::Unreachable => Exit::Unreachable,
+    })
+}
+
+/// Without any pointer at a Dify there is nothing to look at.
+fn somewhere(asked: &cli::Dify) -> Result<(), Failure> {
+    let is_told = asked.config.is_some() || asked.dify_env.is_some();
+    if is_told || Path::new(config::DEFAULT_PATH).exists() {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "no Dify to look at",
+        format!("neither --dify-env nor --config is given, and there is no {} here", config::DEFAULT_PATH),
+        "mainstay doctor --dify-env docker/.env, the .env of your Dify",
+    ))
+}
+
+fn version(text: &str) -> Result<Version, Failure> {
+    Version::parse(text).ok_or_else(|| {
+        Failure::usage(
+            format!("`{text}` is not a version of Dify"),
+            "it has no two numbers",
+            "as --upgrade-to 1.14.0",
+        )
+    })
+}
+
+fn catalogue(deployment: &Deployment) -> Result<Catalogue, Failure> {
+    let Some(path) = &deployment.signatures else { return Ok(Catalogue::built_in().clone()) };
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    text.and_then(|text| Catalogue::with(&text).map_err(|error| error.to_string())).map_err(|cause| {
+        Failure::usage(
+            format!("cannot use {}", path.display()),
+            cause,
+            "docs/signatures.md says how rows are written",
+        )
+    })
+}
+
+fn write_bundle(path: &Path, diagnosis: &Diagnosis, deployment: &Deployment) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::problem(
+            format!("cannot write {}", path.display()),
+            error,
+            "give --bundle FILE in a folder that this user may write to",
+        )
+    };
+    let files = bundle::files(diagnosis, &as_json(diagnosis), deployment);
+    let packed = bundle::pack(files, deployment, diagnosis.at).map_err(failed)?;
+    last_good::replace(path, &packed).map_err(failed)?;
+    output::note(format!(
+        "bundle: {} ({} bytes); secrets are taken out, names of hosts and apps are in it",
+        path.display(),
+        packed.len()
+    ));
+    Ok(())
+}
+
+/// The diagnosis as programs read it.
+fn as_json(diagnosis: &Diagnosis) -> serde_json::Value {
+    let mut value = serde_json::to_value(diagnosis).unwrap_or_default();
+    value["mainstay"] = json!(env!("CARGO_PKG_VERSION"));
+    value["outcome"] = json!(match diagnosis.outcome() {
+        Outcome::Well => "well",
+        Outcome::Problem => "problem",
+        Outcome::Unreachable => "unreachable",
+    });
+    if let Some(budget) = &diagnosis.budget {
+        value["budget"]["formula"] = json!(budget.formula());
+    }
+    value
+}
