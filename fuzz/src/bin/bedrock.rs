@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(read(stream, stream.len().max(1)), read(stream, step), "pieces of {step} read otherwise");
 
     // The fuzzer does not guess checksums: the same bytes as the payload of a frame that is right.
-    let events = ["messageStart", "contentBlockStart", "contentBlockDelta", "messageStop", "metadata", "xException"];
+    let events =
+        ["messageStart", "contentBlockStart", "contentBlockDelta", "messageStop", "metadata", "xException"];
     let framed = encode(events[usize::from(*seed) % events.len()], stream);
     if framed.len() <= MAX_FRAME_BYTES {
         let (deltas, corrupt) = read(&framed, step);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mainstay_wire::llm::failure;
 use mainstay_base::snapshot::Dialect;
+use mainstay_wire::llm::failure;
 
 fuzz_target!(|data: &[u8]| {
     let [high, low, body @ ..] = data else { return };

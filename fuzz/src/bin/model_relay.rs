@@ -15,13 +15,15 @@ fuzz_target!(|data: &[u8]| {
     let frames: Vec<&str> = text.split_terminator("\n\n").collect();
     assert!(text.is_empty() || text.ends_with("\n\n"), "a part of a frame: {text:?}");
     for frame in &frames {
-        let data = frame.lines().find_map(|line| line.strip_prefix("data:")).expect("every frame has data").trim();
+        let data =
+            frame.lines().find_map(|line| line.strip_prefix("data:")).expect("every frame has data").trim();
         // Python writes these, and its readers take them.
         let is_lax = data.contains("NaN") || data.contains("Infinity");
         let is_json = serde_json::from_str::<IgnoredAny>(data).is_ok();
         assert!(data == "[DONE]" || is_lax || is_json, "no JSON: {data:?}");
     }
-    let is_error = |frame: &&&str| frame.starts_with("data: {\"error\":{") || frame.starts_with("event: error\n");
+    let is_error =
+        |frame: &&&str| frame.starts_with("data: {\"error\":{") || frame.starts_with("event: error\n");
     let errors = frames.iter().filter(is_error).count();
     assert_eq!(errors, usize::from(!relayed.is_whole), "{text:?}");
     let is_typed = form % 3 == 2;

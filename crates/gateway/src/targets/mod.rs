@@ -476,7 +476,8 @@ mod tests {
     #[test]
     fn what_is_taken_out_is_not_told_of_and_is_found_again_within_its_time() {
         let targets = Targets::new(&Clock::System);
-        let (with, without) = (snapshot(1, None), Arc::new(Snapshot { generation: 2, ..Snapshot::default() }));
+        let (with, without) =
+            (snapshot(1, None), Arc::new(Snapshot { generation: 2, ..Snapshot::default() }));
         for _ in 0..2 {
             fly(&targets, &with).unwrap().failed(&failed(mainstay_base::Class::ServerError));
         }

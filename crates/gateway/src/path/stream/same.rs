@@ -7,13 +7,12 @@ use bytes::{Bytes, BytesMut};
 use mainstay_base::{Class, snapshot::Dialect};
 use mainstay_wire::{
     llm::{
-        Finish, Usage,
+        Finish,
         failure::{self, Told},
     },
     openai::DONE,
     sse::{Decoder, Frame},
 };
-use serde::Deserialize;
 
 use super::{
     Broken, Facts, Form, Piece, Wanted,
@@ -21,6 +20,12 @@ use super::{
     reading::Progress,
     skim::{Skim, skim},
 };
+
+mod run;
+mod usage;
+
+use run::Run;
+use usage::{usage, usage_of_response};
 
 /// What is held back of a typed event at least: a whole image comes in one, and what it cost stands behind it.
 const MAX_TYPED_EVENT_BYTES: usize = 16 * 1024 * 1024;
@@ -278,74 +283,6 @@ fn finish_of(word: &[u8]) -> Finish {
     }
 }
 
-/// Under OpenAI's older names and its newer ones; some say both.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Counts {
-    prompt_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
-    input_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-    output_tokens_details: Option<Details>,
-    /// DeepSeek's word.
-    prompt_cache_hit_tokens: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    usage: Option<Counts>,
-}
-
-fn usage(data: &[u8]) -> Option<Usage> {
-    serde_json::from_slice::<Counted>(data).ok()?.usage.map(Counts::read)
-}
-
-fn usage_of_response(data: &[u8]) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Event {
-        response: Counted,
-    }
-    serde_json::from_slice::<Event>(data).ok()?.response.usage.map(Counts::read)
-}
-
-impl Counts {
-    fn read(self) -> Usage {
-        let Counts {
-            prompt_tokens,
-            input_tokens,
-            completion_tokens,
-            output_tokens,
-            prompt_tokens_details,
-            input_tokens_details,
-            completion_tokens_details,
-            output_tokens_details,
-            prompt_cache_hit_tokens,
-        } = self;
-        Usage {
-            input: prompt_tokens.or(input_tokens).unwrap_or_default(),
-            output: completion_tokens.or(output_tokens).unwrap_or_default(),
-            cached_input: prompt_tokens_details
-                .or(input_tokens_details)
-                .and_then(|details| details.cached_tokens)
-                .or(prompt_cache_hit_tokens),
-            reasoning: completion_tokens_details
-                .or(output_tokens_details)
-                .and_then(|details| details.reasoning_tokens),
-            ..Usage::default()
-        }
-    }
-}
-
 /// Line ends inside JSON stand between its tokens, where a space does as well.
 fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     match data {
@@ -373,51 +310,4 @@ fn unescaped(text: &[u8]) -> Option<String> {
 fn short(data: &[u8]) -> Cow<'_, str> {
     const SHOWN: usize = 300;
     String::from_utf8_lossy(&data[..data.len().min(SHOWN)])
-}
-
-/// Events of one read that go on together. As long as they stand side by side in it, they are one slice of it.
-struct Run {
-    chunk: Bytes,
-    /// Where in `chunk` the slice stands.
-    from: usize,
-    to: usize,
-    mixed: BytesMut,
-}
-
-impl Run {
-    fn of(chunk: Bytes) -> Run {
-        Run { chunk, from: 0, to: 0, mixed: BytesMut::new() }
-    }
-
-    fn keep(&mut self, raw: &[u8]) {
-        match self.place(raw) {
-            Some(at) if self.mixed.is_empty() && (at == self.to || self.from == self.to) => {
-                if self.from == self.to {
-                    self.from = at;
-                }
-                self.to = at + raw.len();
-            }
-            _ => self.put(raw),
-        }
-    }
-
-    /// Where in the chunk these bytes stand; `None` when they are a copy.
-    fn place(&self, raw: &[u8]) -> Option<usize> {
-        let at = (raw.as_ptr() as usize).checked_sub(self.chunk.as_ptr() as usize)?;
-        (at + raw.len() <= self.chunk.len()).then_some(at)
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if self.mixed.is_empty() && self.from < self.to {
-            self.mixed.extend_from_slice(&self.chunk[self.from..self.to]);
-        }
-        self.mixed.extend_from_slice(bytes);
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self.mixed.is_empty() {
-            true => self.chunk.slice(self.from..self.to),
-            false => self.mixed.freeze(),
-        }
-    }
 }

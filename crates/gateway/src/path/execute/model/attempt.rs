@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use http::{
-    HeaderMap, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-    response::Parts,
-};
+use http::{HeaderMap, Response, header::CONTENT_ENCODING, response::Parts};
 use mainstay_base::{
     Class,
     snapshot::{ModelTarget, Provider, Timeouts},
@@ -17,7 +13,6 @@ use mainstay_wire::llm::{
     Usage,
     failure::{self, Told},
     limits::{self, Quota},
-    responses,
 };
 use tokio::time::Instant;
 
@@ -29,10 +24,14 @@ use super::{
 use crate::{
     path::{
         normalize::{Asked, Endpoint},
-        stream::{self, Broken, Form, Proved, Reading, Said, Unproved, Waits, Wanted},
+        stream::{Form, Proved, Reading, Said},
     },
     targets::{Failed, Flight, Taken},
 };
+
+mod streamed;
+
+use streamed::{is_document_all_the_same, streamed};
 
 /// What is read of an answer that is no success, and how long its words are waited for: its status says enough for
 /// somebody else to be asked.
@@ -234,77 +233,6 @@ async fn refused(order: &Order, target: &ModelTarget, response: Response<Body>) 
     let mut missed = Missed::told(failure::told(&target.provider.dialect, status, header, &body, now));
     missed.internal = format!("{status}: {}", missed.internal);
     missed
-}
-
-async fn streamed(
-    order: &Order,
-    index: usize,
-    response: Response<Body>,
-    mut flight: Flight,
-    patience: &Patience,
-    said: Option<&Said>,
-) -> Result<Answered, Missing> {
-    let (head, body) = response.into_parts();
-    let (policy, target, continues) = (order.policy(), order.target(index), said.is_some());
-    let typed = typed(order, index, said);
-    let wanted = Wanted {
-        form: form(order.asked.endpoint),
-        choices: order.asked.choices,
-        model: &order.asked.name,
-        id: &order.request_id,
-        include_usage: order.asked.include_usage,
-        keeps_said: super::may_continue(order, target) && !continues,
-        continues,
-        created: order.gateway.ports().clock.now().unix_seconds(),
-        max_event_bytes: order.gateway.ports().limits.max_event_bytes,
-        typed: typed.as_ref(),
-    };
-    let mut reading = Reading::new(&target.provider.dialect, &wanted, body);
-    let first_token_at = patience.began + patience.first_token;
-    let deadline_at = if continues { order.bounds.deadline_at } else { order.bounds.answer_by };
-    let waits = Waits { first_token_at, deadline_at };
-    match stream::prove(&mut reading, &policy.pre_commit, &waits).await {
-        Ok(proved) => {
-            if proved.first_token_at.is_some() {
-                flight.first_token();
-            }
-            Ok(Answered::Stream(Box::new(Streamed { head, reading, proved, flight })))
-        }
-        Err(Unproved { broken, tally }) => {
-            let Broken { class, told, internal } = broken;
-            let usage = tally.usage.map(Box::new);
-            Err(Box::new((flight, Missed { class, told: told.map(Box::new), internal, usage })))
-        }
-    }
-}
-
-/// Who writes the events of `/v1/responses` for a target that has none of its own.
-fn typed(order: &Order, index: usize, said: Option<&Said>) -> Option<responses::StreamWriter> {
-    let target = order.target(index);
-    if order.asked.endpoint != Endpoint::Responses || order.passes(target, said.is_some()) {
-        return None;
-    }
-    if let Some(writer) = said.and_then(|said| said.typed.as_deref()) {
-        let mut writer = writer.clone();
-        writer.continue_on(&order.chain.places[index].shown);
-        return Some(writer);
-    }
-    // It was read before it was sent.
-    let echo = responses::Echo::of(&order.bytes).unwrap_or_default();
-    let created = order.gateway.ports().clock.now().unix_seconds();
-    Some(responses::StreamWriter::new(echo, &order.request_id, created))
-}
-
-/// Some know no streams of what is heard or drawn, and say all of it at once to who asks for one. What has its own
-/// document for a stream's is judged by [`stream`].
-fn is_document_all_the_same(order: &Order, headers: &HeaderMap) -> bool {
-    let may_be = matches!(
-        order.asked.endpoint,
-        Endpoint::Transcriptions | Endpoint::ImageGenerations | Endpoint::ImageEdits
-    );
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    may_be
-        && kind.is_some_and(|kind| !kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 pub(crate) fn form(endpoint: Endpoint) -> Form {
