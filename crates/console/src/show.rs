@@ -258,6 +258,8 @@ fn clipped(text: &str, max: usize) -> String {
     }
 }
 
+/// As text of a page. What would turn the direction of the text around it, or drive a terminal into which it is copied, is
+/// shown as a character that says that there is one.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -267,6 +269,8 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => safe.push_str("&#62;"),
             '"' => safe.push_str("&#34;"),
             '\'' => safe.push_str("&#39;"),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push(char::REPLACEMENT_CHARACTER),
+            other if other.is_control() && !other.is_whitespace() => safe.push(char::REPLACEMENT_CHARACTER),
             other => safe.push(other),
         }
     }

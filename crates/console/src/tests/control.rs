@@ -24,6 +24,18 @@ use crate::Control;
 #[derive(Default)]
 pub(crate) struct Judge {
     frozen: Mutex<Freeze>,
+    /// What everything is called, instead of the names below.
+    named: Option<String>,
+}
+
+impl Judge {
+    pub(crate) fn named(named: Option<String>) -> Judge {
+        Judge { named, ..Judge::default() }
+    }
+
+    fn name<'a>(&'a self, otherwise: &'a str) -> &'a str {
+        self.named.as_deref().unwrap_or(otherwise)
+    }
 }
 
 impl Control for Judge {
@@ -36,8 +48,20 @@ impl Control for Judge {
             reason: reason.to_owned(),
             since: NOW - Duration::from_secs(ago_s),
             last_check: Some(NOW - Duration::from_secs(1)),
-            trouble: (id == "provider:openai").then(trouble),
+            trouble: (id == "provider:openai").then(|| trouble("anthropic")),
         };
+        if let Some(name) = &self.named {
+            let id = format!("provider:{name}");
+            let provider = Component {
+                trouble: Some(trouble(name)),
+                ..component(&id, Group::Provider, State::Down, name, 30)
+            };
+            let key =
+                component(&format!("provider-key:{name}/{name}"), Group::ProviderKey, State::Down, name, 50);
+            let (since, at) = (NOW - Duration::from_secs(21), NOW);
+            let components = vec![provider, key];
+            return Arc::new(Report { state: State::Degraded, reason: name.clone(), since, at, components });
+        }
         Arc::new(Report {
             state: State::Degraded,
             reason: "1 of 7 components is in trouble: worker:0".to_owned(),
@@ -71,19 +95,20 @@ impl Control for Judge {
             by: "provider-detour".to_owned(),
         };
         let by_hand = Drained {
-            reason: "maintenance".to_owned(),
+            reason: self.name("maintenance").to_owned(),
             since: NOW - Duration::from_secs(60),
             execution_id: None,
-            by: "kim".to_owned(),
+            by: self.name("kim").to_owned(),
         };
         let failover = FailedOver {
-            from: "openai".to_owned(),
-            to: "anthropic".to_owned(),
-            who: "kim".to_owned(),
-            why: "it is slow".to_owned(),
+            from: self.name("openai").to_owned(),
+            to: self.name("anthropic").to_owned(),
+            who: self.name("kim").to_owned(),
+            why: self.name("it is slow").to_owned(),
             at: NOW - Duration::from_secs(40),
         };
-        let drained = BTreeMap::from([("backup/eu".to_owned(), drained), ("gone".to_owned(), by_hand)]);
+        let drained =
+            BTreeMap::from([("backup/eu".to_owned(), drained), (self.name("gone").to_owned(), by_hand)]);
         Arc::new(Overrides { revision: 3, drained, failovers: vec![failover], ..Overrides::default() })
     }
 
@@ -119,17 +144,21 @@ impl Control for Judge {
     }
 
     fn peers(&self) -> Arc<Peers> {
-        let models = routing::models();
+        let models = routing::models(self.named.as_deref());
         let peer = |name: &str, takes_others| {
             let models = models.iter().map(|model| &**model);
             ProviderPeer::new(&routing::provider(name), models, takes_others, ProbeKind::Models)
         };
-        let providers = vec![peer("openai", false), peer("anthropic", false), peer("backup/eu", true)];
+        let providers = match &self.named {
+            Some(name) => vec![peer(name, true)],
+            None => vec![peer("openai", false), peer("anthropic", false), peer("backup/eu", true)],
+        };
         Arc::new(Peers { upstreams: Vec::new(), providers })
     }
 
     fn perform(&self, what: Operation, change: Change) -> BoxFuture<'_, Result<Procedure, ProcedureRefused>> {
-        Box::pin(async move { perform(what, &change) })
+        let named = self.named.clone();
+        Box::pin(async move { perform(what, &change, named.as_deref()) })
     }
 
     fn test(
@@ -138,8 +167,9 @@ impl Control for Judge {
         model: Option<String>,
         _: String,
     ) -> BoxFuture<'_, Result<TestReport, ProcedureRefused>> {
+        let named = self.named.clone();
         Box::pin(async move {
-            if provider != "openai" {
+            if named.is_none() && provider != "openai" {
                 let known = "openai".to_owned();
                 return Err(ProcedureRefused::NoProvider { name: provider, known });
             }
@@ -152,13 +182,14 @@ impl Control for Judge {
                 ok: class.is_none(),
                 status: Some(if class.is_some() { 401 } else { 200 }),
                 class,
-                said: class.map(|_| "Incorrect API key provided".to_owned()),
+                said: class.map(|_| named.as_deref().unwrap_or("Incorrect API key provided").to_owned()),
                 took_ms: 321,
                 input_tokens: Some(9),
                 output_tokens: Some(1),
                 cost: class.is_none().then_some(Usd(33)),
             };
-            let calls = vec![call("main", None), call("spare", Some(Class::BadKey))];
+            let key = |otherwise| named.as_deref().unwrap_or(otherwise);
+            let calls = vec![call(key("main"), None), call(key("spare"), Some(Class::BadKey))];
             Ok(TestReport {
                 provider: provider.clone(),
                 model: model.clone(),
@@ -171,7 +202,7 @@ impl Control for Judge {
     }
 }
 
-fn perform(what: Operation, change: &Change) -> Result<Procedure, ProcedureRefused> {
+fn perform(what: Operation, change: &Change, named: Option<&str>) -> Result<Procedure, ProcedureRefused> {
     let (name, provider, to) = match what {
         Operation::Drain { provider } if provider == "openai" && !change.force => {
             let models = vec!["model embed".to_owned()];
@@ -183,7 +214,7 @@ fn perform(what: Operation, change: &Change) -> Result<Procedure, ProcedureRefus
         Operation::Failover { from, to } => ("failover", from, Some(to)),
         Operation::UndoFailover { from } => ("failover-undo", from, None),
     };
-    if !["openai", "anthropic", "backup/eu"].contains(&provider.as_str()) {
+    if named.is_none() && !["openai", "anthropic", "backup/eu"].contains(&provider.as_str()) {
         return Err(ProcedureRefused::NoProvider { name: provider, known: "openai".to_owned() });
     }
     let effect = |model: &str, by: &[&str]| ModelEffect {
@@ -196,14 +227,17 @@ fn perform(what: Operation, change: &Change) -> Result<Procedure, ProcedureRefus
         dry_run: change.dry_run,
         changed: !change.dry_run,
         text: format!("provider {provider}: {name}"),
-        models: vec![effect("gpt", &["anthropic"]), effect("embed", &[])],
-        warnings: vec!["nobody else is left for model embed".to_owned()],
+        models: vec![
+            effect(named.unwrap_or("gpt"), &[named.unwrap_or("anthropic")]),
+            effect(named.unwrap_or("embed"), &[]),
+        ],
+        warnings: vec![format!("nobody else is left for model {}", named.unwrap_or("embed"))],
         undo: format!("mainstay provider restore {provider}"),
         provider,
     })
 }
 
-fn trouble() -> Trouble {
+fn trouble(name: &str) -> Trouble {
     Trouble {
         since: NOW - Duration::from_secs(33),
         last_failure: NOW - Duration::from_secs(1),
@@ -211,13 +245,13 @@ fn trouble() -> Trouble {
         failures: 9,
         share_percent: 75,
         classes: BTreeMap::from([("server_error".to_owned(), 9)]),
-        callers: vec!["Guide".to_owned(), "Triage".to_owned()],
+        callers: if name == "anthropic" {
+            vec!["Guide".to_owned(), "Triage".to_owned()]
+        } else {
+            vec![name.to_owned()]
+        },
         callers_failing: 2,
         callers_well: 0,
-        detours: vec![Detour {
-            provider: "anthropic".to_owned(),
-            model: Some("claude".to_owned()),
-            calls: 8,
-        }],
+        detours: vec![Detour { provider: name.to_owned(), model: Some("claude".to_owned()), calls: 8 }],
     }
 }

@@ -5,6 +5,7 @@ mod assets;
 mod auth;
 mod control;
 mod escape;
+mod names;
 mod pages;
 mod routing;
 mod world;

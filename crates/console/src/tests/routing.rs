@@ -26,6 +26,7 @@ pub(crate) fn provider(name: &str) -> Arc<Provider> {
         "anthropic" => (Dialect::Anthropic, &["only"]),
         _ => (Dialect::OpenAi, &[]),
     };
+    let keys = if ["openai", "anthropic", "backup/eu"].contains(&name) { keys.to_vec() } else { vec![name] };
     let key = |name: &&str| ProviderKey::token(*name, Secret::new("sk-never-shown"));
     Arc::new(Provider {
         name: name.to_owned(),
@@ -38,7 +39,11 @@ pub(crate) fn provider(name: &str) -> Arc<Provider> {
     })
 }
 
-pub(crate) fn models() -> Vec<Arc<LogicalModel>> {
+/// `named`: what the only model, its provider and its target are called.
+pub(crate) fn models(named: Option<&str>) -> Vec<Arc<LogicalModel>> {
+    if let Some(name) = named {
+        return vec![Arc::new(LogicalModel::ordered(name, vec![ModelTarget::new(provider(name), name)]))];
+    }
     let target = |name: &str, model: &str| ModelTarget {
         price: Some(Price { input: Usd(2_500_000), output: Usd(10_000_000), cached_input: None }),
         ..ModelTarget::new(provider(name), model)
@@ -53,15 +58,16 @@ pub(crate) fn models() -> Vec<Arc<LogicalModel>> {
     vec![Arc::new(gpt), Arc::new(embed)]
 }
 
-pub(crate) fn snapshot() -> Snapshot {
-    let guide = ModelKey { models: Some(vec!["gpt".to_owned()]), ..ModelKey::named("guide") };
+pub(crate) fn snapshot(named: Option<&str>) -> Snapshot {
+    let model = named.unwrap_or("gpt").to_owned();
+    let guide = ModelKey { models: Some(vec![model]), ..ModelKey::named(named.unwrap_or("guide")) };
     let keys = [("a", ModelKey::named("engine")), ("b", guide)];
-    let models: HashMap<_, _> = models().into_iter().map(|model| (model.name.clone(), model)).collect();
+    let models: HashMap<_, _> = models(named).into_iter().map(|model| (model.name.clone(), model)).collect();
     Snapshot {
         generation: 7,
         model: ModelRoutes {
             models,
-            other_models_to: vec![provider("backup/eu")],
+            other_models_to: vec![provider(named.unwrap_or("backup/eu"))],
             keys: keys.into_iter().map(|(hash, key)| (KeyHash::of(hash), Arc::new(key))).collect(),
             ..ModelRoutes::default()
         },
@@ -167,11 +173,15 @@ pub(crate) fn call() -> Record {
     }
 }
 
-pub(crate) struct Signpost;
+#[derive(Default)]
+pub(crate) struct Signpost {
+    /// What everything is called, instead of the names below.
+    pub(crate) named: Option<String>,
+}
 
 impl Routes for Signpost {
     fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(snapshot())
+        Arc::new(snapshot(self.named.as_deref()))
     }
 
     fn explain(&self, ask: RouteAsk) -> BoxFuture<'static, Result<Explained, RouteRefused>> {
@@ -181,6 +191,20 @@ impl Routes for Signpost {
             why: why.map(str::to_owned),
         };
         let known = "gpt, text/embed".to_owned();
+        if let Some(name) = self.named.clone() {
+            let step = || Step { provider: name.clone(), model: name.clone(), why: Some(name.clone()) };
+            let explained = Explained {
+                model: ask.model,
+                generation: 7,
+                strategy: "ordered".to_owned(),
+                candidates: vec![step()],
+                passed_over: vec![step()],
+                is_last_resort: true,
+                standing_at: None,
+                notes: vec![name.clone()],
+            };
+            return Box::pin(async move { Ok(explained) });
+        }
         let explained = match ask.model.as_str() {
             "gpt" => Ok(Explained {
                 model: ask.model,
@@ -199,6 +223,15 @@ impl Routes for Signpost {
 
     fn simulate(&self, what: Simulation) -> BoxFuture<'static, Result<Value, RouteRefused>> {
         let Simulation { policy, since_s, .. } = what;
+        if let Some(name) = &self.named {
+            let text = json!(format!("{name}/{name}")).to_string();
+            let whole = simulated(since_s).to_string();
+            let whole = ["openai/gpt-4o", "new/gpt-5"]
+                .iter()
+                .fold(whole, |whole, old| whole.replace(&json!(old).to_string(), &text));
+            let whole = whole.replace(&json!("embed").to_string(), &json!(name).to_string());
+            return Box::pin(async move { Ok(serde_json::from_str(&whole).unwrap()) });
+        }
         Box::pin(async move {
             match policy.as_str() {
                 "" => Err(RouteRefused::BadPolicy(vec!["model: nothing is there".to_owned()])),

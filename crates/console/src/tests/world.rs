@@ -59,6 +59,12 @@ impl Answer {
 impl World {
     /// Nothing has happened yet.
     pub(crate) async fn empty() -> World {
+        World::named(None).await
+    }
+
+    /// Nothing has happened yet, and providers, models, keys and whoever acts are called so.
+    pub(crate) async fn named(name: Option<&str>) -> World {
+        let named = || name.map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
         let url = format!("sqlite:{}", folder.path().join("console.db").display());
@@ -67,9 +73,9 @@ impl World {
         let store = Store::open(options).await.unwrap();
         let router = crate::router(Ports {
             store: store.clone(),
-            control: Arc::new(super::control::Judge::default()),
+            control: Arc::new(super::control::Judge::named(named())),
             apps: Arc::new(FakeApps),
-            routes: Arc::new(super::routing::Signpost),
+            routes: Arc::new(super::routing::Signpost { named: named() }),
             tokens: AdminTokens::new(&[
                 ("ops".to_owned(), Secret::new(TOKEN)),
                 ("empty".to_owned(), Secret::new("")),

@@ -74,7 +74,9 @@ fn changed(policy: &str, current: &ModelRoutes) -> Result<Changed, RouteRefused>
         ..Published::default()
     };
     let kept = config.records.keep_success;
-    let note = format!("of successes only the share {kept} is stored (records.keep_success): failures weigh more than they did");
+    let note = format!(
+        "of successes only the share {kept} is stored (records.keep_success): failures weigh more than they did"
+    );
     let notes = if kept < 1.0 { vec![note] } else { Vec::new() };
     Ok(Changed { routes: routes::snapshot(&config, &published, &Secret::new(""), 0).model, notes })
 }
@@ -92,7 +94,8 @@ struct Read {
 async fn read(port: &RoutePort, since_s: u64, model: Option<&str>) -> Result<Read, RouteRefused> {
     let now = port.clock.now();
     let started = Instant::now();
-    let mut read = Read { recording: Recording::default(), calls: 0, left_out: 0, needs_unknown: 0, is_whole: true };
+    let mut read =
+        Read { recording: Recording::default(), calls: 0, left_out: 0, needs_unknown: 0, is_whole: true };
     let mut after: Option<CallCursor> = None;
     loop {
         let filter = CallFilter {
