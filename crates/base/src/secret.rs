@@ -80,7 +80,9 @@ impl From<SecretRef> for String {
             SecretRef::Env(name) => format!("env:{name}"),
             SecretRef::File(path) => format!("file:{path}"),
             SecretRef::Dotenv { path, name, part: None } => format!("dotenv:{path}#{name}"),
-            SecretRef::Dotenv { path, name, part: Some(Part::Password) } => format!("dotenv:{path}#{name}:password"),
+            SecretRef::Dotenv { path, name, part: Some(Part::Password) } => {
+                format!("dotenv:{path}#{name}:password")
+            }
         }
     }
 }
@@ -98,7 +100,16 @@ mod tests {
     #[test]
     fn a_bare_value_is_refused_as_a_reference() {
         for bad in [
-            "hunter2", "env:", "file:", "vault:x", "", "dotenv:", "dotenv:.env", "dotenv:#A", "dotenv:.env#", "dotenv:.env#A:user",
+            "hunter2",
+            "env:",
+            "file:",
+            "vault:x",
+            "",
+            "dotenv:",
+            "dotenv:.env",
+            "dotenv:#A",
+            "dotenv:.env#",
+            "dotenv:.env#A:user",
         ] {
             assert_eq!(SecretRef::try_from(bad.to_owned()), Err(NotAReference), "{bad}");
         }

@@ -73,14 +73,7 @@ impl Deliverer {
         callbacks: Arc<dyn CallbackBody>,
         options: watch::Receiver<Arc<Options>>,
     ) -> Deliverer {
-        let context = Context {
-            store,
-            client,
-            clock,
-            callbacks,
-            options,
-            timeouts: TIMEOUTS,
-        };
+        let context = Context { store, client, clock, callbacks, options, timeouts: TIMEOUTS };
         Deliverer { context: Arc::new(context), calls: JoinSet::new(), under_way: HashMap::new() }
     }
 
@@ -222,7 +215,8 @@ fn way(context: &Context, delivery: &Delivery) -> Result<Way, String> {
             };
             // Another process may know it; an address that was taken out is not called.
             let known = options.receivers.iter().find(|receiver| receiver.name == name);
-            let receiver = known.ok_or_else(|| format!("no receiver {name} is configured here (any more)"))?;
+            let receiver =
+                known.ok_or_else(|| format!("no receiver {name} is configured here (any more)"))?;
             Ok(Way { url: receiver.url.clone(), key: receiver.key.clone(), rule: AddressRule::Any })
         }
     }

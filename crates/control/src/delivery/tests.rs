@@ -70,7 +70,8 @@ impl Bench {
         let timeouts = Timeouts { connect: LIMIT, first_byte: short, idle: short, total: LIMIT };
         for _ in 0..deliverers {
             let client = Client::new(ClientOptions::default()).unwrap();
-            let deliverer = Deliverer::new(store.clone(), client, clock.clone(), Arc::new(Bodies), options.clone());
+            let deliverer =
+                Deliverer::new(store.clone(), client, clock.clone(), Arc::new(Bodies), options.clone());
             tokio::spawn(deliverer.with_timeouts(timeouts).run(shutdown.clone()));
         }
         Bench { _folder: folder, store, clock, shutdown }

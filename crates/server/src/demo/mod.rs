@@ -54,7 +54,7 @@ pub(crate) async fn run(demo: cli::Demo) -> Result<Exit, Failure> {
     let tasks = TaskTracker::new();
     let helpers = CancellationToken::new();
     let keys = Keys::of(&folder.path).map_err(|error| broken("cannot keep the demo's keys", &error))?;
-    let stage = set(&demo, &folder, &keys, &tasks, &helpers).await?;
+    let stage = Box::pin(set(&demo, &folder, &keys, &tasks, &helpers)).await?;
     let _published = publish(&stage.service);
     ready(&stage, &keys, &end).await?;
     let traffic_ends = CancellationToken::new();

@@ -315,6 +315,71 @@ mod tests {
         assert_eq!(sum, 60_000, "every token is counted somewhere");
     }
 
+    // Callers name models and apps as they like, and one broken line makes a scraper give up the whole page.
+    #[test]
+    fn a_label_holds_whatever_a_name_does() {
+        for name in [
+            "a\"} 1\nforged{x=\"",
+            "back\\slash\\",
+            "two\nlines\r\n",
+            "<script>'&,=}{ #",
+            "\u{1b}[31m\u{202e}",
+            "名前 😀",
+            &"w".repeat(500),
+        ] {
+            let mut registry = Registry::default();
+            let metrics = Model::new();
+            metrics.register(&mut registry);
+            let attempt = Attempt {
+                upstream: name.to_owned(),
+                model: Some(name.to_owned()),
+                output_tokens: Some(1),
+                first_token_us: Some(1),
+                cost: Some(mainstay_base::Usd(1)),
+                ..Attempt::default()
+            };
+            let (app, key) = (Some(name.to_owned()), Some(name.to_owned()));
+            metrics.observe(
+                "model",
+                &Record { app, key, attempts: vec![attempt], ..Record::blank(Path::Model) },
+            );
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(samples.len() > 20, "{text}");
+            for line in samples {
+                assert!(is_a_sample(line), "{name:?}: {line:?}");
+            }
+        }
+    }
+
+    /// By the grammar of the text format: in a value only `\\`, `\"` and `\n` are escaped, and all three must be.
+    fn is_a_sample(line: &str) -> bool {
+        let is_word =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_number = |text: &str| text.parse::<f64>().is_ok();
+        let Some((name, mut rest)) = line.split_once('{') else {
+            return line.split_once(' ').is_some_and(|(name, value)| is_word(name) && is_number(value));
+        };
+        loop {
+            let Some((label, after)) = rest.split_once("=\"") else { return false };
+            let mut is_escaped = false;
+            let end = after.find(|letter| {
+                let ends = letter == '"' && !is_escaped;
+                is_escaped = letter == '\\' && !is_escaped;
+                ends
+            });
+            let Some(end) = end.filter(|_| is_word(label)) else { return false };
+            match after[end + 1..].split_at_checked(1) {
+                Some((",", more)) => rest = more,
+                Some(("}", value)) => {
+                    return is_word(name) && value.strip_prefix(' ').is_some_and(is_number);
+                }
+                _ => return false,
+            }
+        }
+    }
+
     #[test]
     fn overhead_is_what_no_attempt_covers() {
         let check = |took_us, spans: &[(u64, u64)], expected| {

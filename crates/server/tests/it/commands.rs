@@ -109,3 +109,89 @@ async fn refusals_of_the_admin_api_are_told_in_its_words() {
     let ran = run(&["alert", "list"]);
     assert_eq!((ran.code, ran.out.trim()), (0, "no alerts"));
 }
+
+/// Whatever names and texts hold, no command lets it drive the terminal; `--json` gives it to programs as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_admin_api_tells_never_drives_the_terminal() {
+    const NAMES: [&str; 5] = [
+        "\u{1b}[2J\u{1b}]0;owned\u{7}",
+        "\u{9b}31mred",
+        "two\nlines\r\ttabs",
+        "\u{202e}drow\u{2066}s\u{200b}",
+        "<script>'\"&\u{7f}",
+    ];
+    let server = HttpServer::start(|request| async move {
+        let place = request.uri().query().and_then(|query| query.split("name=").nth(1));
+        let path = request.uri().path().to_owned();
+        let place = place.or_else(|| path.rsplit(['/', '-']).find(|part| part.parse::<usize>().is_ok()));
+        let name = NAMES[place.and_then(|place| place.parse().ok()).unwrap_or(0)];
+        answer(200, &everything_named(name))
+    })
+    .await;
+    let home = Home::new();
+    let policy = home.write("changed.toml", "");
+    let policy = policy.to_str().unwrap();
+    for (place, name) in NAMES.iter().enumerate() {
+        let (url, one) = (server.url(), place.to_string());
+        for arguments in [
+            &["provider", "show", &one][..],
+            &["provider", "test", &one],
+            &["provider", "drain", &one, "--why", "w"],
+            &["model", "show", &one],
+            &["model", "route", &one],
+            &["model", "route", &one, "--explain"],
+            &["explain", &one],
+        ] {
+            for json in [false, true] {
+                let mut all = arguments.to_vec();
+                all.extend(["--admin", &url, "--token", "t"]);
+                all.extend(json.then_some("--json"));
+                let ran = home.run(&all);
+                let drives = |letter: char| {
+                    (letter.is_control() && letter != '\n')
+                        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                };
+                let told = format!("{}{}", ran.out, ran.err);
+                assert!(!told.chars().any(drives), "{all:?}: {told:?}");
+                assert!(!told.is_empty(), "{all:?}");
+                if json {
+                    assert_eq!(ran.json(), everything_named(name), "{all:?}");
+                }
+            }
+        }
+    }
+    let lists = [&["provider", "list"][..], &["model", "list"], &["route", "simulate", "--policy", policy]];
+    for arguments in lists {
+        let mut all = arguments.to_vec();
+        let url = server.url();
+        all.extend(["--admin", &url, "--token", "t"]);
+        let ran = home.run(&all);
+        assert!(
+            !ran.out.chars().any(|letter| letter.is_control() && letter != '\n'),
+            "{all:?}: {:?}",
+            ran.out
+        );
+        assert!(ran.out.contains("owned"), "{all:?} shows no name: {}", ran.out);
+    }
+}
+
+/// One document with what every answer has, all called so.
+fn everything_named(name: &str) -> serde_json::Value {
+    let target = json!({ "provider": name, "model": name, "why": name, "drained": name, "recent": { "failures": { name: 1 } },
+        "standing": { "breaker": name, "why": name } });
+    let side = json!({ "whole": {}, "targets": { name: { "answers": 1 } }, "unknown_targets": [name] });
+    json!({
+        "name": name, "strategy": name, "base_url": name, "state": name, "reason": name, "drained": name,
+        "fails_over_to": { "to": name }, "provider": name, "model": name, "text": name, "undo": name,
+        "changed": true, "warnings": [name], "woken": [name], "other_models_to": [name],
+        "keys": [{ "name": name, "state": name, "standing": { "why": name } }, name],
+        "targets": [target], "policy": [{ "name": name, "value": name }],
+        "providers": [{ "name": name, "state": name, "dialect": name, "reason": name, "recent": {} }],
+        "models": [{ "name": name, "strategy": name, "targets": [target], "recent": {}, "model": name, "answered_by": [name] }],
+        "calls": [{ "key": name, "class": name, "said": name, "status": 1 }],
+        "route": { "candidates": [target], "passed_over": [target], "notes": [name] },
+        "record": { "request_id": name, "model": name, "error": name, "stages": [], "attempts": [] },
+        "read": { "calls": 1, "is_whole": true, "notes": [name] },
+        "report": { "recorded": side, "baseline": side, "changed": side },
+    })
+}
