@@ -76,8 +76,7 @@ impl Standby {
     pub(super) async fn execute_upstream(&self, job: &Job, stop: CancellationToken) -> Finish {
         let upstreams = self.upstreams();
         let name = job.upstream.as_deref().unwrap_or_default();
-        let (Some(upstream), Some(key)) =
-            (upstreams.by_name.get(name), upstreams.keys.get(&job.app_id))
+        let (Some(upstream), Some(key)) = (upstreams.by_name.get(name), upstreams.keys.get(&job.app_id))
         else {
             // This worker may be told of it in a moment, and another process may know it already.
             let message =
