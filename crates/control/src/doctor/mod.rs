@@ -11,12 +11,10 @@ mod tests;
 mod upgrade;
 
 use mainstay_base::{Evidence, Finding, Micros, Severity, finding::Subject};
-use mainstay_dify::{
-    deployment::Sizes,
-    probe::{Report, State},
-    signature::Catalogue,
-};
+use mainstay_dify::{deployment::Sizes, signature::Catalogue};
 use serde::Serialize;
+
+pub use mainstay_dify::probe::{Report, State};
 
 pub use budget::{Budget, Part};
 pub use gather::{Asked, LONGEST, gather};

@@ -136,6 +136,12 @@ pub async fn latest(store: &Store, source: &str, filter: DifyFilter) -> Result<V
     store.dify().list(source, filter).await
 }
 
+/// What the catalogue says of a row that an item names: its cause, and what to do.
+pub fn meaning(signature: &str) -> Option<(&'static str, &'static str)> {
+    let row = mainstay_dify::signature::Catalogue::built_in().get(signature)?;
+    Some((row.cause.as_str(), row.remedy.as_str()))
+}
+
 /// Runs that are `running` for longer than a run may take, oldest first. Whether one of them still gets on is asked of
 /// Dify's database ([`last_progress`](mainstay_dify::read::Source::last_progress)).
 pub async fn zombies(

@@ -20,6 +20,13 @@ use mainstay_base::{Evidence, Finding, Micros, Severity, finding::Subject};
 use mainstay_dify::celery::Seen;
 use serde::Serialize;
 
+/// What is seen and done, as `dify` and `signal` have it, for those who show it.
+pub use mainstay_dify::celery::{
+    Answer, Peek, Running, TenantList, Unacked, Worker,
+    act::{Action, Done, Plan, Refused, Undo},
+};
+pub use mainstay_signal::forecast::{Drain, Rates};
+
 pub use limits::Limits;
 pub use rows::{Rows, RunningRun, WaitingDocuments};
 pub use view::{QueueView, Share};

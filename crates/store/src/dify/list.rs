@@ -14,13 +14,14 @@ pub(super) fn list(
     source: &str,
     filter: &DifyFilter,
 ) -> Result<Vec<DifyListed>, StoreError> {
-    let DifyFilter { kind, app_id, class, since, limit } = filter;
+    let DifyFilter { kind, app_id, class, failed_only, since, limit } = filter;
     let limit = if *limit == 0 { MAX_DIFY_LIST } else { (*limit).min(MAX_DIFY_LIST) };
     let mut conditions = Filter::new();
     conditions.and("source = ?", Some(source));
     conditions.and("kind = ?", Some(kind.as_str()));
     conditions.and("app_id = ?", app_id.as_deref());
     conditions.and("class = ?", class.as_deref());
+    conditions.and("class <> ?", failed_only.then_some(""));
     conditions.and("created_at >= ?", *since);
     let limit = conditions.bind(limit.into());
     let sql = format!(

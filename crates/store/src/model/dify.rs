@@ -136,6 +136,8 @@ pub struct DifyFilter {
     pub kind: String,
     pub app_id: Option<String>,
     pub class: Option<String>,
+    /// Of every class, but for none.
+    pub failed_only: bool,
     pub since: Option<Micros>,
     /// 0: as many as one list gives.
     pub limit: u32,
