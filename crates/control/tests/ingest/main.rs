@@ -154,7 +154,7 @@ async fn a_table_without_permission_is_left_out_and_the_others_are_read() {
     let failure = ingest.round().await.unwrap_err();
     assert!(matches!(&failure, IngestError::Dify(Failure::Forbidden { .. })), "{failure:?}");
     world.run(&format!("GRANT SELECT ON workflow_runs TO {}", world.role)).await;
-    world.run("CALL begin_run(1, 5, 'succeeded')").await;
+    world.run("CALL begin_run(1001, 5, 'succeeded')").await;
     world.read_all(&mut ingest).await;
     assert_eq!(world.counted().await.runs, 41);
     world.end().await;

@@ -33,6 +33,10 @@ struct Metadata<'a> {
 
 /// Of a node's `execution_metadata`. `None` when it is no JSON object; what is in it and we do not know is passed over.
 pub(super) fn of_metadata(text: &str) -> Option<Usage> {
+    // A list would be taken for the fields in their order.
+    if text.trim_start().starts_with('[') {
+        return None;
+    }
     // `null` is how an empty one is written by some versions.
     let Metadata { total_tokens, total_price, currency } = serde_json::from_str::<Option<Metadata<'_>>>(text)
         .ok()?
