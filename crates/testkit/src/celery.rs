@@ -31,7 +31,7 @@ impl Broker {
         let answer = inline(host, port, "INCR mainstay:tests");
         let count: u32 = answer.trim_start_matches(':').trim().parse().expect("a count");
         let database = 1 + count % (DATABASES - 1);
-        inline(host, port, &format!("SELECT {database}\r\nFLUSHDB"));
+        inline(host, port, &format!("select {database}\r\nflushdb"));
         Some(Broker { host: host.to_owned(), port, database, server: None })
     }
 
