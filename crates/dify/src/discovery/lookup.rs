@@ -4,14 +4,20 @@ use std::path::Path;
 
 use mainstay_base::{Secret, secret::Part};
 
-use super::{broker, environment::Environment};
+use super::{
+    broker,
+    environment::{Environment, Source},
+};
 
 /// The value that a variable has in the Dify of this `.env`: with the files of `envs/`, the compose file and its
 /// defaults, as [`discover`](super::discover) sees it. An error says no value.
 pub fn lookup(env_file: &Path, name: &str, part: Option<Part>) -> Result<Secret, String> {
     let mut problems = Vec::new();
     let environment = Environment::read(env_file, &mut problems);
-    let Some(value) = environment.said(name) else {
+    // A default in place of what a broken line says would be another secret than Dify's.
+    let is_whole = problems.is_empty();
+    let said = environment.said(name).filter(|value| is_whole || value.source != Source::Default);
+    let Some(value) = said else {
         let why = problems.into_iter().next();
         return Err(why.unwrap_or_else(|| format!("{name} is not set in {}", env_file.display())));
     };

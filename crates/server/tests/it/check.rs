@@ -89,7 +89,7 @@ const EXPECTED: &[&str] = &[
     "provider[0].base_url is not an http:// or https:// address",
     "provider[0].key refers to the environment variable MAINSTAY_TEST_NOT_SET, which is not set",
     "app[0].upstream names the upstream none, which is not (rightly) declared",
-    "app[0].key a secret is given as env:NAME or file:PATH, never as its value",
+    "app[0].key a secret is given as env:NAME, file:PATH or dotenv:PATH#NAME, never as its value",
     "app[0].mode is none of workflow, advanced-chat, chat, agent-chat, completion",
     "app_path.unknown_keys_to names the upstream dfiy, which is not (rightly) declared",
     "model.other_models_to[0] names the provider openai, which is not (rightly) declared",
@@ -101,8 +101,8 @@ const EXPECTED: &[&str] = &[
     "records.keep_success is 1.5, allowed is 0 to 1",
     "records.keep_failures is not a key; known are keep_success, max_stored_a_second",
     "limits.body_bytes is 1, allowed is 1024 to 1073741824",
-    "colour is not a key; known are admin, app, app_path, callbacks, engine, limits, listeners, log, model, provider, \
-     receiver, records, retention, store, upstream, workers",
+    "colour is not a key; known are admin, app, app_path, callbacks, dify, engine, limits, listeners, log, model, \
+     provider, receiver, records, retention, store, upstream, workers",
 ];
 
 #[test]

@@ -13,7 +13,11 @@ fn an_env_becomes_a_configuration_that_check_takes() {
     let env = home.write(".env", ENV);
     let ran = home.run(&["init", "--dify-env", ".env"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("GRANT SELECT ON") && ran.out.contains("pg.example.com:5432"), "{}", ran.out);
+    assert!(
+        ran.out.contains("TO mainstay_reader;") && ran.out.contains("pg.example.com:5432"),
+        "{}",
+        ran.out
+    );
     let written = fs::read_to_string(home.path("mainstay.toml")).unwrap();
     let mode = fs::metadata(home.path("mainstay.toml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -276,7 +276,7 @@ mod tests {
             problems(wrong),
             [
                 "dify.database.write_password has no write_user beside it",
-                "dify.api_url is not an address: relative URL without a base",
+                "dify.api_url is not an http:// or https:// address",
                 "dify.database.name is missing",
                 "dify.database.user is missing",
                 "dify.database.port is 0, allowed is 1 to 65535",
