@@ -29,6 +29,13 @@ pub struct DocumentRow {
     pub updated_at: Micros,
 }
 
+impl DocumentRow {
+    /// Since when it is on its way: the last retry, where there was one.
+    pub fn begun_at(&self) -> Micros {
+        self.started_at.unwrap_or(self.created_at)
+    }
+}
+
 /// How many documents of a knowledge base, or segments of a document, are in a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DocumentState {

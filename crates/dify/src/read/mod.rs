@@ -11,6 +11,7 @@ mod nodes;
 mod page;
 pub mod plugins;
 mod usage;
+mod zombies;
 
 use std::time::Duration;
 

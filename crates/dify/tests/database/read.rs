@@ -47,6 +47,29 @@ async fn runs_come_in_pages_in_the_order_of_time_and_id() {
 }
 
 #[tokio::test]
+async fn running_runs_are_found_among_the_newest_before_a_time() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    fixture.generate(1, 230).await;
+    fixture
+        .run(
+            "UPDATE workflow_runs SET status = 'running' WHERE id IN (generated_id('run', 5), \
+        generated_id('run', 200), generated_id('run', 210), generated_id('run', 230))",
+        )
+        .await;
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    let all: Vec<RunRow> = source.page(Cursor::default(), FAR, 1000).await.unwrap();
+    let before = all[229].created_at;
+    let found = |looked_at, given| {
+        let source = &source;
+        async move { source.running_before(before, looked_at, given).await.unwrap().len() }
+    };
+    assert_eq!(found(100, 10).await, 2, "the one at that time and the one behind the newest are not seen");
+    assert_eq!((found(1000, 10).await, found(1000, 1).await), (3, 1));
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn nulls_broken_json_and_huge_texts_cost_their_value_only() {
     let Some(fixture) = Fixture::with_tables().await else { return };
     fixture.generate(1, 10).await;
