@@ -39,10 +39,16 @@ impl Fixture {
 
     /// With Dify's tables, which the reader's role may read and nothing else.
     pub(crate) async fn with_tables() -> Option<Fixture> {
+        let fixture = Fixture::with_tables_alone().await?;
+        fixture.run(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}", fixture.role)).await;
+        Some(fixture)
+    }
+
+    /// With Dify's tables, and no right to any of them.
+    pub(crate) async fn with_tables_alone() -> Option<Fixture> {
         let fixture = Fixture::start().await?;
         fixture.run(TABLES).await;
         fixture.run(GENERATE).await;
-        fixture.run(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}", fixture.role)).await;
         Some(fixture)
     }
 

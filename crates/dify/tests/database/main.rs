@@ -5,6 +5,7 @@
 
 mod facts;
 mod fixture;
+mod grants;
 mod read;
 mod reader;
 mod schema;
