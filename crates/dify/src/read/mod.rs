@@ -10,8 +10,8 @@ mod names;
 mod nodes;
 mod page;
 pub mod plugins;
+mod running;
 mod usage;
-mod zombies;
 
 use std::time::Duration;
 
