@@ -74,6 +74,14 @@ pub const RULES: &[Rule] = &[
         degraded: Some(Severity::Warning),
         down: Some(Severity::Warning),
     },
+    // The reader tries again every 10 s, and begins where it ended: a short break costs nothing.
+    Rule {
+        group: Group::Ingest,
+        fire_after: seconds(60),
+        resolve_after: seconds(30),
+        degraded: Some(Severity::Warning),
+        down: Some(Severity::Warning),
+    },
     Rule {
         group: Group::ProviderKey,
         fire_after: Duration::ZERO,

@@ -48,6 +48,8 @@ pub enum Group {
     Provider,
     /// One key of a provider; only those that are or were refused are told of.
     ProviderKey,
+    /// Reading Dify's database.
+    Ingest,
     /// The configuration of this process.
     Config,
 }
@@ -62,6 +64,7 @@ impl Group {
             Group::Queue => "queue",
             Group::Upstream => "upstream",
             Group::Provider => "provider",
+            Group::Ingest => "ingest",
             Group::Config => "config",
             Group::ProviderKey => "provider-key",
         }

@@ -54,8 +54,10 @@ impl Ingest {
             answer => Some(answer?),
         };
         let document = |document: &DocumentRow| {
-            let since = document.started_at.unwrap_or(document.created_at);
-            json!({ "id": document.id.to_string(), "name": document.name, "status": document.status, "since": since })
+            json!({
+                "id": document.id.to_string(), "name": document.name, "status": document.status,
+                "since": document.begun_at(),
+            })
         };
         let body = json!({
             "name": dataset.name,

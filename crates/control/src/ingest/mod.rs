@@ -41,8 +41,6 @@ use step::Track;
 pub const KINDS: &[&str] = &["run", "message", "trigger", "feedback"];
 /// Between two looks when everything was read.
 const IDLE: Duration = Duration::from_secs(2);
-/// After a failure.
-const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// The share of its time that a reader which catches up leaves to others.
 const REST: f64 = 0.2;
 const SCHEMA_EVERY: Duration = Duration::from_secs(300);
@@ -66,6 +64,8 @@ pub struct Options {
     pub longest_run: Duration,
     pub keep_items: Duration,
     pub keep_minutes: Duration,
+    /// Until the next round after a failure.
+    pub retry: Duration,
 }
 
 impl Options {
@@ -80,6 +80,7 @@ impl Options {
             longest_run: Duration::from_secs(20 * 60),
             keep_items: Duration::from_secs(72 * 3600),
             keep_minutes: Duration::from_secs(30 * 24 * 3600),
+            retry: Duration::from_secs(10),
         }
     }
 }
@@ -177,7 +178,7 @@ impl Ingest {
         match self.lease.hold().await {
             Ok(true) => {}
             Ok(false) => return IDLE,
-            Err(error) => return self.failed(error.into(), last_failure),
+            Err(error) => return self.failed(error.into(), last_failure).await,
         }
         let began = Instant::now();
         match self.round().await {
@@ -188,19 +189,19 @@ impl Ingest {
                 let rest = began.elapsed().mul_f64(REST);
                 if round.is_caught_up { IDLE } else { rest }
             }
-            Err(error) => self.failed(error, last_failure),
+            Err(error) => self.failed(error, last_failure).await,
         }
     }
 
-    fn failed(&mut self, error: IngestError, last: &mut Option<IngestError>) -> Duration {
+    async fn failed(&mut self, error: IngestError, last: &mut Option<IngestError>) -> Duration {
         self.forget();
         if last.as_ref() != Some(&error) {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             warn!(source = %self.options.source, "{error}: {source}");
         }
-        self.meter.failed(&error);
+        self.tell_failure(&error).await;
         *last = Some(error);
-        AFTER_FAILURE
+        self.options.retry
     }
 
     /// Reads a page of each kind. After an error the places are read from the store again, by the next round.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use mainstay_base::Micros;
 use mainstay_dify::schema::Schema;
+use mainstay_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -29,14 +31,19 @@ pub struct Reading {
     pub queries: u64,
     pub connections: u64,
     pub slowest_query_ms: u64,
+    /// Why it does not get on; `None`: it does.
     pub last_failure: Option<String>,
+    /// What can be done about that.
+    pub remedy: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub kind: String,
-    /// How far behind the database's clock reading is; `None`: not read yet.
+    /// How far behind the database's clock reading was when this was told; `None`: not read yet.
     pub lag_seconds: Option<f64>,
+    /// The time up to which everything that was there is read.
+    pub read_to: Option<Micros>,
 }
 
 pub(super) struct Meter {
@@ -45,17 +52,13 @@ pub(super) struct Meter {
     rows_since: u64,
     rows: u64,
     pub(super) unreadable: u64,
-    last_failure: Option<String>,
+    /// What was told last, which stands while nothing can be read.
+    told: Reading,
 }
 
 impl Meter {
     pub(super) fn new(now: Instant) -> Meter {
-        Meter { next_at: now, since: now, rows_since: 0, rows: 0, unreadable: 0, last_failure: None }
-    }
-
-    pub(super) fn failed(&mut self, error: &IngestError) {
-        let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-        self.last_failure = Some(format!("{error}{source}"));
+        Meter { next_at: now, since: now, rows_since: 0, rows: 0, unreadable: 0, told: Reading::default() }
     }
 }
 
@@ -71,9 +74,29 @@ impl Ingest {
         self.meter.next_at = now + TELL_EVERY;
         self.meter.since = now;
         self.meter.rows_since = 0;
-        let body = serde_json::to_string(&reading).unwrap_or_default();
-        self.store.dify().put_state(&self.options.source, NAME, body).await?;
-        Ok(())
+        self.meter.told = reading;
+        Ok(self.put_told().await?)
+    }
+
+    /// Says why reading does not get on; the next round that does takes it back.
+    pub(super) async fn tell_failure(&mut self, error: &IngestError) {
+        let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+        let told = &mut self.meter.told;
+        told.at = self.reader.at();
+        told.rows_per_second = 0.0;
+        told.last_failure = Some(format!("{error}{source}"));
+        told.remedy = match error {
+            IngestError::Dify(failure) => Some(failure.remedy()),
+            IngestError::Store(_) | IngestError::Overtaken => None,
+        };
+        self.meter.next_at = Instant::now();
+        // Without the store nobody can be told; its own health says that it is away.
+        let _ = self.put_told().await;
+    }
+
+    async fn put_told(&self) -> Result<(), StoreError> {
+        let body = serde_json::to_string(&self.meter.told).unwrap_or_default();
+        self.store.dify().put_state(&self.options.source, NAME, body).await
     }
 
     fn reading(&self, schema: &Schema) -> Reading {
@@ -83,6 +106,7 @@ impl Ingest {
             kind: track.kind.to_owned(),
             #[expect(clippy::cast_precision_loss, reason = "a lag for people")]
             lag_seconds: track.lag_us.map(|lag| lag as f64 / 1e6),
+            read_to: track.read_to,
         };
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rows_per_second = self.meter.rows_since as f64 / seconds;
@@ -99,7 +123,8 @@ impl Ingest {
             queries: asked.queries,
             connections: asked.connections,
             slowest_query_ms: u64::try_from(asked.slowest.as_millis()).unwrap_or(u64::MAX),
-            last_failure: self.meter.last_failure.clone(),
+            last_failure: None,
+            remedy: None,
         }
     }
 }

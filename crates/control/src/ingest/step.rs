@@ -19,6 +19,8 @@ pub(super) struct Track {
     pub(super) next_late_at: Option<Instant>,
     /// How far behind the database's clock the last page ended.
     pub(super) lag_us: Option<i64>,
+    /// The time up to which everything that was there is read.
+    pub(super) read_to: Option<Micros>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,7 @@ pub(super) struct Place {
 
 impl Track {
     pub(super) fn new(kind: &'static str, most: usize) -> Track {
-        Track { kind, place: None, pace: Pace::new(most), next_late_at: None, lag_us: None }
+        Track { kind, place: None, pace: Pace::new(most), next_late_at: None, lag_us: None, read_to: None }
     }
 
     pub(super) fn forget(&mut self) {
@@ -97,12 +99,15 @@ impl Ingest {
         let is_full = rows.len() == wanted;
         let track = T::track(self);
         track.pace.took(began.elapsed(), is_full);
-        let Some(last) = rows.last().map(T::cursor) else {
-            track.lag_us = Some(0);
-            return Ok(Round { is_caught_up: true, ..Round::default() });
-        };
-        track.lag_us = Some(if is_full { now.0.saturating_sub(last.at.0) } else { 0 });
-        let mut round = self.take(rows, source, now, Some(last)).await?;
+        let last = rows.last().map(T::cursor);
+        let mut round = Round::default();
+        if let Some(last) = last {
+            round = self.take(rows, source, now, Some(last)).await?;
+        }
+        let behind = last.filter(|_| is_full);
+        let track = T::track(self);
+        track.lag_us = Some(behind.map_or(0, |last| now.0.saturating_sub(last.at.0)));
+        track.read_to = Some(behind.map_or(until, |last| last.at));
         round.is_caught_up = !is_full;
         Ok(round)
     }

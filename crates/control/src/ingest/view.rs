@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::reading::{NAME, Reading};
+use crate::health::State;
 
 /// What is older was not said by a reader that is alive.
 const READING_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A reader that is alive says something every few seconds.
+pub const SILENT: Duration = Duration::from_secs(60);
 const STATE_KEPT: Duration = Duration::from_secs(3600);
 
 /// One app over a span of time.
@@ -53,6 +56,8 @@ pub struct UnderWay {
     pub status: String,
     pub since: Micros,
     #[serde(default)]
+    pub tenant_id: String,
+    #[serde(default)]
     pub dataset_id: String,
     #[serde(default)]
     pub dataset: String,
@@ -65,6 +70,36 @@ pub async fn reading(store: &Store, source: &str) -> Result<Option<(Micros, Read
         Some((state.at, serde_json::from_str::<Reading>(&state.body).ok()?))
     };
     Ok(states.first().and_then(read))
+}
+
+/// How far behind now reading is: the table that is furthest behind counts. `None`: nothing was read yet.
+pub fn lag(reading: &Reading, now: Micros) -> Option<Duration> {
+    let read_to = reading.tables.iter().filter_map(|table| table.read_to);
+    read_to.map(|read_to| now.since(read_to)).max()
+}
+
+/// Whether reading is well, in one sentence. Pure; `told`: as [`reading`] gives it.
+pub fn judge(told: Option<&(Micros, Reading)>, now: Micros) -> (State, String) {
+    let Some((told_at, reading)) = told else {
+        return (State::Unknown, "Dify's database was not read yet".to_owned());
+    };
+    let lag = lag(reading, now);
+    let behind = lag.map_or_else(String::new, |lag| format!("; what is known is {} s old", lag.as_secs()));
+    if let Some(failure) = &reading.last_failure {
+        let remedy = reading.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        return (State::Degraded, format!("{failure}{behind}{remedy}"));
+    }
+    let silent = now.since(*told_at);
+    if silent > SILENT {
+        return (State::Degraded, format!("nobody has read Dify's database for {} s", silent.as_secs()));
+    }
+    if let Some(missing) = reading.missing.first() {
+        return (State::Degraded, format!("not everything can be read: {missing}"));
+    }
+    let Reading { release, revision, rows_per_second, .. } = reading;
+    let version = release.as_deref().or(revision.as_deref()).unwrap_or("an unknown version");
+    let lag_s = lag.map_or(0, |lag| lag.as_secs());
+    (State::Ok, format!("reads Dify {version}, {lag_s} s behind now, {rows_per_second:.0} rows/s"))
 }
 
 /// Each app that did something, those with most failures first.
@@ -175,6 +210,7 @@ pub async fn documents_stuck(
         let dataset_id = state.name.trim_start_matches("documents:");
         stuck.extend(documents.into_iter().filter(|document| now.since(document.since) > longer_than).map(
             |document| UnderWay {
+                tenant_id: body["tenant"].as_str().unwrap_or_default().to_owned(),
                 dataset_id: dataset_id.to_owned(),
                 dataset: body["name"].as_str().unwrap_or_default().to_owned(),
                 ..document
@@ -183,4 +219,45 @@ pub async fn documents_stuck(
     }
     stuck.sort_by_key(|document| document.since);
     Ok(stuck)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::Table;
+
+    const NOW: Micros = Micros(1_000_000_000_000);
+
+    fn told(change: impl FnOnce(&mut Reading)) -> (Micros, Reading) {
+        let table = |kind: &str, ago_s| Table {
+            kind: kind.to_owned(),
+            lag_seconds: Some(0.0),
+            read_to: Some(NOW - Duration::from_secs(ago_s)),
+        };
+        let mut reading = Reading {
+            release: Some("1.12.1".to_owned()),
+            tables: vec![table("run", 3), table("message", 40)],
+            ..Reading::default()
+        };
+        change(&mut reading);
+        (NOW - Duration::from_secs(5), reading)
+    }
+
+    #[test]
+    fn reading_is_judged_by_its_failure_its_silence_and_what_is_missing() {
+        let judged = |told: Option<(Micros, Reading)>| judge(told.as_ref(), NOW);
+        assert_eq!(judged(None).0, State::Unknown);
+        let well = judged(Some(told(|_| {})));
+        assert_eq!(well, (State::Ok, "reads Dify 1.12.1, 40 s behind now, 0 rows/s".to_owned()));
+        let failed = judged(Some(told(|reading| {
+            reading.last_failure = Some("it is away".to_owned());
+            reading.remedy = Some("bring it back".to_owned());
+        })));
+        let words = "it is away; what is known is 40 s old; bring it back".to_owned();
+        assert_eq!(failed, (State::Degraded, words));
+        let missing = judged(Some(told(|reading| reading.missing.push("no index".to_owned()))));
+        assert_eq!(missing, (State::Degraded, "not everything can be read: no index".to_owned()));
+        let (_, silent) = told(|_| {});
+        assert_eq!(judged(Some((NOW - Duration::from_secs(61), silent))).0, State::Degraded);
+    }
 }

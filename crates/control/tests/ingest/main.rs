@@ -6,12 +6,19 @@ mod world;
 use std::time::Duration;
 
 use mainstay_base::{Clock, Micros};
-use mainstay_control::ingest::{IngestError, view};
+use mainstay_control::{
+    State,
+    ingest::{IngestError, view},
+};
 use mainstay_dify::db::Failure;
 use mainstay_store::model::DifyFilter;
+use mainstay_testkit::wait_until;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{Dice, World};
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// What happens meanwhile must not matter: rows committed long after their time and in any order, runs that end later,
 /// a reader that ends in the middle of anything, clocks that differ.
@@ -183,5 +190,41 @@ async fn rows_that_vanish_and_rows_from_the_future_do_no_harm() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.counted().await.runs, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_is_said_with_a_remedy_and_read_on_when_it_is_back() {
+    let Some(world) = World::start(false).await else { return };
+    world.generate(40).await;
+    let stop = CancellationToken::new();
+    let reading = tokio::spawn(world.ingest().run(stop.clone()));
+    let (store, clock) = (&world.store, Clock::System);
+    let judged = || async {
+        let told = view::reading(store, "dify").await.unwrap();
+        view::judge(told.as_ref(), clock.now())
+    };
+    let well_with = |runs| {
+        let (world, judged) = (&world, &judged);
+        async move {
+            wait_until("everything is read", SOON, || async {
+                let is_well = judged().await.0 == State::Ok;
+                (is_well && world.counted().await.runs == runs).then_some(())
+            })
+            .await;
+        }
+    };
+    well_with(40).await;
+    world.run(&format!("ALTER ROLE {0} NOLOGIN; CALL end_sessions('{0}')", world.role)).await;
+    let (_, reason) = wait_until("its failure is told", SOON, || async {
+        Some(judged().await).filter(|(state, _)| *state == State::Degraded)
+    })
+    .await;
+    assert!(reason.contains("refuses the role") && reason.contains("s old"), "{reason}");
+    world.run(&format!("ALTER ROLE {} LOGIN; CALL begin_run(1001, 5, 'succeeded')", world.role)).await;
+    well_with(41).await;
+    assert_eq!(world.connections().await, 1);
+    stop.cancel();
+    timeout(SOON, reading).await.unwrap().unwrap();
     world.end().await;
 }

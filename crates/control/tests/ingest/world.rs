@@ -106,6 +106,7 @@ impl World {
             overlap: OVERLAP,
             late_every: Duration::ZERO,
             settle: Duration::from_millis(100),
+            retry: Duration::from_millis(100),
             ..Options::new("dify", "test")
         };
         Ingest::new(self.reader.clone(), self.store.clone(), options)

@@ -38,3 +38,10 @@ CREATE VIEW expected AS
 CREATE VIEW our_connections AS
   SELECT count(*) AS connections FROM pg_stat_activity
   WHERE application_name = 'mainstay' AND datname = current_database();
+
+-- As a server that restarts: whoever is there is thrown out.
+CREATE PROCEDURE end_sessions(who text) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = who;
+END
+$$;
