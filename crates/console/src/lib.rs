@@ -28,7 +28,7 @@ use axum::Router;
 
 pub use auth::token::AdminTokens;
 pub use ports::{
-    Apps, Control, Explained, ImportError, ImportFile, ImportProblem, Imported, Ports, RouteAsk,
+    Apps, Control, Dify, Explained, ImportError, ImportFile, ImportProblem, Imported, Ports, RouteAsk,
     RouteRefused, Routes, Simulation, Step,
 };
 

@@ -95,6 +95,9 @@ async fn read(app: &App, now: Micros) -> Result<Pulse, Failure> {
     marks.insert("runbooks", mark(&(&executions, &*frozen, &*overrides)));
     marks.insert("timeline", mark(&timeline.first().map(|event| event.seq)));
     marks.insert("apps", mark(&generation));
+    for (topic, mark) in crate::pages::dify::marks(app).await? {
+        marks.insert(topic, mark);
+    }
     marks.insert("health", crate::pages::overview::health_mark(app));
     marks.insert("beat", (now.unix_seconds() / BEAT_EVERY.as_secs().cast_signed()).to_string());
     Ok(Pulse { alerts: i64::try_from(open).unwrap_or(i64::MAX), dead: queue.dead, marks })

@@ -9,7 +9,7 @@ use http::Uri;
 use mainstay_base::Micros;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{App, Failure, action::Notice, assets, auth::Actor};
+use crate::{App, Failure, action::Notice, assets, auth::Actor, pages};
 
 /// The longest id or name in a path.
 const KEY_MAX: usize = 200;
@@ -68,6 +68,7 @@ impl Chrome {
         let Around { title, section, topics, notice, twin } = around;
         // Without the counts a page is still worth reading.
         let (alerts, dead) = app.live.pulse(app).await.map_or((0, 0), |pulse| (pulse.alerts, pulse.dead));
+        let broken = pages::dify::Broken::of(app);
         let link = |(name, label): (&'static str, &'static str)| Link {
             label,
             href: format!("/{name}"),
@@ -75,15 +76,22 @@ impl Chrome {
             waiting: match name {
                 "dead" => dead,
                 "alerts" => alerts,
+                "dify" => broken.dify.unwrap_or(0),
+                "queues" => broken.queues.unwrap_or(0),
                 _ => 0,
             },
+        };
+        let is_there = |(name, _): &(&'static str, &'static str)| match *name {
+            "dify" | "dify/apps" => broken.dify.is_some(),
+            "queues" => broken.queues.is_some(),
+            _ => true,
         };
         Chrome {
             title,
             actor: actor.name.clone(),
             csrf: actor.csrf().to_owned(),
             now: app.ports.clock.now(),
-            navigation: SECTIONS.map(link).into(),
+            navigation: SECTIONS.into_iter().filter(is_there).map(link).collect(),
             topics,
             notice,
             twin,
@@ -91,9 +99,13 @@ impl Chrome {
     }
 }
 
-const SECTIONS: [(&str, &str); 10] = [
+/// Those of a Dify are there when there is one.
+const SECTIONS: [(&str, &str); 13] = [
     ("overview", "Overview"),
     ("alerts", "Alerts"),
+    ("dify", "Dify"),
+    ("queues", "Queues"),
+    ("dify/apps", "Dify apps"),
     ("runbooks", "Runbooks"),
     ("providers", "Providers"),
     ("models", "Models"),

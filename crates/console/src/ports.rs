@@ -7,6 +7,8 @@ use mainstay_base::{AppMode, Clock, Micros, Snapshot};
 use mainstay_control::{
     Acknowledged, Change, ControlError, Facade, Freeze, Operation, Overrides, Peers, Procedure,
     ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
+    doctor::Diagnosis,
+    queue::{Acted, Action, Latest, NotActed},
 };
 use mainstay_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ pub struct Ports {
     pub control: Arc<dyn Control>,
     pub apps: Arc<dyn Apps>,
     pub routes: Arc<dyn Routes>,
+    /// The Dify that the configuration names; `None`: it names none.
+    pub dify: Option<Arc<dyn Dify>>,
     pub tokens: AdminTokens,
     pub clock: Clock,
     /// Whether browsers come by HTTPS, so that the cookie may be kept from plain HTTP.
@@ -100,6 +104,18 @@ impl Control for Facade {
     ) -> BoxFuture<'_, Result<TestReport, ProcedureRefused>> {
         Box::pin(async move { Facade::test(self, &provider, model.as_deref(), &actor).await })
     }
+}
+
+/// The Dify that is looked after.
+pub trait Dify: Send + Sync {
+    /// What operators call it; what was read of it is kept under this name.
+    fn name(&self) -> String;
+    /// The last look at its queues; `None`: it names no broker.
+    fn queues(&self) -> Option<Arc<Latest>>;
+    /// The last look at all of it; `None`: not yet.
+    fn diagnosis(&self) -> Option<Arc<Diagnosis>>;
+    /// Plans an action on its queues, and does it unless it is a dry run.
+    fn act(&self, action: Action, change: Change) -> BoxFuture<'_, Result<Acted, NotActed>>;
 }
 
 /// How calls of models are routed.

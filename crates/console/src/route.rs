@@ -15,8 +15,8 @@ use crate::{
     assets, auth, headers, live, login,
     page::{self, Page},
     pages::{
-        alerts, apps, dead, incident, models, overview, procedures, providers, requests, runbooks, runs,
-        simulation, timeline,
+        alerts, apps, dead, dify, incident, models, overview, procedures, providers, requests, runbooks,
+        runs, simulation, timeline,
     },
 };
 
@@ -65,6 +65,12 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<requests::Walk>("/requests/{id}"));
     routes.extend(page::<apps::Apps>("/apps"));
     routes.extend(page::<apps::AppPage>("/apps/{id}"));
+    routes.extend(page::<dify::components::Components>("/dify"));
+    routes.extend(page::<dify::queues::Queues>("/queues"));
+    routes.extend(page::<dify::queue::QueuePage>("/queues/{name}"));
+    routes.extend(page::<dify::worker::WorkerPage>("/queues/workers/{name}"));
+    routes.extend(page::<dify::apps::Apps>("/dify/apps"));
+    routes.extend(page::<dify::app::AppPage>("/dify/apps/{id}"));
     routes.extend(page::<providers::Providers>("/providers"));
     routes.extend(page::<providers::ProviderPage>("/providers/{name}"));
     routes.extend(page::<models::Models>("/models"));
@@ -90,6 +96,7 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<procedures::Failover>("/providers/{name}/failover"));
     routes.extend(action::<procedures::UndoFailover>("/providers/{name}/failover/undo"));
     routes.extend(action::<procedures::Test>("/providers/{name}/test"));
+    routes.extend(action::<dify::act::Act>("/dify/act"));
     routes.extend(action::<simulation::Simulate>("/route/simulate"));
     routes
 }

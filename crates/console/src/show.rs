@@ -211,6 +211,11 @@ pub(crate) fn text(text: &str) -> Html {
     Html(shown)
 }
 
+/// The same for places that hold nothing but text: a title, an option.
+pub(crate) fn line(text: &str) -> Html {
+    Html(escape(&clipped(text, TEXT_SHOWN_MAX)))
+}
+
 pub(crate) fn text_or_dash(line: &Option<String>) -> Html {
     line.as_deref().map_or_else(|| Html("–".to_owned()), text)
 }

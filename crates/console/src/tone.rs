@@ -32,7 +32,7 @@ pub(crate) fn of(word: &str) -> Tone {
         | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "half_open" | "resting" => {
             Tone::Warn
         }
-        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" => Tone::Bad,
+        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" | "silent" => Tone::Bad,
         "running" | "leased" | "requested" | "acting" | "verifying" | "holding" | "undoing" | "watching" => {
             Tone::Busy
         }

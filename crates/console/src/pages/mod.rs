@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod apps;
 pub(crate) mod dead;
+pub(crate) mod dify;
 pub(crate) mod fleet;
 pub(crate) mod incident;
 pub(crate) mod models;

@@ -4,6 +4,7 @@ mod actions;
 mod assets;
 mod auth;
 mod control;
+mod dify;
 mod escape;
 mod names;
 mod pages;

@@ -10,7 +10,7 @@ use super::{routing, world::*};
 
 const PLAIN: &str = "plain";
 
-fn hostile_names() -> Vec<String> {
+pub(super) fn hostile_names() -> Vec<String> {
     let mut names: Vec<String> = [
         "<script>alert(1)</script>",
         "\"'><img src=x onerror=alert(2)>&amp;",
@@ -130,7 +130,7 @@ async fn asked(world: &World, name: &str, path: fn(&str) -> String, form: &[(&st
     world.form(&path(name), &fields).await
 }
 
-fn encoded(name: &str) -> String {
+pub(super) fn encoded(name: &str) -> String {
     name.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
@@ -144,13 +144,13 @@ fn holds(value: &Value, name: &str) -> bool {
 }
 
 /// What turns the direction of the text that follows.
-fn turns_text(letter: char) -> bool {
+pub(super) fn turns_text(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The elements of a page in order, each with the names of its attributes, and the texts between them. What says that a
 /// text was clipped is left out.
-fn read(page: &str) -> (Vec<String>, Vec<String>) {
+pub(super) fn read(page: &str) -> (Vec<String>, Vec<String>) {
     let (mut elements, mut texts) = (Vec::new(), Vec::new());
     let mut rest = page;
     let mut clipped = false;

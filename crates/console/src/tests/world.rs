@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{AdminTokens, Apps, ImportError, ImportFile, ImportProblem, Imported, Ports};
+use crate::{AdminTokens, Apps, Dify, ImportError, ImportFile, ImportProblem, Imported, Ports};
 
 /// 2026-11-23 09:00:00 UTC.
 pub(crate) const NOW: Micros = Micros(1_795_424_400_000_000);
@@ -64,6 +64,11 @@ impl World {
 
     /// Nothing has happened yet, and providers, models, keys and whoever acts are called so.
     pub(crate) async fn named(name: Option<&str>) -> World {
+        World::beside(name, None).await
+    }
+
+    /// Beside a Dify.
+    pub(crate) async fn beside(name: Option<&str>, dify: Option<Arc<dyn Dify>>) -> World {
         let named = || name.map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
@@ -76,6 +81,7 @@ impl World {
             control: Arc::new(super::control::Judge::named(named())),
             apps: Arc::new(FakeApps),
             routes: Arc::new(super::routing::Signpost { named: named() }),
+            dify,
             tokens: AdminTokens::new(&[
                 ("ops".to_owned(), Secret::new(TOKEN)),
                 ("empty".to_owned(), Secret::new("")),

@@ -23,7 +23,7 @@ use serde::Serialize;
 /// What is seen and done, as `dify` and `signal` have it, for those who show it.
 pub use mainstay_dify::celery::{
     Answer, Peek, Running, TenantList, Unacked, Worker,
-    act::{Action, Done, Plan, Refused, Undo},
+    act::{Action, Done, Plan, Refused, Step, Undo},
 };
 pub use mainstay_signal::forecast::{Drain, Rates};
 

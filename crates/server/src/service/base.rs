@@ -24,6 +24,7 @@ use crate::{
     allowance::AllowancePort,
     cli::Role,
     config::{Config, StorePlace},
+    dify_port::DifyPort,
     failure::{Failure, chain},
     last_good::StateFiles,
     live::Live,
@@ -224,7 +225,19 @@ impl Base {
         });
     }
 
-    pub(super) fn console(&self, facade: &Facade, standby: &Standby, tokens: &AdminTokens) -> Router {
+    pub(super) fn console(
+        &self,
+        facade: &Facade,
+        standby: &Standby,
+        tokens: &AdminTokens,
+        queues: Option<&mainstay_control::queue::Watch>,
+    ) -> Router {
+        let dify = self.config.dify.as_ref().map(|dify| DifyPort {
+            name: dify.name.clone(),
+            facade: facade.clone(),
+            queues: queues.cloned(),
+            diagnosis: Box::new(|| None),
+        });
         mainstay_console::router(mainstay_console::Ports {
             store: self.store.clone(),
             control: Arc::new(facade.clone()),
@@ -234,6 +247,7 @@ impl Base {
                 self.store.clone(),
                 self.clock.clone(),
             )),
+            dify: dify.map(|dify| Arc::new(dify) as Arc<_>),
             tokens: tokens.clone(),
             clock: self.clock.clone(),
             secure_cookies: self.config.listeners.admin_https,

@@ -121,8 +121,9 @@ impl Service {
         let mut router = health_routes::router(Arc::new(insight))
             .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
-            let queues = Queues { facade: facade.clone(), watch: base.watch_queues() };
-            router = router.merge(base.console(facade, &standby, &tokens));
+            let watch = base.watch_queues();
+            router = router.merge(base.console(facade, &standby, &tokens, watch.as_ref()));
+            let queues = Queues { facade: facade.clone(), watch };
             router = router.merge(queue_routes::router(queues, tokens.clone()));
         }
         base.serve_admin(bound.admin, router, limits);
