@@ -149,7 +149,7 @@ async fn zombies_and_documents_that_are_stuck_are_named() {
 async fn a_table_without_permission_is_left_out_and_the_others_are_read() {
     let Some(world) = World::start(false).await else { return };
     world.generate(40).await;
-    world.run(&format!("REVOKE SELECT ON messages, workflow_app_logs FROM {}", world.role)).await;
+    world.run(&format!("REVOKE select ON messages, workflow_app_logs FROM {}", world.role)).await;
     let mut ingest = world.ingest();
     world.read_all(&mut ingest).await;
     assert_eq!(world.counted().await.runs, 40);
@@ -157,10 +157,10 @@ async fn a_table_without_permission_is_left_out_and_the_others_are_read() {
     assert_eq!(reading.missing.len(), 2);
     assert!(reading.missing.iter().any(|sentence| sentence.contains("our role may not read messages")));
     // Taken away while it reads: one clear failure, and it goes on when it is given back.
-    world.run(&format!("REVOKE SELECT ON workflow_runs FROM {}", world.role)).await;
+    world.run(&format!("REVOKE select ON workflow_runs FROM {}", world.role)).await;
     let failure = ingest.round().await.unwrap_err();
     assert!(matches!(&failure, IngestError::Dify(Failure::Forbidden { .. })), "{failure:?}");
-    world.run(&format!("GRANT SELECT ON workflow_runs TO {}", world.role)).await;
+    world.run(&format!("GRANT select ON workflow_runs TO {}", world.role)).await;
     world.run("CALL begin_run(1001, 5, 'succeeded')").await;
     world.read_all(&mut ingest).await;
     assert_eq!(world.counted().await.runs, 41);

@@ -54,7 +54,7 @@ impl World {
         for sql in [TABLES, GENERATE, PROCEDURES] {
             owner.batch_execute(sql).await.unwrap();
         }
-        let grant = format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; CREATE SCHEMA ours");
+        let grant = format!("GRANT select ON ALL TABLES IN SCHEMA public TO {role}; CREATE SCHEMA ours");
         owner.batch_execute(&grant).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store_url = if store_on_postgres {
