@@ -150,7 +150,7 @@ impl Dify for Watched {
                 release: Some(self.name("1.13")),
                 missing: vec![(
                     self.name("triggers are not read"),
-                    self.name("grant SELECT on app_triggers"),
+                    self.name("grant select on app_triggers"),
                 )],
             }),
             budget: Some(Budget {
