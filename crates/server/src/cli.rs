@@ -63,6 +63,56 @@ pub(crate) enum Command {
     /// Dify's queues and workers: what waits, who works, what is wrong, and what can be done.
     #[command(subcommand)]
     Queue(Queue),
+    /// What was read of Dify's database: apps, runs, failures and what they mean, and how far behind now that is.
+    #[command(subcommand)]
+    Dify(DifyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DifyCommand {
+    /// How the reading goes and how far behind now it is; exits with 1 when it is not well.
+    Status {
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Each app: runs, failures by class, durations, waits in queues, tokens, prices.
+    Apps {
+        /// How far back, as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
+        since: Duration,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// The newest runs.
+    Runs {
+        /// Only of this app, by id.
+        #[arg(long)]
+        app: Option<String>,
+        /// Only failures of this class, as provider_rate_limited.
+        #[arg(long)]
+        class: Option<String>,
+        /// Only those that failed.
+        #[arg(long)]
+        failed: bool,
+        /// How far back, as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        since: Option<Duration>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// What went wrong: failures by signature, each with its cause and what to do.
+    Errors {
+        /// Only of this app, by id.
+        #[arg(long)]
+        app: Option<String>,
+        /// How far back, as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
+        since: Duration,
+        #[command(flatten)]
+        read: Read,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod alert;
 mod apps;
 pub(crate) mod check;
+mod dify;
 mod doctor;
 mod explain;
 mod health;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Runbook(runbook) => runbook::run(runbook).await,
         Command::Provider(provider) => provider::run(provider).await,
         Command::Model(model) => model::run(model).await,
+        Command::Dify(command) => dify::run(command).await,
         Command::Queue(queue) => Box::pin(queue::run(queue)).await,
         Command::Route(route) => model::simulate(route).await,
         Command::Demo(demo) => Box::pin(crate::demo::run(demo)).await,

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use mainstay_base::{Clock, Secret};
 use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer};
+use mainstay_dify::db::Reader;
 use mainstay_engine::Engine;
 use mainstay_gateway::{Gateway, Limits, ListenLimits, PeerAddress, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
@@ -51,6 +52,8 @@ pub(super) struct Base {
     pub(super) publisher: Arc<Publisher>,
     /// Where state is kept for a start without the store.
     pub(super) files: Option<StateFiles>,
+    /// The one connection of this process to the database of the Dify that the configuration names.
+    pub(super) dify_reader: Option<Reader>,
     pub(super) stop: CancellationToken,
     pub(super) stop_workers: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -81,7 +84,9 @@ impl Base {
                 Failure::unreachable("cannot read the apps", chain(&error), "see mainstay migrate")
             })?,
         }
+        let database = config.dify.as_ref().and_then(|dify| dify.database.as_ref());
         Ok(Base {
+            dify_reader: database.map(Reader::new),
             config,
             clock,
             store,

@@ -2,6 +2,7 @@
 
 mod base;
 mod listeners;
+mod reading;
 mod store;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -18,7 +19,7 @@ use crate::{
     cli::Role,
     command::check,
     config::{Config, LoadError},
-    config_routes, embedded,
+    config_routes, dify_routes, embedded,
     failure::Failure,
     health_routes,
     insight::Insight,
@@ -101,7 +102,7 @@ impl Service {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
             let gateway = base
                 .gateway(&standby, Consumer { store, observer: observer.clone(), metrics, keep, unstored });
-            base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer);
+            base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer.clone());
             gateway
         });
         base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));
@@ -125,6 +126,7 @@ impl Service {
             router = router.merge(base.console(facade, &standby, &tokens, watch.as_ref()));
             let queues = Queues { facade: facade.clone(), watch };
             router = router.merge(queue_routes::router(queues, tokens.clone()));
+            router = router.merge(dify_routes::router(base.read_dify(&observer), tokens.clone()));
         }
         base.serve_admin(bound.admin, router, limits);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })

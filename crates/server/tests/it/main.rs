@@ -11,6 +11,7 @@ mod clients;
 mod commands;
 mod demo;
 mod dependencies;
+mod dify;
 mod incidents;
 mod init;
 mod kill;
