@@ -132,9 +132,10 @@ async fn act(
         Err(NotActed::Refused(refused)) => {
             let status = match &refused {
                 Refused::Guard { .. } => StatusCode::CONFLICT,
-                Refused::NobodyAnswered | Refused::ByWorker { .. } | Refused::Redis(_) => {
-                    StatusCode::BAD_GATEWAY
-                }
+                Refused::NobodyAnswered
+                | Refused::ByWorker { .. }
+                | Refused::Redis(_)
+                | Refused::Database(_) => StatusCode::BAD_GATEWAY,
                 Refused::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             };
             failure(status, "refused", &crate::failure::chain(&refused), &refused.next())

@@ -82,7 +82,7 @@ fn inline(host: &str, port: u16, commands: &str) -> String {
 pub struct Worker<'a> {
     /// Before the `@`.
     pub name: &'a str,
-    /// `gevent` or `threads`.
+    /// `gevent` or `threads`; with `+autoscale` it sizes its pool by itself, from one place up.
     pub pool: &'a str,
     pub concurrency: u32,
     pub queues: &'a [&'a str],
@@ -112,7 +112,12 @@ impl Worker<'_> {
             "--loglevel",
             "ERROR",
         ]);
-        command.args(["-P", self.pool, "-c", &self.concurrency.to_string(), "-n", &name]);
+        let places = self.concurrency.to_string();
+        match self.pool.strip_suffix("+autoscale") {
+            Some(pool) => command.args(["-P", pool, "--autoscale", &format!("{places},1")]),
+            None => command.args(["-P", self.pool, "-c", &places]),
+        };
+        command.args(["-n", &name]);
         command.args(["-Q", &self.queues.join(","), "--prefetch-multiplier=1", "--without-mingle"]);
         command.env("TEST_BROKER_URL", broker.url()).env("TEST_KEY_PREFIX", self.key_prefix);
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("C_FORCE_ROOT", "1");

@@ -1,4 +1,4 @@
-"""The part of Dify's workers that a queue sees: its names of tasks, each of which only sleeps."""
+"""The part of Dify's workers that a queue sees: its names of tasks, each of which sleeps, or computes."""
 
 import os
 import time
@@ -25,6 +25,9 @@ NAMES = [
 
 def run(*args, **kwargs):
     time.sleep(float(kwargs.get("seconds", 0)))
+    until = time.monotonic() + float(kwargs.get("computes", 0))
+    while time.monotonic() < until:
+        pass
 
 
 for name in NAMES:

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use mainstay_base::Micros;
 
 use super::{
+    act::Repairs,
     heartbeat::{Ears, MAX_WORKERS},
     keys,
     names::Names,
@@ -22,6 +23,8 @@ use crate::{
 const MAX_PEEKED: usize = 30;
 /// A queue in which a message was too large to look at is left alone for so long: Redis copies what it measures.
 const LARGE_RESTS: Duration = Duration::from_secs(60);
+/// What a look may take; a broker that is slower is told as such.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
 /// A worker that is neither heard nor answers is forgotten after this.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -70,6 +73,7 @@ pub struct Observer {
     asked: Asked,
     /// Queues with a message that is too large to look at, and when that was seen.
     large: BTreeMap<String, Micros>,
+    repairs: Repairs,
 }
 
 /// What workers said when they were asked.
@@ -105,11 +109,19 @@ impl Observer {
             tenants: Tenants::default(),
             asked: Asked::default(),
             large: BTreeMap::new(),
+            repairs: Repairs::of(deployment),
         })
     }
 
-    /// One look. An error only when the broker cannot be asked at all; a part that fails is left out and told.
+    /// One look, within half a minute. An error only when the broker cannot be asked at all; a part that fails is left
+    /// out and told.
     pub async fn observe(&mut self, now: Micros) -> Result<Seen, Error> {
+        let (at, waited_ms) = (self.link.at(), LONGEST_LOOK.as_millis() as u64);
+        let look = tokio::time::timeout(LONGEST_LOOK, self.look(now)).await;
+        look.unwrap_or(Err(Error::TimedOut { at, what: "a whole look", waited_ms }))
+    }
+
+    async fn look(&mut self, now: Micros) -> Result<Seen, Error> {
         let mut missed = Vec::new();
         // First, so that what is published from now on is heard.
         let heard = self.ears.listen(&self.broker, self.options.waits, Duration::ZERO, now).await;
@@ -131,6 +143,13 @@ impl Observer {
             Some(app) => self.tenants.look(app, now).await,
             None => Ok(Vec::new()),
         };
+        if self.tenants.has_more() {
+            missed.push(Missed {
+                what: format!("lists of workspaces beyond {}", super::tenant::MAX_LISTS),
+                why: "there are more than are looked at".to_owned(),
+                remedy: "see that the queue dataset is consumed: so many workspaces wait for it".to_owned(),
+            });
+        }
         Ok(Seen {
             at: now,
             queues,
@@ -162,6 +181,10 @@ impl Observer {
             at: "the app's Redis".to_owned(),
             reason: "it is not configured".to_owned(),
         })
+    }
+
+    pub(super) fn repairs(&self) -> &Repairs {
+        &self.repairs
     }
 
     async fn queues(&mut self, now: Micros, missed: &mut Vec<Missed>) -> Result<Vec<Queue>, Error> {

@@ -60,6 +60,9 @@ impl Drop for Session {
     }
 }
 
+/// A session that may write, for who has the right to; everything else about it is as in the others.
+const WRITABLE: &str = "SET default_transaction_read_only = off";
+
 pub(super) async fn open(database: &Database) -> Result<Session, Failure> {
     let config = config(database);
     let session = match tls(database.tls)? {
@@ -67,6 +70,12 @@ pub(super) async fn open(database: &Database) -> Result<Session, Failure> {
         Some(tls) => start(config.connect(tls).await),
     }?;
     session.client.batch_execute(SETTINGS).await.map_err(|error| Failure::read(&error))?;
+    Ok(session)
+}
+
+pub(super) async fn open_to_write(database: &Database) -> Result<Session, Failure> {
+    let session = open(database).await?;
+    session.client.batch_execute(WRITABLE).await.map_err(|error| Failure::read(&error))?;
     Ok(session)
 }
 

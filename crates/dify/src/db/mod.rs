@@ -8,6 +8,7 @@ mod connect;
 mod failure;
 mod row;
 mod value;
+mod write;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use tokio_postgres::types::{ToSql, Type};
 pub use failure::Failure;
 pub use row::{Id, NotAnId, Row};
 pub use value::Value;
+pub(crate) use write::write;
 
 use crate::deployment::Database;
 use connect::Session;

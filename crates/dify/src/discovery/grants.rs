@@ -52,7 +52,7 @@ pub fn grants(database: &Database, plugin: Option<&Database>) -> Grants {
     let repairs = format!(
         "-- Only for guarded repairs (marking a zombie run failed). In the database {}.\n{}\n{}\n\
          GRANT SELECT ON alembic_version, workflow_runs, workflow_node_executions TO {REPAIRS};\n\
-         GRANT UPDATE (status, error, elapsed_time, finished_at) ON workflow_runs, workflow_node_executions TO {REPAIRS};\n",
+         GRANT UPDATE (status, error, finished_at) ON workflow_runs TO {REPAIRS};\n",
         database.name,
         role(REPAIRS, 2, false),
         opened(REPAIRS, &database.name),

@@ -101,6 +101,47 @@ async fn actions_change_what_a_worker_is() {
 }
 
 #[tokio::test]
+async fn a_worker_that_sizes_its_pool_gets_another_range_and_threads_cannot_grow() {
+    let Some(mut world) = World::start("") else { return };
+    let queues = ["workflow"];
+    let auto =
+        Worker { name: "auto", pool: "gevent+autoscale", concurrency: 3, queues: &queues, key_prefix: "" };
+    let Some(_auto) = world.worker(auto).await else { return };
+    let fixed = Worker { name: "fixed", pool: "threads", concurrency: 1, queues: &["mail"], key_prefix: "" };
+    let Some(_fixed) = world.worker(fixed).await else { return };
+    let terms = terms(Path::new("unused"));
+    let range = |max, min| Action::Autoscale { worker: "auto@test".to_owned(), max, min };
+    let has = |range: (u64, u64)| {
+        move |seen: &_| answer(seen, "auto@test").filter(|answer| answer.autoscale == Some(range))
+    };
+    let plan = act::plan(&mut world.observer, range(6, 2), &terms, now()).await.unwrap();
+    let undo = "mainstay queue act autoscale auto@test --max 3 --min 1 --yes";
+    assert_eq!(plan.undo, Undo::By(undo.to_owned()));
+    act::perform(&mut world.observer, plan, &terms, now()).await.unwrap();
+    world.until("it has the range", has((6, 2))).await;
+    run(&mut world, range(3, 1), &terms).await.unwrap();
+    world.until("it has the old one", has((3, 1))).await;
+    for (action, wanted) in [
+        (range(1, 2), "is no range"),
+        (Action::GrowPool { worker: "auto@test".to_owned(), by: 1 }, "sizes its pool by itself"),
+        (Action::GrowPool { worker: "fixed@test".to_owned(), by: 1 }, "cannot change its size"),
+    ] {
+        let refused = refusal(&mut world, action, &terms).await;
+        assert!(refused.contains(wanted), "{refused}");
+    }
+    // A task that runs is ended, and its place is free again.
+    world.push("workflow", WORKFLOW, &json!({ "seconds": 300 }), 1).await;
+    let active = |wanted: usize| {
+        move |seen: &_| answer(seen, "auto@test").filter(|answer| answer.active.len() == wanted)
+    };
+    world.until("it runs", active(1)).await;
+    let revoke = Action::Revoke { task_id: "workflow-0".to_owned(), terminate: true };
+    let done = run(&mut world, revoke, &terms).await.unwrap();
+    assert!(matches!(done.undo, Undo::Irreversible(_)));
+    world.until("it is ended", active(0)).await;
+}
+
+#[tokio::test]
 async fn a_purge_writes_every_message_to_a_file_that_can_be_put_back_in_order() {
     let Some(mut world) = World::start("dify:") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -42,9 +42,15 @@ impl World {
         let mut deployment = Deployment::named("test");
         deployment.redis = Some(redis.clone());
         deployment.broker = Some(redis.clone());
+        let observer = Observer::new(&deployment, Options::default())?;
+        Some(World { broker, deployment, link: Link::new(&redis, PATIENT), observer }.again())
+    }
+
+    /// With an observer that begins anew, of the deployment as it is now.
+    pub(crate) fn again(mut self) -> World {
         let options = Options { waits: PATIENT, remote_every: Duration::ZERO, ..Options::default() };
-        let observer = Observer::new(&deployment, options)?;
-        Some(World { broker, deployment, link: Link::new(&redis, PATIENT), observer })
+        self.observer = Observer::new(&self.deployment, options).unwrap();
+        self
     }
 
     pub(crate) async fn look(&mut self) -> Seen {

@@ -132,3 +132,34 @@ async fn sentinels_lead_to_the_master_and_one_that_knows_none_is_told() {
     let error = Link::connect(&at(vec![ignorant]), WAITS).await.err().unwrap();
     assert!(matches!(error, Error::NoMaster { .. }), "{error:?}");
 }
+
+/// A Redis that takes a second for each command is not waited for longer than a look may take.
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_answers_slowly_ends_the_look() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 64 * 1024];
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                    for _ in text.lines().filter(|line| line.starts_with('*')) {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        if stream.write_all(b":1\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut deployment = Deployment::named("test");
+    deployment.broker = Some(redis("127.0.0.1", port, 0, ""));
+    let waits = Waits { connect: Duration::from_secs(600), response: Duration::from_secs(600) };
+    let mut observer = Observer::new(&deployment, Options { waits, ..Options::default() }).unwrap();
+    let began = tokio::time::Instant::now();
+    let error = observer.observe(now()).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { what: "a whole look", .. }), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(31), "it took {:?}", began.elapsed());
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_dify::{
-    celery::{Observer, Options, Peek},
+    celery::{Observer, Options, Peek, act},
     redis::cmd,
 };
 use mainstay_testkit::celery::{Broker, Worker};
@@ -148,4 +148,32 @@ async fn lists_of_workspaces_are_seen_with_their_flags() {
     let tenant = &seen.tenants[0];
     assert_eq!((tenant.kind.as_str(), tenant.tenant.as_str()), ("document_indexing", "t1"));
     assert_eq!((tenant.waiting, tenant.flag), (1, true));
+}
+
+/// Names that would drive a terminal or a shell, a thousand lists of workspaces, and a hundred thousand messages.
+#[tokio::test]
+async fn hostile_names_and_many_lists_are_looked_at_within_bounds() {
+    let Some(mut world) = World::start("") else { return };
+    let fill = "for i = 1, 1200 do redis.call('LPUSH', 'tenant_self_document_indexing_task_queue:t' .. i, 'x') end
+        for i = 1, 100 do local t = {} for j = 1, 1000 do t[j] = 'x' end redis.call('LPUSH', 'dataset', unpack(t)) end";
+    world.link.ask::<()>(cmd("EVAL").arg(fill).arg(0)).await.unwrap();
+    let name = "q\u{1b}[31m; rm -rf $HOME 'x";
+    world.link.ask::<u64>(cmd("SADD").arg(format!("_kombu.binding.{name}")).arg("x")).await.unwrap();
+    let no_text = b"_kombu.binding.\xff\xfe".as_slice();
+    world.link.ask::<u64>(cmd("SADD").arg(no_text).arg("x")).await.unwrap();
+    world.link.ask::<u64>(cmd("LPUSH").arg(name).arg("{}")).await.unwrap();
+    let seen = world.look().await;
+    assert!(seen.queues.iter().any(|queue| queue.name == name && queue.length() == 1));
+    let dataset = seen.queues.iter().find(|queue| queue.name == "dataset").unwrap();
+    assert_eq!((dataset.length(), dataset.oldest.len() + dataset.newest.len()), (100_000, 16));
+    assert_eq!(seen.tenants.len(), 1_000);
+    let beyond = seen.missed.iter().any(|missed| missed.what == "lists of workspaces beyond 1000");
+    assert!(beyond, "{:?}", seen.missed);
+    // What is printed as a command is one word for a shell.
+    let terms = act::Terms { force: true, folder: Some("unused".into()) };
+    let add = act::Action::AddConsumer { queue: name.to_owned(), worker: None };
+    let plan = act::plan(&mut world.observer, add, &terms, now()).await.unwrap();
+    let undo =
+        r"mainstay queue act cancel-consumer 'q#[31m; rm -rf $HOME '\''x' --yes".replace('#', "\u{1b}");
+    assert_eq!(plan.undo, act::Undo::By(undo));
 }

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should fail")]
 
 mod actions;
+#[path = "../database/fixture.rs"]
+#[expect(dead_code, reason = "the tests of the database use more of it")]
+mod database;
 mod fixture;
 mod hostile;
 mod look;
+mod runs;

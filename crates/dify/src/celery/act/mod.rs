@@ -6,15 +6,22 @@
 
 mod messages;
 mod purge;
+mod run;
 mod workers;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use mainstay_base::Micros;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use run::Repairs;
+pub use run::{LONGEST_RUN, MARK, NO_PROGRESS, longest_run};
+
 use super::{Observer, Seen};
-use crate::redis;
+use crate::{db, redis};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +91,14 @@ pub enum Action {
     ClearSlots {
         app: String,
     },
+    /// Marks a run failed that is `running` for longer than it may, without progress and without a worker.
+    FailRun {
+        run: String,
+    },
+    /// Takes [`Action::FailRun`] back.
+    ReopenRun {
+        run: String,
+    },
 }
 
 /// What an action would do.
@@ -141,6 +156,8 @@ pub enum Refused {
     },
     #[error(transparent)]
     Redis(#[from] redis::Error),
+    #[error(transparent)]
+    Database(#[from] db::Failure),
 }
 
 impl Refused {
@@ -161,6 +178,7 @@ impl Refused {
             Refused::ByWorker { .. } => "see mainstay queue workers for its pool".to_owned(),
             Refused::File { .. } => "see that the folder exists and has room".to_owned(),
             Refused::Redis(error) => error.remedy().to_owned(),
+            Refused::Database(failure) => failure.remedy(),
         }
     }
 }
@@ -187,6 +205,9 @@ pub async fn plan(
             messages::plan(observer, &seen, &action, terms, now).await?
         }
         Action::Purge { .. } | Action::Import { .. } => purge::plan(&seen, &action, terms)?,
+        Action::FailRun { .. } | Action::ReopenRun { .. } => {
+            run::plan(observer.repairs(), &seen, &action, terms).await?
+        }
         _ => workers::plan(&seen, &action, terms)?,
     };
     Ok(Plan { action, steps, undo, warnings, seen_at: seen.at })
@@ -205,6 +226,7 @@ pub async fn perform(
             messages::perform(observer, &plan, now).await
         }
         Action::Purge { .. } | Action::Import { .. } => purge::perform(observer, &plan, terms, now).await,
+        Action::FailRun { .. } | Action::ReopenRun { .. } => run::perform(observer.repairs(), &plan).await,
         _ => workers::perform(observer, &plan, now).await,
     }
 }
@@ -214,6 +236,16 @@ impl Terms {
         let no_place = || Refused::because("this instance has no folder for files", "set store.state_dir");
         self.folder.as_deref().ok_or_else(no_place)
     }
+}
+
+/// A name as a shell takes it for one word, so that the commands we print mean what they say: names come from Redis, where
+/// anybody may have written them.
+pub fn word(name: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.:/@%+=,".contains(letter);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("'{}'", name.replace('\'', r"'\''")))
 }
 
 type Parts = (Vec<Step>, Undo, Vec<String>);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_base::Micros;
 use serde_json::{Value, json};
 
-use super::{Action, Done, Parts, Plan, Refused, Terms, Undo, consumers, step};
+use super::{Action, Done, Parts, Plan, Refused, Terms, Undo, consumers, step, word};
 use crate::celery::{
     Answer, Observer, Seen, Worker,
     remote::{self, Question},
@@ -28,7 +28,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 concurrency + u64::from(*by)
             );
             let warning = format!("each may hold a database connection; it has {} now", answer.active.len());
-            let undo = Undo::By(format!("mainstay queue act shrink-pool {worker} --by {by} --yes"));
+            let undo = Undo::By(format!("mainstay queue act shrink-pool {} --by {by} --yes", word(worker)));
             (changes, undo, [vec![warning], untold(answer, concurrency)].concat())
         }
         Action::ShrinkPool { worker, by } => {
@@ -41,7 +41,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 "{worker} works on {} tasks at a time, not {concurrency}",
                 concurrency.saturating_sub(u64::from(*by))
             );
-            let undo = Undo::By(format!("mainstay queue act grow-pool {worker} --by {by} --yes"));
+            let undo = Undo::By(format!("mainstay queue act grow-pool {} --by {by} --yes", word(worker)));
             (changes, undo, untold(answer, concurrency))
         }
         Action::Autoscale { worker, max, min } => {
@@ -56,7 +56,10 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 let why = format!("{worker} was not started with --autoscale");
                 return Err(Refused::because(why, "grow its pool instead, or set CELERY_AUTO_SCALE=true"));
             };
-            let undo = format!("mainstay queue act autoscale {worker} --max {old_max} --min {old_min} --yes");
+            let undo = format!(
+                "mainstay queue act autoscale {} --max {old_max} --min {old_min} --yes",
+                word(worker)
+            );
             (
                 format!("{worker} keeps {min} to {max} places, not {old_min} to {old_max}"),
                 Undo::By(undo),
@@ -81,8 +84,9 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             if queue == "trigger_refresh_publisher" {
                 warnings.push("what has piled up here runs at once; purge it first".to_owned());
             }
-            let target = worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {worker}"));
-            let undo = format!("mainstay queue act cancel-consumer {queue}{target} --yes");
+            let target =
+                worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {}", word(worker)));
+            let undo = format!("mainstay queue act cancel-consumer {}{target} --yes", word(queue));
             (format!("{to} takes from {queue}"), Undo::By(undo), warnings)
         }
         Action::CancelConsumer { queue, worker } => {
@@ -99,8 +103,9 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 let why = format!("nobody else consumes {queue}: its messages would lie");
                 return Err(Refused::unless_forced(why, "add another consumer first"));
             }
-            let target = worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {worker}"));
-            let undo = format!("mainstay queue act add-consumer {queue}{target} --yes");
+            let target =
+                worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {}", word(worker)));
+            let undo = format!("mainstay queue act add-consumer {}{target} --yes", word(queue));
             let warning = "undone when the worker restarts: its CELERY_QUEUES decides then".to_owned();
             (format!("{to} takes nothing more from {queue}"), Undo::By(undo), vec![warning])
         }
@@ -114,9 +119,14 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             if let Some(worker) = worker {
                 answering(seen, worker)?;
             }
-            let undo = Undo::By(format!("mainstay queue act rate-limit {task} 0 --yes"));
-            let warning = "the limit is for each worker, and lost when it restarts".to_owned();
-            (format!("{to} starts {task} no faster than {rate}"), undo, vec![warning])
+            let target =
+                worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {}", word(worker)));
+            let undo = Undo::By(format!("mainstay queue act rate-limit {} 0{target} --yes", word(task)));
+            let warnings = vec![
+                "the limit is for each worker, and lost when it restarts".to_owned(),
+                "what it holds back looks as if no worker had it: do not requeue that".to_owned(),
+            ];
+            (format!("{to} starts {task} no faster than {rate}"), undo, warnings)
         }
         Action::Revoke { task_id, terminate } => {
             let held = holders(seen, task_id);
