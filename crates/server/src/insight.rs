@@ -9,7 +9,7 @@ use mainstay_store::Store;
 
 use crate::{
     last_good::StateFiles,
-    metrics::{ConfigNow, Metrics, Now},
+    metrics::{ConfigNow, Metrics, Now, Numbers},
     publisher::Publisher,
     records::Unstored,
     reload::Reloader,
@@ -34,6 +34,8 @@ pub(crate) struct Insight {
     pub(crate) files: Option<StateFiles>,
     pub(crate) clock: Clock,
     pub(crate) started_at: Micros,
+    /// Of the Dify that this process looks after.
+    pub(crate) dify: Option<Arc<Numbers>>,
 }
 
 impl Insight {
@@ -80,7 +82,15 @@ impl Insight {
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        let queue = tokio::time::timeout(ASK_STORE, self.store.jobs().stats()).await;
+        let dify = async {
+            match &self.dify {
+                Some(numbers) => Some(numbers.now().await),
+                None => None,
+            }
+        };
+        let jobs = self.store.jobs();
+        let queue = tokio::time::timeout(ASK_STORE, jobs.stats());
+        let (queue, dify) = tokio::join!(queue, dify);
         let applied = self.reloader.applied();
         let slots = self.supervisor.as_ref().map(mainstay_control::Supervisor::list).unwrap_or_default();
         self.metrics.text(&Now {
@@ -101,6 +111,7 @@ impl Insight {
             state_write_failures: self.files.as_ref().map_or(0, StateFiles::failures),
             store_joined: self.publisher.trouble().is_none(),
             standing: self.gateway.as_ref().map(Gateway::standing),
+            dify,
         })
     }
 }

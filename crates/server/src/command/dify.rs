@@ -79,7 +79,7 @@ fn status(answer: &Value) {
         output::line(format!("  {label:<11} {}", cell(reading, pointer)));
     }
     for missing in items(reading, "missing").iter().filter_map(Value::as_str) {
-        output::line(format!("  not read    {}", output::one_line(missing)));
+        output::line(format!("  not read    {}", output::clean(missing)));
     }
     output::line("");
     let mut table = Table::new(&["table", "read up to", "behind then"]);

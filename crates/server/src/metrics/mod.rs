@@ -1,9 +1,12 @@
 //! `/metrics`: what Prometheus reads. Labels come from configuration and fixed words; what callers may choose (names of
 //! models and apps) is bounded, and the rest of it is `other`.
 
+mod dify;
 mod model;
 mod names;
 mod own;
+#[cfg(test)]
+mod published;
 mod standing;
 
 use std::sync::Arc;
@@ -14,11 +17,15 @@ use mainstay_gateway::Stats;
 use mainstay_store::model::QueueStats;
 use parking_lot::Mutex;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
+pub(crate) use self::dify::{DifyNow, Numbers};
 use self::names::Names;
 
 /// Distinct upstreams and providers that get series of their own.
@@ -89,6 +96,7 @@ struct Inner {
     own: own::Own,
     model: model::Model,
     standing: standing::Targets,
+    dify: dify::Dify,
 }
 
 /// What is looked up when somebody asks.
@@ -106,6 +114,8 @@ pub(crate) struct Now {
     pub(crate) state_write_failures: u64,
     pub(crate) store_joined: bool,
     pub(crate) standing: Option<Standing>,
+    /// `None`: the configuration names no Dify, or another process looks after it.
+    pub(crate) dify: Option<DifyNow>,
 }
 
 /// The configuration in force.
@@ -143,6 +153,7 @@ impl Metrics {
             own: own::Own::default(),
             model: model::Model::new(),
             standing: standing::Targets::new(),
+            dify: dify::Dify::new(),
         };
         let registry = &mut inner.registry;
         registry.register("requests", "Requests by path, outcome and whose doing", inner.requests.clone());
@@ -255,7 +266,11 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing to a string cannot fail; a metric that cannot be encoded is left out.
-        let _ = encode(&mut text, &inner.registry);
+        let _ = encode_registry(&mut text, &inner.registry);
+        if let Some(dify) = &now.dify {
+            inner.dify.write(&mut text, dify);
+        }
+        let _ = encode_eof(&mut text);
         text
     }
 }
@@ -268,7 +283,8 @@ fn signed(count: u64) -> i64 {
 mod tests {
     use mainstay_base::{
         Standing,
-        standing::{BreakerState, TargetStanding},
+        record::Attempt,
+        standing::{BreakerState, KeyStanding, TargetStanding},
     };
     use mainstay_control::{Component, Group, Told};
 
@@ -300,6 +316,43 @@ mod tests {
         let standing =
             Standing { at: Micros(1), snapshot_generation: 1, targets: vec![target], ..Standing::default() };
         Now { report: Some(Arc::new(report)), standing: Some(standing), ..Now::default() }
+    }
+
+    /// Everything but a Dify, so that each metric has a sample.
+    pub(super) fn everything_else() -> (Metrics, Now) {
+        let metrics = Metrics::new();
+        let attempt = Attempt {
+            upstream: "one".to_owned(),
+            model: Some("m".to_owned()),
+            input_tokens: Some(1),
+            first_token_us: Some(1),
+            cost: Some(mainstay_base::Usd(1)),
+            ..Attempt::default()
+        };
+        metrics.observe(&Record {
+            first_byte_us: Some(1),
+            total_tokens: Some(1),
+            attempts: vec![attempt],
+            ..Record::blank(Path::Model)
+        });
+        let mut now = now("config", "m");
+        now.queue = Some(QueueStats::default());
+        let key = KeyStanding {
+            provider: "one".to_owned(),
+            key: "k".to_owned(),
+            rests_until: None,
+            why: None,
+            in_flight: 0,
+        };
+        now.standing.as_mut().unwrap().keys.push(key);
+        now.config = Some(ConfigNow {
+            revision: "r".to_owned(),
+            generation: 1,
+            applied_at: Micros(1),
+            failures: 0,
+            secrets_generation: 1,
+        });
+        (metrics, now)
     }
 
     // A provider that a reload removed stayed up for ever.

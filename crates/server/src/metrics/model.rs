@@ -284,7 +284,7 @@ fn overhead_us(record: &Record) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use mainstay_base::record::Path;
 
     use super::*;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     /// By the grammar of the text format: in a value only `\\`, `\"` and `\n` are escaped, and all three must be.
-    fn is_a_sample(line: &str) -> bool {
+    pub(in crate::metrics) fn is_a_sample(line: &str) -> bool {
         let is_word =
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let is_number = |text: &str| text.parse::<f64>().is_ok();

@@ -29,6 +29,7 @@ use crate::{
     failure::{Failure, chain},
     last_good::StateFiles,
     live::Live,
+    metrics::Numbers,
     notes,
     orders::Orders,
     publisher::Publisher,
@@ -268,6 +269,12 @@ impl Base {
         let watch = mainstay_control::queue::Watch::new(deployment, self.clock.clone(), folder)?;
         self.tasks.spawn(watch.clone().run(self.stop.clone()));
         Some(watch)
+    }
+
+    /// What Prometheus is told of the Dify that the configuration names.
+    pub(super) fn numbers(&self) -> Option<Arc<Numbers>> {
+        let deployment = self.config.dify.as_ref()?;
+        Some(Arc::new(Numbers::new(self.store.clone(), self.clock.clone(), deployment.name.clone())))
     }
 
     /// The admin listener has the data plane's own guards against slow and many callers.

@@ -106,6 +106,7 @@ impl Service {
             gateway
         });
         base.tasks.spawn(Arc::clone(&base.publisher).run(base.stop.clone()));
+        let numbers = facade.as_ref().and_then(|_| base.numbers());
         let insight = Insight {
             store: base.store.clone(),
             facade: facade.clone(),
@@ -118,11 +119,15 @@ impl Service {
             files: base.files.clone(),
             clock: base.clock.clone(),
             started_at: base.clock.now(),
+            dify: numbers.clone(),
         };
         let mut router = health_routes::router(Arc::new(insight))
             .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
             let watch = base.watch_queues();
+            if let (Some(numbers), Some(watch)) = (&numbers, &watch) {
+                let _ = numbers.queues.set(watch.follow());
+            }
             router = router.merge(base.console(facade, &standby, &tokens, watch.as_ref()));
             let queues = Queues { facade: facade.clone(), watch };
             router = router.merge(queue_routes::router(queues, tokens.clone()));

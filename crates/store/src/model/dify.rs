@@ -189,6 +189,12 @@ impl Sketch {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
+    /// How many took no longer than this; the bucket in which it lies counts when its middle does.
+    pub fn at_most(&self, took_us: i64) -> i64 {
+        let within = self.buckets.iter().take_while(|(bucket, _)| middle(*bucket) <= took_us);
+        within.map(|(_, count)| count).sum()
+    }
+
     /// In microseconds; `None` of nothing. `share` is 0.95 for the 95th percentile.
     pub fn quantile(&self, share: f64) -> Option<i64> {
         let count = self.count();
@@ -280,5 +286,8 @@ mod tests {
             assert!((told / exact - 1.0).abs() <= 0.0911, "{share}: {told} for {exact}");
         }
         assert_eq!(Sketch::default().quantile(0.5), None);
+        let median = whole.quantile(0.5).unwrap();
+        assert!(whole.at_most(median) >= whole.count() / 2 && whole.at_most(median - 1) <= whole.count() / 2);
+        assert_eq!((whole.at_most(0), whole.at_most(i64::MAX)), (0, whole.count()));
     }
 }
