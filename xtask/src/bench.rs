@@ -1,4 +1,4 @@
-//! `cargo xtask bench …`: release builds, measured next to a named peer in the same run.
+//! `cargo xtask bench …`: optimized builds, measured next to a named peer in the same run.
 
 use std::{path::PathBuf, process::Command};
 
@@ -121,8 +121,8 @@ fn engine(options: &Engine) -> anyhow::Result<()> {
 fn gateway(options: &Gateway) -> anyhow::Result<()> {
     nginx();
     build_beside_the_product("gateway")?;
-    let mut bench = Command::new(release("gateway"));
-    bench.current_dir(root()).arg("compare").arg("--mainstay").arg(release("mainstay"));
+    let mut bench = Command::new(dist("gateway"));
+    bench.current_dir(root()).arg("compare").arg("--mainstay").arg(dist("mainstay"));
     // A peer that cannot be installed is told and left out.
     match venv("target/bench-gateways", &GATEWAYS) {
         Ok(python) => drop(bench.arg("--venv").arg(python.with_file_name(".."))),
@@ -142,8 +142,8 @@ fn gateway(options: &Gateway) -> anyhow::Result<()> {
 
 fn failover(options: &Failover) -> anyhow::Result<()> {
     build_beside_the_product("failover")?;
-    let mut bench = Command::new(release("failover"));
-    bench.current_dir(root()).arg("--mainstay").arg(release("mainstay"));
+    let mut bench = Command::new(dist("failover"));
+    bench.current_dir(root()).arg("--mainstay").arg(dist("mainstay"));
     run(bench.args(["--rate", &options.rate.to_string(), "--seconds", &options.seconds.to_string()]))
 }
 
@@ -161,8 +161,8 @@ fn ingest(options: &Ingest) -> anyhow::Result<()> {
 fn sse(options: &Sse) -> anyhow::Result<()> {
     nginx();
     build_beside_the_product("sse")?;
-    let mut bench = Command::new(release("sse"));
-    bench.current_dir(root()).arg("compare").arg("--mainstay").arg(release("mainstay"));
+    let mut bench = Command::new(dist("sse"));
+    bench.current_dir(root()).arg("compare").arg("--mainstay").arg(dist("mainstay"));
     run(bench.args(["--streams", &options.streams.to_string(), "--seconds", &options.seconds.to_string()]))
 }
 
@@ -182,9 +182,10 @@ fn nginx() {
     }
 }
 
+/// As it is put in production.
 fn build_beside_the_product(bench: &str) -> anyhow::Result<()> {
     let packages = ["--package", "mainstay-bench", "--package", "mainstay-server"];
-    run(cargo().args(["build", "--release", "--bin", bench, "--bin", "mainstay"]).args(packages))
+    run(cargo().args(["build", "--profile", "dist", "--bin", bench, "--bin", "mainstay"]).args(packages))
 }
 
 /// A Python with graphon in it, installed on first use.
@@ -206,6 +207,14 @@ fn portkey() -> anyhow::Result<PathBuf> {
 }
 
 fn release(binary: &str) -> PathBuf {
+    built("release", binary)
+}
+
+fn dist(binary: &str) -> PathBuf {
+    built("dist", binary)
+}
+
+fn built(profile: &str, binary: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("release").join(binary)
+    target.join(profile).join(binary)
 }
