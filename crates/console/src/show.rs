@@ -216,6 +216,20 @@ pub(crate) fn line(text: &str) -> Html {
     Html(escape(&clipped(text, TEXT_SHOWN_MAX)))
 }
 
+/// Text that is edited and sent back: whole, and what turns its direction as a reference, which a box of text contains.
+pub(crate) fn edited(text: &str) -> Html {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '<' | '>' | '"' | '\'' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                let _ = write!(safe, "&#{};", u32::from(letter));
+            }
+            other => safe.push(other),
+        }
+    }
+    Html(safe)
+}
+
 pub(crate) fn text_or_dash(line: &Option<String>) -> Html {
     line.as_deref().map_or_else(|| Html("–".to_owned()), text)
 }

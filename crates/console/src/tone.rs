@@ -29,9 +29,8 @@ pub(crate) fn of(word: &str) -> Tone {
         "ok" | "succeeded" | "delivered" | "resolved" | "passed" | "verified" | "healthy" | "live"
         | "closed" | "in use" => Tone::Ok,
         "degraded" | "warning" | "partial-succeeded" | "exception" | "acknowledged" | "paged" | "retry"
-        | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "half_open" | "resting" => {
-            Tone::Warn
-        }
+        | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "unconsumed" | "half_open"
+        | "resting" => Tone::Warn,
         "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" | "silent" => Tone::Bad,
         "running" | "leased" | "requested" | "acting" | "verifying" | "holding" | "undoing" | "watching" => {
             Tone::Busy

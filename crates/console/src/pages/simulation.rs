@@ -226,7 +226,10 @@ fn attempts(number: f64) -> String {
 }
 
 fn dollars(micros: f64) -> String {
-    Usd(micros as i64).to_string()
+    // Cents, and as many places more as say something.
+    let exact = Usd(micros as i64).to_string();
+    let cents = exact.find('.').map_or(exact.len(), |point| point + 3);
+    exact[..cents.max(exact.trim_end_matches('0').len())].to_owned()
 }
 
 impl Told {

@@ -308,7 +308,7 @@ async fn world(named: Option<&str>) -> (World, Arc<Watched>) {
         };
         let body = json!({
             "origin": text("service-api"), "took_us": 1_500_000, "wait_us": 250_000, "tokens": 900,
-            "error": error, "signature": error.map(|_| text("S01")),
+            "error": error, "signature": error.map(|_| text("S54")),
         });
         DifyItem {
             id: format!("5f5f0000-0000-7000-8000-00000000r{number:03}"),

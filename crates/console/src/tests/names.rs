@@ -46,7 +46,7 @@ const PAGES: [PageOf; 12] = [
     (
         "failover",
         |name| format!("/providers/{}/failover", encoded(name)),
-        &[("dry_run", "true"), ("to", NAME)],
+        &[("dry_run", "true"), ("to", "another than NAME")],
     ),
     ("test", |name| format!("/providers/{}/test", encoded(name)), &[("model", NAME)]),
     (
@@ -69,7 +69,7 @@ async fn a_page_has_the_same_elements_whatever_names_hold() {
             let answer = asked(&world, &name, path, form).await;
             assert_eq!(answer.header("x-content-type-options"), "nosniff");
             // A path holds so much of a name; nothing longer can be configured.
-            if name.chars().count() > 200 && path(PLAIN).contains(PLAIN) {
+            if name.chars().count() > 200 && path(PLAIN) != path(NAME) {
                 assert!(!answer.text.contains("<script>"), "{page} of a long name");
                 continue;
             }
@@ -87,7 +87,7 @@ async fn a_twin_holds_names_whole() {
     for name in hostile_names() {
         let world = called(&name).await;
         for (page, path, form) in PAGES.iter().filter(|(page, ..)| *page != "overview") {
-            if name.chars().count() > 200 && path(PLAIN).contains(PLAIN) {
+            if name.chars().count() > 200 && path(PLAIN) != path(NAME) {
                 continue;
             }
             let path = format!("/api{}", path(&name));
@@ -149,7 +149,7 @@ pub(super) fn turns_text(letter: char) -> bool {
 }
 
 /// The elements of a page in order, each with the names of its attributes, and the texts between them. What says that a
-/// text was clipped is left out.
+/// text was clipped is left out, and which option of several is chosen: names are in their order.
 pub(super) fn read(page: &str) -> (Vec<String>, Vec<String>) {
     let (mut elements, mut texts) = (Vec::new(), Vec::new());
     let mut rest = page;
@@ -192,5 +192,5 @@ fn element(tag: &str) -> String {
             other => bare.push(other),
         }
     }
-    bare.replace('=', "")
+    bare.replace('=', "").replace(" selected", "")
 }

@@ -30,7 +30,7 @@ pub(crate) struct Queues {
 pub(crate) struct QueueRow {
     #[serde(flatten)]
     pub(crate) view: QueueView,
-    /// The worst that was found of it.
+    /// The worst that was found of it, or `unconsumed`.
     pub(crate) state: &'static str,
     /// Tasks of it that workers run.
     pub(crate) active: usize,
@@ -91,9 +91,14 @@ pub(super) fn queue_row(latest: &Latest, view: &QueueView) -> QueueRow {
     let count = |tasks: &[Running]| tasks.iter().filter(|task| is_ours(&task.queue)).count();
     let oldest = seen.iter().flat_map(|seen| &seen.unacked.oldest);
     let found = latest.verdicts.findings.iter().filter(|finding| is_ours(&finding.subject.queue));
+    let state = match words::worst(found) {
+        // A finding needs its cause to stand for a while.
+        "ok" if view.waiting > 0 && view.consumers.is_empty() => "unconsumed",
+        worst => worst,
+    };
     QueueRow {
         view: view.clone(),
-        state: words::worst(found),
+        state,
         active: answers().map(|answer| count(&answer.active)).sum(),
         reserved: answers().map(|answer| count(&answer.reserved)).sum(),
         unacked: oldest.filter(|message| is_ours(&message.queue)).count(),

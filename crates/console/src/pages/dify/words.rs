@@ -10,6 +10,7 @@ pub(crate) fn drain(drain: &Drain) -> String {
     match drain {
         Drain::Empty => "empty".to_owned(),
         Drain::TooSoon => "too soon to say".to_owned(),
+        Drain::Growing { per_s } if per_s.abs() * 60.0 < 0.05 => "never: it stands".to_owned(),
         Drain::Growing { per_s } => format!("never: it grows by {} a minute", a_minute(*per_s)),
         Drain::Uncertain { not_before_s } => format!("not before {}", seconds(not_before_s)),
         Drain::Within { expected_s, .. } => format!("in {}", seconds(expected_s)),
@@ -26,6 +27,14 @@ pub(crate) fn interval(drain: &Drain) -> Option<String> {
             Some(format!("{} at the least", seconds(earliest_s)))
         }
         _ => None,
+    }
+}
+
+/// What comes and what goes; a dash where nothing is known of either.
+pub(crate) fn in_and_out(rates: &Option<Rates>) -> String {
+    match rates {
+        Some(Rates { arrivals: None, service: None, .. }) | None => "–".to_owned(),
+        _ => format!("{} / {}", arrivals(rates), service(rates)),
     }
 }
 
@@ -138,6 +147,7 @@ mod tests {
             (Drain::Empty, "empty", None),
             (Drain::TooSoon, "too soon to say", None),
             (Drain::Growing { per_s: 2.0 }, "never: it grows by 120 a minute", None),
+            (Drain::Growing { per_s: -0.0 }, "never: it stands", None),
             (Drain::Uncertain { not_before_s: 3_600.0 }, "not before 60 min", None),
             (within(Some(200.0)), "in 2 min 10 s", Some("90 s to 3 min 20 s")),
             (within(None), "in 2 min 10 s", Some("90 s at the least")),
