@@ -167,7 +167,7 @@ async fn fill(config: &Config, runs: i64) -> anyhow::Result<Client> {
     }
     owner.batch_execute("VACUUM ANALYZE").await?;
     owner.batch_execute("CHECKPOINT").await?;
-    let role = "CREATE ROLE bench_reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO bench_reader";
+    let role = "CREATE ROLE bench_reader LOGIN; GRANT select ON ALL TABLES IN SCHEMA public TO bench_reader";
     owner.batch_execute(role).await?;
     let size: String = owner.query_one("TABLE size", &[]).await?.get(0);
     println!("made {runs} runs and {} nodes in {:.0} s: {size}", runs * 5, began.elapsed().as_secs_f64());
