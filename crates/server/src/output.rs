@@ -54,7 +54,7 @@ fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Controls (C0, C1, DEL), and what turns the direction of the text around it, splits lines or cannot be seen.
-fn drives_terminal(letter: char) -> bool {
+pub(crate) fn drives_terminal(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -110,10 +110,14 @@ impl Table {
     }
 }
 
-/// One line without control characters (a stored error must not drive the terminal), cut to a width.
+/// The whole of a text of others in one line: it can neither drive the terminal nor look like a line of ours.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if drives_terminal(letter) { ' ' } else { letter }).collect()
+}
+
+/// The same, cut to a width.
 pub(crate) fn clean(text: &str) -> String {
-    let mut cleaned: String =
-        text.chars().map(|c| if drives_terminal(c) { ' ' } else { c }).take(MAX_CELL_CHARS + 1).collect();
+    let mut cleaned: String = one_line(text).chars().take(MAX_CELL_CHARS + 1).collect();
     if cleaned.chars().count() > MAX_CELL_CHARS {
         cleaned = cleaned.chars().take(MAX_CELL_CHARS - 1).collect();
         cleaned.push('…');
@@ -121,13 +125,13 @@ pub(crate) fn clean(text: &str) -> String {
     cleaned
 }
 
-/// A field of a JSON object as a table's cell; `-` for what is not there.
+/// A field of a JSON object in one line; `-` for what is not there.
 pub(crate) fn cell(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
+        Some(Value::String(text)) => one_line(text),
+        Some(other) => one_line(&other.to_string()),
     }
 }
 
@@ -174,6 +178,7 @@ mod tests {
             ("Grüße 你好 😀 مرحبا\t|", "Grüße 你好 😀 مرحبا |", "Grüße 你好 😀 مرحبا\t|"),
         ] {
             assert_eq!((clean(text).as_str(), printable(text).as_ref()), (cell, whole));
+            assert_eq!(one_line(text), cell);
             let value = Value::String(text.to_owned());
             let json = pretty(&value);
             assert!(!json.chars().any(drives_terminal), "{json}");

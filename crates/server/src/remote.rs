@@ -12,6 +12,7 @@ use crate::{
     cli::Read,
     failure::{Failure, chain},
     instance::{self, Found},
+    output::one_line,
 };
 
 /// The largest answer that a command reads: 200 runs with long errors, or one app's DSL.
@@ -154,7 +155,7 @@ impl Remote {
             return Ok(answer);
         }
         let body = answer.json();
-        let said = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let said = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(one_line);
         let cause = said("/error/message").unwrap_or_else(|| format!("it answered {}", answer.status));
         let next = |otherwise: &str| said("/error/next").unwrap_or_else(|| otherwise.to_owned());
         let thing = format!("the admin API refused {path}");

@@ -42,7 +42,7 @@ fn human(answer: &Value) {
         let is_named = pointer != "/app" || !record["app"].is_null();
         let text = cell(record, if is_named { pointer } else { "/app_id" });
         if text != "-" {
-            output::line(format!("{label:<9} {}", output::clean(&text)));
+            output::line(format!("{label:<9} {text}"));
         }
     }
     output::line("");

@@ -60,6 +60,12 @@ fn items<'a>(answer: &'a serde_json::Value, key: &str) -> &'a [serde_json::Value
     answer.as_array().or_else(|| answer[key].as_array()).map_or(&[][..], Vec::as_slice)
 }
 
+/// Those of a list that are texts, in one line: `a, b`.
+fn joined(texts: &[serde_json::Value]) -> String {
+    let texts = texts.iter().filter_map(serde_json::Value::as_str);
+    crate::output::one_line(&texts.collect::<Vec<_>>().join(", "))
+}
+
 /// An id or a name as one segment of a path.
 fn segment(text: &str) -> String {
     let mut encoded = String::new();

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    items, print,
+    items, joined, print,
     provider::{dollars, targets},
     segment,
 };
@@ -48,17 +48,17 @@ fn list(answer: &Value) {
         ]);
     }
     table.print("no model has a route");
-    let others: Vec<&str> = items(answer, "other_models_to").iter().filter_map(Value::as_str).collect();
+    let others = joined(items(answer, "other_models_to"));
     if !others.is_empty() {
-        output::line(format!("names without a route go to {}", others.join(", ")));
+        output::line(format!("names without a route go to {others}"));
     }
 }
 
 fn show(answer: &Value) {
     output::line(format!("model     {}", cell(answer, "/name")));
     output::line(format!("strategy  {}", cell(answer, "/strategy")));
-    let keys: Vec<&str> = items(answer, "keys").iter().filter_map(Value::as_str).collect();
-    output::line(format!("keys      {}", if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }));
+    let keys = joined(items(answer, "keys"));
+    output::line(format!("keys      {}", if keys.is_empty() { "none" } else { &keys }));
     output::line("");
     targets(answer);
     output::line("");
@@ -121,7 +121,7 @@ fn explained(route: &Value, whole: bool) {
     }
     table.print("no targets");
     for note in items(route, "notes").iter().filter_map(Value::as_str) {
-        output::line(format!("note: {}", output::clean(note)));
+        output::line(format!("note: {}", output::one_line(note)));
     }
 }
 
@@ -187,20 +187,16 @@ fn compared(answer: &Value) {
     table.print("");
     output::line("");
     served(report);
-    let unknown: Vec<&str> =
-        items(&report["changed"], "unknown_targets").iter().filter_map(Value::as_str).collect();
+    let unknown = joined(items(&report["changed"], "unknown_targets"));
     if !unknown.is_empty() {
-        output::line(format!(
-            "never recorded, so calls that went there cannot be told: {}",
-            unknown.join(", ")
-        ));
+        output::line(format!("never recorded, so calls that went there cannot be told: {unknown}"));
     }
     if read["needs_unknown"].as_u64().is_some_and(|calls| calls > 0) {
         let calls = cell(read, "/needs_unknown");
         output::line(format!("{calls} calls were recorded by an older version: conditions let them pass"));
     }
     for note in items(read, "notes").iter().filter_map(Value::as_str) {
-        output::line(format!("note: {note}"));
+        output::line(format!("note: {}", output::one_line(note)));
     }
     output::line("trust the change as far as `current, replayed` is like `recorded`");
 }

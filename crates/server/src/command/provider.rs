@@ -9,7 +9,7 @@ use crate::{
     remote::Remote,
 };
 
-use super::{items, print, segment};
+use super::{items, joined, print, segment};
 
 pub(super) async fn run(provider: Provider) -> Result<Exit, Failure> {
     match provider {
@@ -73,7 +73,7 @@ fn show(answer: &Value) {
     ] {
         let text = cell(answer, pointer);
         if text != "-" {
-            output::line(format!("{label:<9} {}", output::clean(&text)));
+            output::line(format!("{label:<9} {text}"));
         }
     }
     output::line("");
@@ -155,7 +155,10 @@ async fn test(name: &str, model: Option<String>, read: &Read) -> Result<Exit, Fa
         }
         table.print("nothing was called");
         for key in items(answer, "woken").iter().filter_map(Value::as_str) {
-            output::line(format!("key {} works again: the gateways use it from now on", output::clean(key)));
+            output::line(format!(
+                "key {} works again: the gateways use it from now on",
+                output::one_line(key)
+            ));
         }
     });
     Ok(if answer["ok"] == true { Exit::Good } else { Exit::Problem })
@@ -177,14 +180,13 @@ async fn act(
 
 fn told(done: &Value) {
     let would = if done["dry_run"] == true { "dry run: " } else { "" };
-    output::line(format!("{would}{}", output::clean(&cell(done, "/text"))));
+    output::line(format!("{would}{}", cell(done, "/text")));
     for warning in items(done, "warnings").iter().filter_map(Value::as_str) {
-        output::line(format!("warning: {}", output::clean(warning)));
+        output::line(format!("warning: {}", output::one_line(warning)));
     }
     let mut table = Table::new(&["model", "answered by"]);
     for effect in items(done, "models") {
-        let names = items(effect, "answered_by").iter().filter_map(Value::as_str);
-        let names = names.collect::<Vec<_>>().join(", ");
+        let names = joined(items(effect, "answered_by"));
         table.row([cell(effect, "/model"), if names.is_empty() { "nobody else".to_owned() } else { names }]);
     }
     if !table.is_empty() {
