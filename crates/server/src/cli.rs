@@ -426,12 +426,14 @@ pub(crate) enum Provider {
     },
     /// One provider: keys, models, breakers, failures.
     Show {
+        /// The provider, by its name in the configuration; see mainstay provider list.
         name: String,
         #[command(flatten)]
         read: Read,
     },
     /// Make a real, short call with each of its keys; exits with 1 when one fails.
     Test {
+        /// The provider, by its name in the configuration; see mainstay provider list.
         name: String,
         /// The model to ask for. Default: the first that a route names.
         #[arg(long)]
@@ -441,6 +443,7 @@ pub(crate) enum Provider {
     },
     /// Take it out of rotation, until it is restored: others are asked first.
     Drain {
+        /// The provider, by its name in the configuration; see mainstay provider list.
         name: String,
         #[command(flatten)]
         change: Change,
@@ -449,6 +452,7 @@ pub(crate) enum Provider {
     },
     /// Put it back into rotation.
     Restore {
+        /// The provider, by its name in the configuration; see mainstay provider list.
         name: String,
         #[command(flatten)]
         change: Change,
@@ -457,6 +461,7 @@ pub(crate) enum Provider {
     },
     /// Send its calls to another provider first, wherever a model has both.
     Failover {
+        /// Whose calls go elsewhere.
         from: String,
         /// Who takes over.
         #[arg(required_unless_present = "undo", conflicts_with = "undo")]
@@ -480,6 +485,7 @@ pub(crate) enum Model {
     },
     /// One model: its chain, breakers, traffic, policy.
     Show {
+        /// The model, by the name that callers ask for; see mainstay model list.
         name: String,
         #[command(flatten)]
         read: Read,
@@ -490,6 +496,7 @@ pub(crate) enum Model {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelRoute {
+    /// The model, by the name that callers ask for.
     pub(crate) name: String,
     /// Also say who is passed over, and why each stands where it does.
     #[arg(long)]
@@ -503,8 +510,10 @@ pub(crate) struct ModelRoute {
     /// The class of its data.
     #[arg(long)]
     pub(crate) data_class: Option<String>,
+    /// How long its prompt is, in tokens.
     #[arg(long, default_value_t = 0)]
     pub(crate) input_tokens: u64,
+    /// How many tokens it lets the answer have.
     #[arg(long)]
     pub(crate) max_output_tokens: Option<u64>,
     /// The call has tools.
