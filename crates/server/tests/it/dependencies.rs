@@ -1,6 +1,10 @@
 //! What happens when something that Mainstay depends on is gone: each test holds a row of docs/dependencies.md.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use mainstay_base::id;
 use mainstay_testkit::{HttpServer, wait_until};
@@ -286,7 +290,12 @@ fn every_test_that_the_page_names_exists() {
     }
 }
 
+/// Of a folder and those in it.
 fn all_text(folder: &Path) -> String {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+    let text = |path: PathBuf| match path.is_dir() {
+        true => all_text(&path),
+        false => std::fs::read_to_string(&path).unwrap_or_default(),
+    };
+    files.map(text).collect()
 }

@@ -26,6 +26,8 @@ struct Within {
     served: f64,
 }
 
+/// The same figures, counted in another order.
+const EXACT: Within = Within { success_share: 1e-9, attempts_a_call: 1e-9, cost: 1e-9, served: 1e-9 };
 /// The same calls under the same policy: nearly each attempt is the call's own record.
 const SAME: Within = Within { success_share: 0.005, attempts_a_call: 0.02, cost: 0.02, served: 0.02 };
 /// Another run, and attempts of which none is the call's own record.
@@ -46,7 +48,7 @@ async fn what_is_foretold_of_a_policy_is_what_it_brings() {
     let (truth, world) = happened(IN_FORCE).await;
     let same = world.simulate(IN_FORCE);
     let (recorded, baseline) = (Figures::of(&same, "recorded"), Figures::of(&same, "baseline"));
-    assert_eq!(recorded, truth, "what was recorded is what happened");
+    recorded.is_within(&EXACT, &truth, "the record");
     assert!(truth.attempts_a_call > 1.1 && truth.success_share > 0.9, "{truth:?} shows no detours");
     baseline.is_within(&SAME, &truth, "the policy in force");
 
@@ -63,7 +65,7 @@ async fn what_is_foretold_of_a_policy_is_what_it_brings() {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Figures {
     calls: u64,
     success_share: f64,
@@ -100,7 +102,7 @@ impl Figures {
     }
 
     fn is_within(&self, within: &Within, truth: &Figures, what: &str) {
-        assert!(self.is_near(within, truth), "{what}: foretold {self:?}, happened {truth:?}");
+        assert!(self.is_near(within, truth), "{what}: said {self:?}, happened {truth:?}");
     }
 }
 
