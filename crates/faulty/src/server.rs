@@ -277,13 +277,21 @@ fn switch(shared: &Shared, method: &Method, body: &[u8]) -> Response<Body> {
             Ok(plans) => *shared.running.lock() = plans.into_iter().map(Running::of).collect(),
             Err(error) => {
                 let message = format!("the body is neither a plan nor a list of plans: {error}");
-                return plain(StatusCode::BAD_REQUEST, json!({ "error": message }).to_string());
+                let said =
+                    json!({ "error": message, "example": example(), "to end all faults": {"mode": "none"} });
+                return plain(StatusCode::BAD_REQUEST, said.to_string());
             }
         }
     }
     let plans: Vec<Plan> = shared.running.lock().iter().map(|running| running.plan.clone()).collect();
     let count = shared.count.load(Ordering::Relaxed);
     plain(StatusCode::OK, json!({ "plans": plans, "calls": count }).to_string())
+}
+
+fn example() -> [Plan; 2] {
+    let half = Plan { share: 0.5, ..Plan::from(Fault::Status { status: 500 }) };
+    let twice = Plan { times: Some(2), ..Plan::from(Fault::Stall { after_events: 3 }) };
+    [half, twice]
 }
 
 fn plain(status: StatusCode, body: String) -> Response<Body> {

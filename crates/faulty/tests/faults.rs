@@ -110,8 +110,21 @@ async fn some_faults_leave_something_out() {
 #[tokio::test]
 async fn faults_are_switched_over_http() {
     let provider = Provider::start(Options::default()).await.unwrap();
+    let answer = switched(&provider, r#"{"share":0.5}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let told: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let example = switched(&provider, &told["example"].to_string()).await;
+    assert!(example.starts_with("HTTP/1.1 200"), "the example is none: {answer} {example}");
+    let answer = switched(&provider, r#"{"mode":"rate_limited","share":0.5}"#).await;
+    assert!(answer.contains("\"mode\":\"rate_limited\""), "{answer}");
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 429"));
+    provider.set(Plan { key: Some("sk-2".to_owned()), ..Plan::from(Fault::Close) });
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"), "another key is spared");
+}
+
+async fn switched(provider: &Provider, body: &str) -> String {
     let mut connection = TcpStream::connect(provider.address()).await.unwrap();
-    let body = r#"{"mode":"rate_limited","share":0.5}"#;
     let head = format!(
         "POST /faults HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -119,11 +132,7 @@ async fn faults_are_switched_over_http() {
     connection.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains("\"mode\":\"rate_limited\""), "{answer}");
-    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
-    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 429"));
-    provider.set(Plan { key: Some("sk-2".to_owned()), ..Plan::from(Fault::Close) });
-    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"), "another key is spared");
+    answer
 }
 
 #[tokio::test]
