@@ -52,6 +52,7 @@ impl World {
             key_prefix: String::new(),
         };
         let mut deployment = Deployment::named("test");
+        deployment.redis = Some(redis.clone());
         deployment.broker = Some(redis.clone());
         let observer = Observer::new(&deployment, Options { waits: PATIENT, ..Options::default() })?;
         let link = Link::new(&redis, PATIENT);
@@ -131,6 +132,19 @@ async fn a_queue_that_nobody_consumes_and_one_that_grows_are_named() {
     let found = found.expect("it was found saturated");
     assert_eq!(found.subject.app.as_deref(), Some("app-1"));
     assert!(found.cause.contains("all 2 places"), "{}", found.cause);
+}
+
+#[tokio::test]
+async fn a_list_of_a_workspace_that_stands_is_named() {
+    let Some(mut world) = World::start() else { return };
+    let list = "tenant_self_document_indexing_task_queue:t1";
+    world.link.ask::<u64>(cmd("LPUSH").arg(list).arg("__WRAPPER__:{}")).await.unwrap();
+    let mut last = Verdicts::default();
+    for _ in 0..40 {
+        last = world.look().await;
+    }
+    let found = last.findings.iter().find(|finding| finding.id == "S19").expect("a stale list is found");
+    assert_eq!(found.subject.tenant.as_deref(), Some("t1"));
 }
 
 #[tokio::test]
@@ -227,9 +241,9 @@ async fn soak_in_real_time() {
     let began = Instant::now();
     let (mut minute, mut peak) = (0, 0);
     while began.elapsed() < Duration::from_secs(seconds) {
-        // About four fifths of what eight places do, with a burst of half a minute's work now and then.
-        let burst = if chance.draw() < 0.02 { 60 } else { 0 };
-        let (flows, documents) = (3 + burst / 2, (chance.draw() * 6.0) as usize + burst / 2);
+        // Three quarters of what eight places do, 30 of 40 seconds a look, with a burst of a minute's work now and then.
+        let burst = if chance.draw() < 0.03 { 100 } else { 0 };
+        let (flows, documents) = (20 + burst / 2, (chance.draw() * 20.0) as usize + burst / 2);
         let took = |seconds: f64| json!({ "tenant_id": "t", "app_id": "a", "seconds": seconds });
         let length = 0.2 + chance.draw() * 2.0;
         world.push("workflow_based_app_execution", WORKFLOW, &took(length), flows).await;
@@ -258,6 +272,10 @@ async fn soak_in_real_time() {
     println!("queue without a consumer: named after {:.0} s", world.named_after("S18").await);
     world.push("workflow_based_app_execution", WORKFLOW, &json!({ "seconds": 60 }), 10).await;
     println!("saturated queue: named after {:.0} s", world.named_after("S22").await);
+    let Some(computes) = world.worker("three", &["mail"], 2).await else { return };
+    world.push("mail", INDEXING, &json!({ "computes": 90 }), 1).await;
+    println!("worker held whole by one task: named after {:.0} s", world.named_after("worker-wedged").await);
+    drop(computes);
     assert!(false_verdicts.is_empty(), "{false_verdicts:?}");
 }
 

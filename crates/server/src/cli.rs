@@ -763,9 +763,22 @@ pub(crate) enum QueueAct {
         #[command(flatten)]
         how: QueueHow,
     },
+    /// Mark a run failed in Dify's database that is running for longer than it may, without progress and without a worker.
+    FailRun {
+        run: String,
+        #[command(flatten)]
+        how: QueueHow,
+    },
+    /// Take back what fail-run did.
+    ReopenRun {
+        run: String,
+        #[command(flatten)]
+        how: QueueHow,
+    },
 }
 
-/// How an action is asked for. It goes through the running instance, which writes it into the timeline.
+/// How an action is asked for. It goes through the running instance, which writes it into the timeline; with --config or
+/// --dify-env it is done from here, and written into a file.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct QueueHow {
     /// Do it; without this, only what would be done is told.
@@ -777,6 +790,9 @@ pub(crate) struct QueueHow {
     /// For the timeline.
     #[arg(long, default_value = "")]
     pub(crate) why: String,
+    /// Without a running instance: where actions are written down, and messages that are purged.
+    #[arg(long, value_name = "FOLDER", default_value = "mainstay-queue")]
+    pub(crate) folder: PathBuf,
     #[command(flatten)]
-    pub(crate) read: Read,
+    pub(crate) read: QueueRead,
 }

@@ -7,6 +7,7 @@
 
 mod ages;
 mod beat;
+mod feed;
 mod limits;
 mod queues;
 mod rows;
@@ -27,6 +28,7 @@ pub use mainstay_dify::celery::{
 };
 pub use mainstay_signal::forecast::{Drain, Rates};
 
+pub use feed::{Source, ask};
 pub use limits::Limits;
 pub use rows::{Rows, RunningRun, WaitingDocuments};
 pub use view::{QueueView, Share};

@@ -1,10 +1,10 @@
 //! Verdicts about queues: without a consumer, not taken from, saturated, growing, broken messages, held messages, stale
 //! lists of workspaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
-use mainstay_dify::celery::{Answer, Peek, Queue, Seen, TenantList, UnackedMessage, Worker};
+use mainstay_dify::celery::{Answer, Peek, Queue, Seen, TenantList, UnackedMessage, Worker, act::word};
 
 use super::{Bench, ages::Ages, worded, workers::consumes};
 
@@ -12,6 +12,8 @@ use super::{Bench, ages::Ages, worded, workers::consumes};
 const REFRESH: &str = "trigger_refresh_publisher";
 /// From here on it is a storm when somebody reads it.
 const STORM: u64 = 500;
+/// So many held messages are enough to say so; more of the unacknowledged are not looked at.
+const MOST_HELD: u64 = 20;
 /// A growth is one when it is so many times its standard error.
 const SURE: f64 = 4.0;
 
@@ -30,16 +32,12 @@ pub(super) fn judge(bench: &mut Bench<'_>, seen: &Seen, ages: &BTreeMap<String, 
             .filter(|worker| worker.silent_rounds == 0)
             .filter_map(|worker| Some((*worker, worker.answer.as_ref()?)))
             .collect();
-        if !takes_nothing(bench, queue, ages, &answers) {
+        if !takes_nothing(bench, seen, queue, ages, &answers) {
             saturated(bench, queue, ages, &answers);
         }
     }
-    for message in &seen.unacked.oldest {
-        held_by_nobody(bench, seen, message);
-    }
-    for list in &seen.tenants {
-        stale_list(bench, seen, list);
-    }
+    held_by_nobody(bench, seen);
+    stale_lists(bench, seen);
 }
 
 /// Queues that pile up without harm to anybody for a long time.
@@ -69,7 +67,7 @@ fn no_consumer(bench: &mut Bench<'_>, seen: &Seen, queue: &Queue, ages: &Ages) {
             subject,
             what: format!("{length} messages lie in {name}, and one more comes each minute"),
             cause: "Dify 1.10 to 1.13 fills this queue and starts no consumer; the next release runs all of it at once".to_owned(),
-            remedy: format!("before an upgrade: mainstay queue act purge {name} --yes"),
+            remedy: format!("before an upgrade: mainstay queue act purge {} --yes", word(name)),
             evidence,
         });
         return;
@@ -86,14 +84,21 @@ fn no_consumer(bench: &mut Bench<'_>, seen: &Seen, queue: &Queue, ages: &Ages) {
         what: format!("{length} messages wait in {name}{oldest}, and no worker consumes it"),
         cause: "the list of queues of the workers lacks it; each release of Dify adds some".to_owned(),
         remedy: format!(
-            "add {name} to CELERY_QUEUES of a worker; at once: mainstay queue act add-consumer {name} --yes"
+            "add {name} to CELERY_QUEUES of a worker; at once: mainstay queue act add-consumer {} --yes",
+            word(name)
         ),
         evidence,
     });
 }
 
 /// The same message stays next while a consumer has a free place. Says whether that is so.
-fn takes_nothing(bench: &mut Bench<'_>, queue: &Queue, ages: &Ages, answers: &[(&Worker, &Answer)]) -> bool {
+fn takes_nothing(
+    bench: &mut Bench<'_>,
+    seen: &Seen,
+    queue: &Queue,
+    ages: &Ages,
+    answers: &[(&Worker, &Answer)],
+) -> bool {
     let Some(since) = ages.tail_since() else { return false };
     let free = answers
         .iter()
@@ -106,9 +111,17 @@ fn takes_nothing(bench: &mut Bench<'_>, queue: &Queue, ages: &Ages, answers: &[(
         return false;
     }
     let prefetch = answer.prefetch.unwrap_or(0);
-    let held = prefetch > 0 && answer.reserved.len() as u64 >= prefetch;
+    // What a rate limit holds back is in no answer of a worker: it was given to one and is not acknowledged.
+    let untold = || {
+        let told =
+            |id: &str| answers.iter().any(|(_, answer)| answer.reserved.iter().any(|task| task.id == id));
+        let of_it = seen.unacked.oldest.iter().filter(|message| message.queue.as_ref() == Some(&queue.name));
+        of_it.map(|message| &message.message).filter(move |message| !message.id().is_some_and(told))
+    };
+    let holds = (answer.reserved.len() + untold().count()) as u64;
+    let held = prefetch > 0 && holds >= prefetch.min(MOST_HELD);
     let cause = if held {
-        "the tasks that it reserved are held back, as by a rate limit"
+        "the tasks that it took are held back, as by a rate limit"
     } else {
         "its connection that takes messages is broken while the one for control lives"
     };
@@ -128,10 +141,15 @@ fn takes_nothing(bench: &mut Bench<'_>, queue: &Queue, ages: &Ages, answers: &[(
         remedy: if held {
             format!(
                 "mainstay queue act rate-limit {} 0 --yes",
-                answer.reserved.first().map_or("TASK", |task| &task.task)
+                answer
+                    .reserved
+                    .first()
+                    .map(|task| task.task.as_str())
+                    .or_else(|| untold().find_map(Peek::task))
+                    .map_or("TASK".into(), word)
             )
         } else {
-            format!("mainstay queue act shutdown {} --yes, and see that it starts again", worker.name)
+            format!("mainstay queue act shutdown {} --yes, and see that it starts again", word(&worker.name))
         },
         evidence: vec![
             Evidence::new(format!("LINDEX {name} -1"), queue.tail().and_then(Peek::id).unwrap_or_default()),
@@ -206,37 +224,44 @@ fn broken(bench: &mut Bench<'_>, queue: &Queue) {
                 .to_owned(),
         remedy: format!(
             "write the queue to a file and look: mainstay queue act purge {} --yes, then import what is good",
-            queue.name
+            word(&queue.name)
         ),
         evidence: vec![Evidence::new(format!("LRANGE {} 0 7", queue.name), what)],
     });
 }
 
-/// A message that a worker took which is not there any more. Celery gives it back after an hour only.
-fn held_by_nobody(bench: &mut Bench<'_>, seen: &Seen, message: &UnackedMessage) {
-    let has = |worker: &Worker| {
-        let tasks = worker.answer.iter().flat_map(|answer| answer.active.iter().chain(&answer.reserved));
-        worker.silent_rounds == 0
-            && tasks.into_iter().any(|task| Some(task.id.as_str()) == message.message.id())
-    };
-    let age = bench.now.since(message.delivered_at);
-    if message.eta.is_some() || message.message.id().is_none() || seen.workers.iter().any(has) {
-        return;
+/// Messages that a worker took which is not there any more. Celery gives them back after an hour only.
+fn held_by_nobody(bench: &mut Bench<'_>, seen: &Seen) {
+    let answering = seen.workers.iter().filter(|worker| worker.silent_rounds == 0);
+    let held: BTreeSet<&str> = answering
+        .filter_map(|worker| worker.answer.as_ref())
+        .flat_map(|answer| answer.active.iter().chain(&answer.reserved))
+        .map(|task| task.id.as_str())
+        .collect();
+    let mut stuck: Vec<&UnackedMessage> = Vec::new();
+    for message in &seen.unacked.oldest {
+        let is_held = message.message.id().is_none_or(|id| held.contains(id));
+        if message.eta.is_some() || is_held {
+            continue;
+        }
+        let stands = bench.stands_for(format!("unacked {}", message.tag), bench.limits.unacked / 2);
+        if stands && bench.now.since(message.delivered_at) >= bench.limits.unacked {
+            stuck.push(message);
+        }
     }
-    let stands = bench.stands_for(format!("unacked {}", message.tag), bench.limits.unacked / 2);
-    if age < bench.limits.unacked || !stands {
-        return;
-    }
-    let queue = message.queue.clone();
+    let Some(message) = stuck.first() else { return };
+    let (queue, age) = (message.queue.clone(), bench.now.since(message.delivered_at));
+    let more =
+        if stuck.len() == 1 { String::new() } else { format!("; the same for {} more", stuck.len() - 1) };
     bench.find(Finding {
         id: "unacked-stuck".to_owned(),
         severity: Severity::Warning,
         component: queue.as_ref().map_or_else(|| "broker".to_owned(), |queue| format!("queue:{queue}")),
         subject: Subject { queue, task: message.message.task().map(str::to_owned), ..of(&message.message) },
-        what: format!("a message was given to a worker {} ago, and no worker has it", worded(age)),
+        what: format!("a message was given to a worker {} ago, and no worker has it{more}", worded(age)),
         cause: "the worker that took it was killed before it began; Celery gives it back after an hour"
             .to_owned(),
-        remedy: format!("mainstay queue act requeue {} --yes", message.tag),
+        remedy: format!("mainstay queue act requeue {} --yes", word(&message.tag)),
         evidence: vec![Evidence::new(
             "ZRANGE unacked_index 0 19 WITHSCORES",
             format!("{} of {} ago", message.tag, worded(age)),
@@ -244,27 +269,39 @@ fn held_by_nobody(bench: &mut Bench<'_>, seen: &Seen, message: &UnackedMessage) 
     });
 }
 
-/// A workspace's list that nobody takes from: no task of it runs or waits, so none will take the next.
-fn stale_list(bench: &mut Bench<'_>, seen: &Seen, list: &TenantList) {
-    let theirs = |tenant: Option<&String>| tenant == Some(&list.tenant);
-    let answers = seen.workers.iter().filter_map(|worker| worker.answer.as_ref());
-    let runs = answers
-        .flat_map(|answer| answer.active.iter().chain(&answer.reserved))
-        .any(|task| theirs(task.about.tenant.as_ref()));
-    let waits = seen
-        .queues
-        .iter()
-        .flat_map(|queue| queue.oldest.iter().chain(&queue.newest))
-        .any(|peek| matches!(peek, Peek::Task { about, .. } if theirs(about.tenant.as_ref())));
-    // The length is part of the key: one that moves begins anew.
-    let key = format!("list {} {} {}", list.kind, list.tenant, list.waiting);
-    if runs || waits || !bench.stands_for(key, bench.limits.tenant_list) {
+/// Workspaces' lists that nobody takes from: no task of theirs runs or waits, so none will take the next.
+fn stale_lists(bench: &mut Bench<'_>, seen: &Seen) {
+    if seen.tenants.is_empty() {
         return;
     }
+    let answers = seen.workers.iter().filter_map(|worker| worker.answer.as_ref());
+    let held = answers.flat_map(|answer| answer.active.iter().chain(&answer.reserved));
+    let mut busy: BTreeSet<&str> = held.filter_map(|task| task.about.tenant.as_deref()).collect();
+    let peeks = seen.queues.iter().flat_map(|queue| queue.oldest.iter().chain(&queue.newest));
+    busy.extend(peeks.filter_map(|peek| match peek {
+        Peek::Task { about, .. } => about.tenant.as_deref(),
+        Peek::Broken { .. } | Peek::TooLarge { .. } => None,
+    }));
+    // The length is part of the key: one that moves begins anew.
+    let key = |list: &TenantList| format!("list {} {} {}", list.kind, list.tenant, list.waiting);
+    let limit = bench.limits.tenant_list;
+    let mut stale: Vec<&TenantList> = Vec::new();
+    for list in seen.tenants.iter().filter(|list| !busy.contains(list.tenant.as_str())) {
+        if bench.stands_for(key(list), limit) {
+            stale.push(list);
+        }
+    }
+    stale.sort_by_key(|list| std::cmp::Reverse(list.waiting));
+    let Some(list) = stale.first() else { return };
     let flag = match (list.flag, list.flag_ttl_s) {
         (true, Some(ttl_s)) => format!("the flag says that one runs, for {ttl_s} s more"),
         (true, None) => "the flag says that one runs".to_owned(),
         (false, _) => "the flag has run out".to_owned(),
+    };
+    let more = if stale.len() == 1 {
+        String::new()
+    } else {
+        format!("; the same for {} more workspaces", stale.len() - 1)
     };
     bench.find(Finding {
         id: "S19".to_owned(),
@@ -276,11 +313,11 @@ fn stale_list(bench: &mut Bench<'_>, seen: &Seen, list: &TenantList) {
             ..Subject::default()
         },
         what: format!(
-            "{} batches of documents of workspace {} wait and none is worked on",
+            "{} batches of documents of workspace {} wait and none is worked on{more}",
             list.waiting, list.tenant
         ),
         cause: format!("the worker that had the last one died, so nobody takes the next; {flag}"),
-        remedy: format!("mainstay queue act redispatch {} {} --yes", list.kind, list.tenant),
+        remedy: format!("mainstay queue act redispatch {} {} --yes", word(&list.kind), word(&list.tenant)),
         evidence: vec![Evidence::new(
             format!("LLEN tenant_self_{}_task_queue:{}", list.kind, list.tenant),
             list.waiting.to_string(),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use mainstay_base::{Evidence, Finding, Micros, Severity, finding::Subject};
-use mainstay_dify::celery::{Peek, Seen};
+use mainstay_dify::celery::{
+    Peek, Seen,
+    act::{LONGEST_RUN, NO_PROGRESS, word},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, worded};
@@ -37,10 +40,6 @@ pub struct WaitingDocuments {
     pub oldest_at: Micros,
 }
 
-/// Dify's own default, `WORKFLOW_MAX_EXECUTION_TIME`.
-const LONGEST_RUN: Duration = Duration::from_secs(1_200);
-/// A run without a node's end for so long makes no progress.
-const NO_PROGRESS: Duration = Duration::from_secs(300);
 /// Documents that wait for so long while nothing of them is in a queue.
 const WAITED: Duration = Duration::from_secs(600);
 /// Runs named in one finding.
@@ -88,9 +87,10 @@ fn zombies(bench: &mut Bench<'_>, seen: &Seen, rows: &Rows) {
             names.join(", ")
         ),
         cause: "the API or worker process that had them was killed; Dify never ends such rows".to_owned(),
-        remedy:
-            "restart what lost them, then set status to failed and finished_at in workflow_runs for these ids"
-                .to_owned(),
+        remedy: format!(
+            "mainstay queue act fail-run {} --yes, which needs dify.database.write_user",
+            word(&oldest.id)
+        ),
         evidence: vec![Evidence::new(
             "workflow_runs, status running, by created_at",
             format!("{} began {} ago", oldest.id, worded(now.since(oldest.started_at))),

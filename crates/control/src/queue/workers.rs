@@ -1,7 +1,7 @@
 //! Verdicts about workers: lost, wedged, taking nothing, too long at one task.
 
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
-use mainstay_dify::celery::{Answer, Running, Seen, Worker};
+use mainstay_dify::celery::{Answer, Running, Seen, Worker, act::word};
 
 use super::{Bench, worded};
 
@@ -170,7 +170,7 @@ fn long_tasks(bench: &mut Bench<'_>, worker: &Worker, answer: &Answer) {
             first.id,
             worded(took)
         ),
-        remedy: format!("mainstay queue act revoke {} --terminate --yes", first.id),
+        remedy: format!("mainstay queue act revoke {} --terminate --yes", word(&first.id)),
         evidence: vec![Evidence::new("active", format!("{} since {}", first.id, worded(took)))],
     });
 }

@@ -268,6 +268,15 @@ impl Base {
         let folder = state.and_then(|state| std::path::absolute(state.join("purged")).ok());
         let watch = mainstay_control::queue::Watch::new(deployment, self.clock.clone(), folder)?;
         self.tasks.spawn(watch.clone().run(self.stop.clone()));
+        if let Some(reader) = self.dify_reader.clone() {
+            let source = mainstay_control::queue::Source {
+                reader,
+                store: self.store.clone(),
+                name: deployment.name.clone(),
+                longest_run: mainstay_dify::celery::act::longest_run(deployment),
+            };
+            self.tasks.spawn(source.run(watch.clone(), self.clock.clone(), self.stop.clone()));
+        }
         Some(watch)
     }
 

@@ -102,11 +102,11 @@ async fn queues_are_listed_judged_and_acted_on_with_a_record_in_the_timeline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_instance_queues_are_read_straight_from_a_dify_and_nothing_is_acted_on() {
+async fn without_an_instance_queues_are_read_straight_from_a_dify_and_actions_are_written_into_a_file() {
     let Some(broker) = Broker::start() else { return };
     let home = Home::new();
     configure(&home, &broker);
-    push(&broker, "mail", 2).await;
+    let mut link = push(&broker, "mail", 2).await;
     let list = home.run(&["queue", "list", "--config", "mainstay.toml", "--json"]);
     assert_eq!(list.code, 1, "{list:?}");
     let list = list.json();
@@ -116,6 +116,30 @@ async fn without_an_instance_queues_are_read_straight_from_a_dify_and_nothing_is
     assert_eq!(ids, ["no-worker"]);
     let act = home.run(&["queue", "act", "purge", "mail", "--yes"]);
     assert_eq!(act.code, 3, "{act:?}");
+    let here = ["--config", "mainstay.toml"];
+    let purge = [&["queue", "act", "purge", "mail"][..], &here].concat();
+    let plan = home.run(&purge);
+    assert!(plan.out.contains("dry run: nothing was done"), "{plan:?}");
+    assert!(!home.path("mainstay-queue").exists(), "a dry run leaves nothing");
+    let done = home.run(&[&purge[..], &["--yes", "--why", "before the upgrade", "--json"]].concat()).json();
+    let journal = std::fs::read_to_string(done["journal"].as_str().unwrap()).unwrap();
+    let kinds: Vec<Value> = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&kinds[0]["kind"], &kinds[1]["kind"]),
+        (&json!("queue.asked"), &json!("queue.done")),
+        "{journal}"
+    );
+    assert_eq!(kinds[0]["detail"]["why"], "before the upgrade");
+    let length = || cmd("LLEN").arg("mail").clone();
+    assert_eq!(link.ask::<u64>(&length()).await.unwrap(), 0);
+    let undo: Vec<&str> = done["done"]["undo"]["by"].as_str().unwrap().split(' ').skip(1).collect();
+    let back = home.run(&undo);
+    assert_eq!((back.code, link.ask::<u64>(&length()).await.unwrap()), (0, 2), "{back:?}");
+    assert!(back.out.contains("written down in"), "{back:?}");
+    home.write("a-file", "");
+    let nowhere = home.run(&[&purge[..], &["--yes", "--folder", "a-file"]].concat());
+    assert!(nowhere.code == 1 && nowhere.err.contains("cannot write to"), "{nowhere:?}");
+    assert_eq!(link.ask::<u64>(&length()).await.unwrap(), 2, "what cannot be written down is not done");
     home.write("away.toml", "[dify.broker]\nhost = \"127.0.0.1\"\nport = 1\n");
     let away = home.run(&["queue", "list", "--config", "away.toml"]);
     assert_eq!(away.code, 3, "{away:?}");
