@@ -130,8 +130,10 @@ async fn an_answer_is_due_before_a_providers_own_first_byte() {
     }
     // What began in time may last.
     let (one, _two, mut rig) = pair(CallPolicy { answer_within: Duration::from_secs(2), ..hasty }).await;
-    one.set(Fault::SlowTokens { gap_ms: 900 });
+    one.set(Fault::SlowTokens { gap_ms: 500 });
+    let began = Instant::now();
     assert!(ask(&rig, true).await.text().ends_with("data: [DONE]\n\n"));
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(course(&rig.only_record().await), ["one/key-0 first ok"]);
 }
 
