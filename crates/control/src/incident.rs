@@ -248,6 +248,8 @@ impl Incidents {
             state: component.state.as_str(),
             reason: &component.reason,
             summary: &summary,
+            cause: component.finding.as_ref().map_or("", |finding| &finding.cause),
+            remedy: component.finding.as_ref().map_or("", |finding| &finding.remedy),
             at: now,
         };
         // A notice repeated is recognised by its id; one left out is lost. So: an alert that opens is stored first,
@@ -273,6 +275,11 @@ impl Incidents {
             let detail = json!({ "component": component.id, "trouble": trouble });
             self.note(id, "impact", &trouble.words(), detail, now).await?;
         }
+        if let (Some(finding), Effect::Fire(_) | Effect::Escalate(_)) = (&component.finding, &effect) {
+            let text = format!("{} ({}): {}", finding.what, finding.id, finding.remedy);
+            let detail = json!({ "component": component.id, "finding": finding });
+            self.note(id, "finding", &text, detail, now).await?;
+        }
         Ok((effect != Effect::Resolve).then_some((stored, detail)))
     }
 
@@ -297,6 +304,8 @@ impl Incidents {
                 state: text("state"),
                 reason: text("reason"),
                 summary: &row.summary,
+                cause: detail.component["finding"]["cause"].as_str().unwrap_or_default(),
+                remedy: detail.component["finding"]["remedy"].as_str().unwrap_or_default(),
                 at: now,
             };
             self.send(&notice).await?;

@@ -6,6 +6,7 @@
 //! configuration files. What it needs done in the process around it comes in as [`Ports`].
 
 pub mod alert;
+pub mod deep;
 pub mod delivery;
 pub mod doctor;
 mod driver;

@@ -151,6 +151,7 @@ mod tests {
             since,
             last_check: None,
             trouble: None,
+            finding: None,
         };
         Report { components: vec![component], ..Report::unknown(since) }
     }

@@ -12,7 +12,7 @@ use mainstay_store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{health::Observer, options::Options};
+use crate::{deep, health::Observer, options::Options};
 
 /// Everything [`Control::start`](crate::Control::start) needs.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Ports {
     pub engine: Option<Arc<dyn EngineProbe>>,
     /// Who is called. Sent anew when the configuration is loaded again.
     pub peers: watch::Receiver<Arc<Peers>>,
+    /// `None`: the configuration names no Dify to look after.
+    pub dify: Option<deep::Watch>,
     /// The server feeds it every record of the gateway.
     pub observer: Observer,
     pub callbacks: Arc<dyn CallbackBody>,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    deep,
     facade::Shared,
     health::{
         Observer, PeerFacts, ProbeFacts, Read, RefusedKey, Role, TargetFacts, Traffic, WorkerFacts, World,
@@ -123,6 +124,7 @@ pub(crate) struct Watch {
     holder: String,
     supervisor: Option<Arc<dyn Supervisor>>,
     engine: Option<Arc<dyn EngineProbe>>,
+    dify: Option<deep::Watch>,
     peers: watch::Receiver<Arc<Peers>>,
     world: World,
     store_question: Question,
@@ -152,6 +154,7 @@ impl Watch {
             holder: ports.options.borrow().holder.clone(),
             supervisor: ports.supervisor.clone(),
             engine: ports.engine.clone(),
+            dify: ports.dify.clone(),
             peers: ports.peers.clone(),
             world: World { host: ports.options.borrow().host.clone(), ..World::default() },
             store_question: Question::new(),
@@ -392,6 +395,8 @@ impl Watch {
         let providers = peers.providers.iter().map(provider).collect();
         self.world.upstreams = upstreams;
         self.world.providers = providers;
+        let dify = self.dify.as_ref();
+        self.world.dify = dify.map(|dify| deep::parts(&dify.latest())).unwrap_or_default();
         self.world.told = self.observer.told();
         self.world.slots = self.supervisor.as_ref().map(|supervisor| supervisor.list()).unwrap_or_default();
         let report = decide(&self.world, now);

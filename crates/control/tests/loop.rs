@@ -159,6 +159,7 @@ impl Bench {
             clock: Clock::System,
             supervisor: Some(self.processes.clone()),
             engine: Some(Arc::new(Engine)),
+            dify: None,
             peers,
             observer: Observer::default(),
             callbacks: Arc::new(NoBodies),

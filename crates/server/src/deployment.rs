@@ -1,10 +1,11 @@
 //! Which Dify a command is about: that of the configuration, or that of an `.env` alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mainstay_dify::{
     Deployment,
     discovery::{Ask, Discovered, discover},
+    signature::Catalogue,
 };
 
 use crate::{
@@ -45,4 +46,39 @@ pub(crate) fn discovered(env_file: &Path, host: Option<&str>) -> Result<Discover
             "docs/dify.md says what is read and how",
         )
     })
+}
+
+/// What errors mean: the rows built in, under those of the operators' own file.
+pub(crate) fn catalogue(deployment: &Deployment) -> Result<Catalogue, Failure> {
+    let Some(path) = &deployment.signatures else { return Ok(Catalogue::built_in().clone()) };
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    text.and_then(|text| Catalogue::with(&text).map_err(|error| error.to_string())).map_err(|cause| {
+        Failure::usage(
+            format!("cannot use {}", path.display()),
+            cause,
+            "docs/signatures.md says how rows are written",
+        )
+    })
+}
+
+/// The texts of the dotenv files that a deployment's secrets are in; what cannot be read is left out.
+pub(crate) fn dotenv_texts(asked: &cli::Dify) -> Vec<String> {
+    let files = match &asked.dify_env {
+        Some(env_file) => discovered(env_file, None).map(|found| found.files).unwrap_or_default(),
+        None => {
+            let path = asked.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+            referred_to(path, &std::fs::read_to_string(path).unwrap_or_default())
+        }
+    };
+    files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// The files of `dotenv:PATH#NAME` in a configuration; a relative path is relative to it.
+fn referred_to(configuration: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = configuration.parent().unwrap_or(Path::new(""));
+    let references = text.split("dotenv:").skip(1).filter_map(|rest| rest.split_once('#'));
+    let mut files: Vec<PathBuf> = references.map(|(path, _)| folder.join(path)).collect();
+    files.sort();
+    files.dedup();
+    files
 }

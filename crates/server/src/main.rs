@@ -11,6 +11,7 @@ mod config;
 mod config_routes;
 mod demo;
 mod deployment;
+mod dify_health_routes;
 mod dify_port;
 mod dify_routes;
 mod embedded;

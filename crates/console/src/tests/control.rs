@@ -49,6 +49,7 @@ impl Control for Judge {
             since: NOW - Duration::from_secs(ago_s),
             last_check: Some(NOW - Duration::from_secs(1)),
             trouble: (id == "provider:openai").then(|| trouble("anthropic")),
+            finding: None,
         };
         if let Some(name) = &self.named {
             let id = format!("provider:{name}");

@@ -18,6 +18,9 @@ pub(crate) struct Notice<'a> {
     pub(crate) state: &'a str,
     pub(crate) reason: &'a str,
     pub(crate) summary: &'a str,
+    /// Why, and what to do, where a look at a Dify said it; else empty.
+    pub(crate) cause: &'a str,
+    pub(crate) remedy: &'a str,
     pub(crate) at: Micros,
 }
 
@@ -34,8 +37,9 @@ pub(crate) fn receiver_of(delivery_id: &str) -> Option<&str> {
 /// One delivery for each receiver that wants it. The ids are made from the notice, so that a control that dies
 /// between storing the alert and this can do it again without telling anybody twice.
 pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<NewDelivery> {
-    let Notice { what, alert_id, number, severity, component, state, reason, summary, at } = notice;
-    let payload = json!({
+    let Notice { what, alert_id, number, severity, component, state, reason, summary, cause, remedy, at } =
+        notice;
+    let mut payload = json!({
         "type": format!("alert.{what}"),
         "timestamp": iso_text(*at),
         "data": {
@@ -47,6 +51,11 @@ pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<New
             "summary": summary,
         },
     });
+    for (name, words) in [("cause", cause), ("remedy", remedy)] {
+        if !words.is_empty() {
+            payload["data"][name] = json!(words);
+        }
+    }
     let wanted = receivers.iter().filter(|receiver| *severity >= receiver.min_severity);
     wanted
         .map(|receiver| NewDelivery {
@@ -84,6 +93,8 @@ mod tests {
             state: "down",
             reason: "",
             summary: "",
+            cause: "",
+            remedy: "",
             at: Micros(0),
         };
         let made = deliveries(&notice, &names.map(receiver));

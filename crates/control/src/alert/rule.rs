@@ -82,6 +82,14 @@ pub const RULES: &[Rule] = &[
         degraded: Some(Severity::Warning),
         down: Some(Severity::Warning),
     },
+    // A state of a Dify stands when two looks agree on it; what flaps stays open until it is well for a while.
+    Rule {
+        group: Group::Dify,
+        fire_after: seconds(2),
+        resolve_after: seconds(10),
+        degraded: Some(Severity::Warning),
+        down: Some(Severity::Page),
+    },
     Rule {
         group: Group::ProviderKey,
         fire_after: Duration::ZERO,

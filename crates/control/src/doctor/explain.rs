@@ -43,6 +43,15 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
+        cause: |finding| finding.id == "migration-unfinished",
+        symptom: |finding| finding.id == "schema-missing",
+    },
+    Rule {
+        // One server refuses us in both of its databases.
+        cause: |finding| finding.component == "database" && is_refusal(finding),
+        symptom: |finding| finding.component == "plugin-database" && is_refusal(finding),
+    },
+    Rule {
         // The same server, told by both.
         cause: |finding| finding.component == "broker" && finding.id.starts_with("redis-"),
         symptom: |finding| finding.component == "redis" && finding.id.starts_with("redis-"),
@@ -78,6 +87,18 @@ const RULES: &[Rule] = &[
     },
 ];
 
+/// How the evidence of a cause begins that is a symptom.
+const EXPLAINS: &str = "explains ";
+
+/// Whether a finding is the cause of what was found at a component.
+pub(crate) fn explains(cause: &Finding, component: &str) -> bool {
+    let of = |evidence: &Evidence| {
+        let symptom = evidence.asked.strip_prefix(EXPLAINS)?;
+        symptom.split_once(" of ").map(|(_, named)| named == component)
+    };
+    cause.evidence.iter().any(|evidence| of(evidence) == Some(true))
+}
+
 /// How many symptoms a cause names.
 const MAX_SYMPTOMS: usize = 10;
 
@@ -97,7 +118,7 @@ pub(super) fn by_cause(mut findings: Vec<Finding>) -> Vec<Finding> {
             (rule.symptom)(finding) && !(rule.cause)(finding) && is_same_place(&cause, finding)
         });
         for symptom in symptoms.iter().take(MAX_SYMPTOMS) {
-            let asked = format!("explains {} of {}", symptom.id, symptom.component);
+            let asked = format!("{EXPLAINS}{} of {}", symptom.id, symptom.component);
             cause.evidence.push(Evidence::new(asked, symptom.what.clone()));
         }
         findings = rest;
@@ -130,7 +151,8 @@ fn is_same_place(cause: &Finding, symptom: &Finding) -> bool {
     };
     match (address(cause), address(symptom)) {
         (Some(one), Some(other)) => one == other,
-        _ => false,
+        // One that was given up or is slow names none: two servers rarely fall silent at once.
+        _ => true,
     }
 }
 
@@ -141,6 +163,10 @@ fn is_critical(finding: &Finding) -> bool {
 fn is_outage(finding: &Finding, name: &str) -> bool {
     finding.id.strip_prefix(name).is_some_and(|rest| ["-down", "-silent", "-missing"].contains(&rest))
         || finding.id == "S01"
+}
+
+fn is_refusal(finding: &Finding) -> bool {
+    ["database-password", "database-tls"].contains(&finding.id.as_str())
 }
 
 fn is_of_queues(finding: &Finding) -> bool {

@@ -17,7 +17,7 @@ use super::{Facts, SchemaFacts, Upgrade, Version, WorkerFacts};
 use crate::queue::{Judge, Limits, Rows, Verdicts};
 
 /// What a whole diagnosis takes at the most.
-pub const LONGEST: Duration = Duration::from_secs(18);
+pub const LONGEST: Duration = Duration::from_secs(14);
 /// Between the two looks at the queues: long enough that a worker is asked twice.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 const REFRESH: &str = "trigger_refresh_publisher";
@@ -90,7 +90,7 @@ async fn queues(deployment: &Deployment, clock: &Clock) -> (Option<Seen>, Verdic
     latest
 }
 
-fn workers(seen: &Seen) -> Vec<WorkerFacts> {
+pub(crate) fn workers(seen: &Seen) -> Vec<WorkerFacts> {
     let answered = seen.workers.iter().filter_map(|worker| Some((worker, worker.answer.as_ref()?)));
     let facts = answered.map(|(worker, answer)| WorkerFacts {
         name: worker.name.clone(),
@@ -107,7 +107,21 @@ async fn database(prober: &Prober, asked: Asked) -> (Option<SchemaFacts>, Option
     let Some(reader) = prober.database() else { return (None, None) };
     // The probe of the database says what is wrong with it.
     let Ok(schema) = schema::look(reader).await else { return (None, None) };
-    let facts = SchemaFacts {
+    let facts = schema_facts(&schema);
+    let lost = match (asked.upgrade_to, prober.plugin_database()) {
+        (Some(_), Some(plugins)) => lost_references(reader, plugins).await,
+        _ => None,
+    };
+    (Some(facts), lost)
+}
+
+/// `None` where it cannot be read: the probe of the database says why.
+pub(crate) async fn schema_of(prober: &Prober) -> Option<SchemaFacts> {
+    schema::look(prober.database()?).await.ok().as_ref().map(schema_facts)
+}
+
+fn schema_facts(schema: &schema::Schema) -> SchemaFacts {
+    SchemaFacts {
         revision: schema.revision.clone(),
         release: schema.release.map(|release| release.name.to_owned()),
         missing: schema
@@ -115,12 +129,7 @@ async fn database(prober: &Prober, asked: Asked) -> (Option<SchemaFacts>, Option
             .iter()
             .map(|missing| (missing.sentence.clone(), missing.remedy.clone()))
             .collect(),
-    };
-    let lost = match (asked.upgrade_to, prober.plugin_database()) {
-        (Some(_), Some(plugins)) => lost_references(reader, plugins).await,
-        _ => None,
-    };
-    (Some(facts), lost)
+    }
 }
 
 /// What published workflows name and nobody has installed.

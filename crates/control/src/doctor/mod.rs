@@ -17,7 +17,9 @@ use serde::Serialize;
 pub use mainstay_dify::probe::{Report, State};
 
 pub use budget::{Budget, Part};
+pub(crate) use explain::explains;
 pub use gather::{Asked, LONGEST, gather};
+pub(crate) use gather::{schema_of, workers as workers_of};
 pub use upgrade::{Upgrade, Version};
 
 use crate::queue::Verdicts;

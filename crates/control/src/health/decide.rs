@@ -73,6 +73,13 @@ pub fn decide(world: &World, now: Micros) -> Report {
     for facts in &world.providers {
         draft.add_provider(facts);
     }
+    for part in &world.dify {
+        let verdict = Verdict::new(part.state, part.reason.clone(), part.at);
+        draft.add(&format!("dify:{}", part.name), Group::Dify, &part.name, verdict);
+        if let Some(component) = draft.components.last_mut() {
+            component.finding.clone_from(&part.finding);
+        }
+    }
     for (group, told) in &world.told {
         let verdict = Verdict::new(told.state, told.reason.clone(), Some(told.at));
         draft.add(group.as_str(), *group, group.as_str(), verdict);
@@ -191,8 +198,18 @@ impl Draft<'_> {
         let before = self.world.previous.as_ref().and_then(|report| report.component(id));
         let since = before.filter(|before| before.state == state).map_or(self.now, |before| before.since);
         let (id, name) = (id.to_owned(), name.to_owned());
-        let trouble = None;
-        self.components.push(Component { id, group, name, state, reason, since, last_check, trouble });
+        let (trouble, finding) = (None, None);
+        self.components.push(Component {
+            id,
+            group,
+            name,
+            state,
+            reason,
+            since,
+            last_check,
+            trouble,
+            finding,
+        });
     }
 
     fn add_provider(&mut self, facts: &PeerFacts) {

@@ -1,6 +1,6 @@
 //! The answer of `GET /health`.
 
-use mainstay_base::Micros;
+use mainstay_base::{Finding, Micros};
 use serde::{Serialize, Serializer};
 
 use super::{Told, Trouble};
@@ -50,6 +50,8 @@ pub enum Group {
     ProviderKey,
     /// Reading Dify's database.
     Ingest,
+    /// One part of the Dify that the configuration names.
+    Dify,
     /// The configuration of this process.
     Config,
 }
@@ -65,6 +67,7 @@ impl Group {
             Group::Upstream => "upstream",
             Group::Provider => "provider",
             Group::Ingest => "ingest",
+            Group::Dify => "dify",
             Group::Config => "config",
             Group::ProviderKey => "provider-key",
         }
@@ -74,7 +77,7 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Component {
     /// `store`, `engine`, `workers`, `worker:0`, `queue`, `upstream:NAME`, `provider:NAME`,
-    /// `provider-key:PROVIDER/KEY`.
+    /// `provider-key:PROVIDER/KEY`, `dify:PART`.
     pub id: String,
     pub group: Group,
     pub name: String,
@@ -88,6 +91,9 @@ pub struct Component {
     /// Of a provider: its present run of failures, or one that ended minutes ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Trouble>,
+    /// Of a part of a Dify: what is wrong with it, with cause and remedy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
 }
 
 impl Component {
@@ -95,7 +101,17 @@ impl Component {
     pub fn told(group: Group, told: &Told, since: Micros) -> Component {
         let (id, name) = (group.as_str().to_owned(), group.as_str().to_owned());
         let Told { state, reason, at } = told.clone();
-        Component { id, group, name, state, reason, since, last_check: Some(at), trouble: None }
+        Component {
+            id,
+            group,
+            name,
+            state,
+            reason,
+            since,
+            last_check: Some(at),
+            trouble: None,
+            finding: None,
+        }
     }
 }
 

@@ -63,6 +63,7 @@ fn good_world() -> World {
         host: "here".to_owned(),
         slots: vec![slot(0, SlotState::Running), slot(1, SlotState::Running)],
         workers: read(vec![beating(0, 400), beating(1, 900)]),
+        dify: Vec::new(),
         upstreams: vec![peer("dify", well())],
         providers: vec![peer("a", well()), peer("b", well())],
         told: BTreeMap::default(),

@@ -6,7 +6,7 @@ use mainstay_base::{Class, Micros, standing::BreakerState};
 use mainstay_store::model::QueueStats;
 
 use super::{Group, RefusedKey, Report, State, Traffic};
-use crate::ports::Slot;
+use crate::{deep::PartFacts, ports::Slot};
 
 /// One look at everything. What was never looked at is `None`.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct World {
     pub workers: Option<Read<Vec<WorkerFacts>>>,
     pub upstreams: Vec<PeerFacts>,
     pub providers: Vec<PeerFacts>,
+    /// The parts of the Dify that is looked after.
+    pub dify: Vec<PartFacts>,
     /// What the process around says of itself, by group: control has no other way to know.
     pub told: BTreeMap<Group, Told>,
     /// What was decided last time, for `since`.

@@ -305,6 +305,7 @@ fn a_detour_never_leaves_a_model_without_a_provider() {
             since: Micros(0),
             last_check: None,
             trouble: None,
+            finding: None,
         });
         Report { components: components.collect(), ..Report::unknown(Micros(0)) }
     };

@@ -33,6 +33,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     Deployment,
     db::Reader,
+    deployment::Storage,
     redis::{Link, Waits},
 };
 use ask::Ask;
@@ -200,6 +201,35 @@ impl Prober {
         self.plugin_database.as_ref()
     }
 
+    /// Whether the configuration names what a component is looked at by.
+    pub fn looks_at(&self, component: Component) -> bool {
+        let Deployment { api_url, web_url, redis, broker, vector, plugin_daemon, sandbox, storage, .. } =
+            &self.deployment;
+        let is_folder = matches!(storage, Some(Storage::Folder(_)));
+        match component {
+            Component::Api => api_url.is_some(),
+            Component::Web => web_url.is_some(),
+            Component::Database => self.database.is_some(),
+            Component::PluginDatabase => self.plugin_database.is_some(),
+            Component::Redis => redis.is_some(),
+            Component::Broker => broker.is_some(),
+            Component::PluginDaemon => plugin_daemon.is_some(),
+            Component::Sandbox => sandbox.is_some(),
+            Component::SsrfProxy => self.deployment.ssrf_proxy_url.is_some(),
+            Component::Vector => {
+                vector.as_ref().is_some_and(|vector| vector.url.is_some() || vector.database.is_some())
+            }
+            Component::Storage => is_folder,
+            Component::Keys => is_folder && self.database.is_some(),
+            Component::Canary => api_url.is_some() && self.deployment.canary.is_some(),
+        }
+    }
+
+    /// Whether a look at it has not come back: also one that was given up and whose thread a frozen disk holds.
+    pub fn is_under_way(&self, component: Component) -> bool {
+        self.under_way[component as usize].load(Ordering::Acquire)
+    }
+
     /// Looks at `components` at the same time; `each` hears of each as it is done. In the order of `components`.
     pub async fn all(&self, components: &[Component], mut each: impl FnMut(&Report)) -> Vec<Report> {
         let numbered = components.iter().enumerate();
@@ -276,9 +306,7 @@ impl Prober {
                 _ => None,
             },
         };
-        looked.unwrap_or_else(|| {
-            Report::of(component).with(State::NotConfigured, "the configuration names none")
-        })
+        looked.unwrap_or_else(|| Report::not_configured(component))
     }
 }
 

@@ -63,6 +63,15 @@ impl Report {
         }
     }
 
+    pub fn not_configured(component: Component) -> Report {
+        Report::of(component).with(State::NotConfigured, "the configuration names none")
+    }
+
+    /// Before the first look has ended.
+    pub fn not_looked_yet(component: Component) -> Report {
+        Report::of(component).with(State::Unknown, "not looked at yet")
+    }
+
     pub(super) fn with(mut self, state: State, reason: impl Into<String>) -> Report {
         self.state = state;
         self.reason = reason.into();

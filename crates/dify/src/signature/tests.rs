@@ -43,8 +43,12 @@ fn every_row_is_complete_and_all_of_the_84_are_there() {
     }
     let ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     for number in 1..=84 {
-        assert!(ids.contains(format!("S{number:02}").as_str()), "S{number:02} is missing");
+        let id = format!("S{number:02}");
+        let row = Catalogue::built_in().get(&id).unwrap_or_else(|| panic!("{id} is missing"));
+        // A text that matches, or a state that a look finds.
+        assert!(row.example.is_some() || row.state.is_some(), "{id} can never be found");
     }
+    assert_eq!(ids.len(), rows.len(), "an id stands twice");
     let states: Vec<&str> = rows.iter().filter_map(|row| row.state.as_deref()).collect();
     assert_eq!(states.len(), states.iter().collect::<BTreeSet<_>>().len(), "a state stands twice");
 }
@@ -224,4 +228,21 @@ fn what_is_wrong_with_an_operators_file_is_said_by_row() {
     assert!(problem(&row("['((a{500}){500}){500}']", "bug")).contains("is not a pattern"));
     assert!(problem(&(row("['a']", "bug") + &row("['b']", "bug"))).contains("stands twice"));
     assert!(problem("[[signature]]\nid = 3").contains("cannot be read"));
+}
+
+/// What operators read is what holds: the example loads and matches, and every class is named.
+#[test]
+fn the_page_about_signatures_is_true() {
+    let page = include_str!("../../../../docs/signatures.md");
+    let own = page.split("```toml\n").find(|block| block.starts_with("[[signature]]")).unwrap();
+    let catalogue = Catalogue::with(own.split("```").next().unwrap()).unwrap();
+    let row = catalogue.get("our-proxy").unwrap();
+    let found = |text: &Option<String>| catalogue.classify(text.as_ref().unwrap()).map(|row| row.id.clone());
+    assert_eq!(found(&row.example), Some("our-proxy".to_owned()));
+    assert_ne!(found(&row.counter), Some("our-proxy".to_owned()));
+    for class in Class::ALL {
+        assert!(page.contains(&format!("`{}`", class.as_str())), "{} is not on the page", class.as_str());
+    }
+    let rows = Catalogue::built_in().rows().len();
+    assert!(page.contains(&format!("catalogue of {rows} rows")), "there are {rows} rows");
 }

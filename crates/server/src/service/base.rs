@@ -162,6 +162,7 @@ impl Base {
         supervisor: Option<&Supervisor>,
         observer: &Observer,
         live: &Live,
+        dify: Option<&mainstay_control::deep::Watch>,
     ) -> Control {
         Control::start(mainstay_control::Ports {
             store: self.store.clone(),
@@ -169,6 +170,7 @@ impl Base {
             clock: self.clock.clone(),
             supervisor: supervisor.cloned().map(|supervisor| Arc::new(supervisor) as Arc<_>),
             engine: self.config.engine.enabled.then(|| Arc::new(ProbePort::new(engine)) as Arc<_>),
+            dify: dify.cloned(),
             peers: live.peers(),
             observer: observer.clone(),
             callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
@@ -237,12 +239,14 @@ impl Base {
         standby: &Standby,
         tokens: &AdminTokens,
         queues: Option<&mainstay_control::queue::Watch>,
+        watch: Option<&mainstay_control::deep::Watch>,
     ) -> Router {
+        let watch = watch.cloned();
         let dify = self.config.dify.as_ref().map(|dify| DifyPort {
             name: dify.name.clone(),
             facade: facade.clone(),
             queues: queues.cloned(),
-            diagnosis: Box::new(|| None),
+            diagnosis: Box::new(move || watch.as_ref()?.latest().diagnosis.clone()),
         });
         mainstay_console::router(mainstay_console::Ports {
             store: self.store.clone(),

@@ -1,6 +1,7 @@
 //! One running instance: listeners, planes, workers, wired by role, started in order and ended within a bound.
 
 mod base;
+mod deep;
 mod listeners;
 mod reading;
 mod store;
@@ -19,7 +20,7 @@ use crate::{
     cli::Role,
     command::check,
     config::{Config, LoadError},
-    config_routes, dify_routes, embedded,
+    config_routes, dify_health_routes, dify_routes, embedded,
     failure::Failure,
     health_routes,
     insight::Insight,
@@ -89,12 +90,11 @@ impl Service {
         let tokens = AdminTokens::default();
         let doors = Doors { tokens: tokens.clone(), local: token.clone() };
         let limits = live.listen();
-        let control = match role {
-            Role::All | Role::Control => {
-                Some(base.control(&standby, engine, supervisor.as_ref(), &observer, &live))
-            }
-            Role::Gateway | Role::Worker => None,
-        };
+        let judges = matches!(role, Role::All | Role::Control);
+        let queues = if judges { base.watch_queues() } else { None };
+        let dify = if judges { base.watch_dify(queues.clone())? } else { None };
+        let control = judges
+            .then(|| base.control(&standby, engine, supervisor.as_ref(), &observer, &live, dify.as_ref()));
         let reloader = base.reloader(origin, live, Arc::clone(&keep), observer.clone(), doors);
         let facade = control.as_ref().map(Control::facade);
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
@@ -124,14 +124,17 @@ impl Service {
         let mut router = health_routes::router(Arc::new(insight))
             .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
-            let watch = base.watch_queues();
-            if let (Some(numbers), Some(watch)) = (&numbers, &watch) {
+            if let (Some(numbers), Some(watch)) = (&numbers, &queues) {
                 let _ = numbers.queues.set(watch.follow());
             }
-            router = router.merge(base.console(facade, &standby, &tokens, watch.as_ref()));
-            let queues = Queues { facade: facade.clone(), watch };
+            if let (Some(numbers), Some(watch)) = (&numbers, dify.clone()) {
+                let _ = numbers.diagnosis.set(Box::new(move || watch.latest().diagnosis.clone()));
+            }
+            router = router.merge(base.console(facade, &standby, &tokens, queues.as_ref(), dify.as_ref()));
+            let queues = Queues { facade: facade.clone(), watch: queues };
             router = router.merge(queue_routes::router(queues, tokens.clone()));
             router = router.merge(dify_routes::router(base.read_dify(&observer), tokens.clone()));
+            router = router.merge(dify_health_routes::router(dify, tokens.clone()));
         }
         base.serve_admin(bound.admin, router, limits);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })

@@ -1,6 +1,6 @@
 //! A TCP proxy that a test can cut or freeze: what a store looks like that is gone, or that hangs.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,6 +16,8 @@ pub(crate) enum Line {
     Cut,
     /// Connections stand and carry nothing.
     Frozen,
+    /// Whatever passes waits for so long first.
+    Slow(Duration),
 }
 
 pub(crate) struct Proxy {
@@ -63,6 +65,13 @@ async fn pump(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, mut lin
     while let Ok(read @ 1..) = from.read(&mut piece).await {
         if line.wait_for(|line| *line != Line::Frozen).await.is_err() {
             return;
+        }
+        let slow = match *line.borrow() {
+            Line::Slow(wait) => wait,
+            _ => Duration::ZERO,
+        };
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
         }
         if to.write_all(&piece[..read]).await.is_err() {
             return;

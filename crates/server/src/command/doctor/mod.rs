@@ -10,7 +10,6 @@ use mainstay_control::doctor::{Asked, Diagnosis, Outcome, Version, gather, judge
 use mainstay_dify::{
     Deployment,
     probe::{Prober, Report, State},
-    signature::Catalogue,
 };
 use mainstay_net::{Client, ClientOptions};
 use serde_json::json;
@@ -26,7 +25,7 @@ pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
     somewhere(&asked.dify)?;
     let upgrade_to = asked.upgrade_to.as_deref().map(version).transpose()?;
     let deployment = deployment::deployment(&asked.dify)?;
-    let catalogue = catalogue(&deployment)?;
+    let catalogue = deployment::catalogue(&deployment)?;
     let client = Client::new(ClientOptions::default()).map_err(|error| {
         Failure::problem("cannot ask over HTTP", error, "report it: this is a mistake of Mainstay")
     })?;
@@ -40,7 +39,7 @@ pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
     let facts = Box::pin(gather(&prober, &Clock::System, Asked { upgrade_to }, each)).await;
     let diagnosis = judge(facts, &catalogue);
     if let Some(path) = &asked.bundle {
-        write_bundle(path, &diagnosis, prober.deployment())?;
+        write_bundle(path, &diagnosis, prober.deployment(), &deployment::dotenv_texts(&asked.dify))?;
     }
     match asked.json {
         true => output::json(&as_json(&diagnosis)),
@@ -76,19 +75,12 @@ fn version(text: &str) -> Result<Version, Failure> {
     })
 }
 
-fn catalogue(deployment: &Deployment) -> Result<Catalogue, Failure> {
-    let Some(path) = &deployment.signatures else { return Ok(Catalogue::built_in().clone()) };
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    text.and_then(|text| Catalogue::with(&text).map_err(|error| error.to_string())).map_err(|cause| {
-        Failure::usage(
-            format!("cannot use {}", path.display()),
-            cause,
-            "docs/signatures.md says how rows are written",
-        )
-    })
-}
-
-fn write_bundle(path: &Path, diagnosis: &Diagnosis, deployment: &Deployment) -> Result<(), Failure> {
+fn write_bundle(
+    path: &Path,
+    diagnosis: &Diagnosis,
+    deployment: &Deployment,
+    dotenv_texts: &[String],
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::problem(
             format!("cannot write {}", path.display()),
@@ -97,7 +89,7 @@ fn write_bundle(path: &Path, diagnosis: &Diagnosis, deployment: &Deployment) -> 
         )
     };
     let files = bundle::files(diagnosis, &as_json(diagnosis), deployment);
-    let packed = bundle::pack(files, deployment, diagnosis.at).map_err(failed)?;
+    let packed = bundle::pack(files, deployment, dotenv_texts, diagnosis.at).map_err(failed)?;
     last_good::replace(path, &packed).map_err(failed)?;
     output::note(format!(
         "bundle: {} ({} bytes); secrets are taken out, names of hosts and apps are in it",

@@ -3,12 +3,12 @@
 //! Promises: no secret of the deployment is in it, neither as it is nor percent-encoded, escaped or in base64, wherever others
 //! put it: a server may say in an error what it was sent.
 
-use std::{collections::BTreeSet, io, io::Write as _};
+mod scrub;
+mod tar;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use flate2::{Compression, write::GzEncoder};
-use mainstay_base::{Micros, Secret};
+use std::io;
+
+use mainstay_base::Micros;
 use mainstay_control::doctor::Diagnosis;
 use mainstay_dify::{
     Deployment,
@@ -16,10 +16,7 @@ use mainstay_dify::{
 };
 use serde_json::{Value, json};
 
-const REMOVED: &str = "(removed)";
-/// Shorter ones would take words out of every text; nobody is kept out by them.
-const SHORTEST_SECRET: usize = 4;
-const BLOCK: usize = 512;
+use scrub::{REMOVED, Scrub};
 
 /// Names and contents.
 pub(super) fn files(
@@ -140,126 +137,33 @@ fn without_login(address: &str) -> String {
     }
 }
 
-/// The files as a `.tar.gz`, every secret taken out of each.
+/// The files as a `.tar.gz`, every secret taken out of each. `dotenv_texts` are those of the deployment, whose other secrets
+/// are taken out too.
 pub(super) fn pack(
     files: Vec<(&'static str, String)>,
     deployment: &Deployment,
+    dotenv_texts: &[String],
     at: Micros,
 ) -> io::Result<Vec<u8>> {
-    let forms = forms(deployment);
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    for (name, content) in files {
-        let content = forms.iter().fold(content, |content, form| content.replace(form.as_str(), REMOVED));
-        packed.write_all(&header(name, content.len(), at))?;
-        packed.write_all(content.as_bytes())?;
-        packed.write_all(&vec![0; content.len().next_multiple_of(BLOCK) - content.len()])?;
-    }
-    // Two empty blocks are the end.
-    packed.write_all(&[0; 2 * BLOCK])?;
-    packed.finish()
-}
-
-/// The head of one file in a tar (POSIX ustar).
-fn header(name: &str, size: usize, at: Micros) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, &format!("mainstay-doctor/{name}"));
-    put(100, "0000600\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{size:011o}\0"));
-    put(136, &format!("{:011o}\0", at.unix_seconds().max(0)));
-    // The sum counts its own field as spaces.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
-}
-
-/// Every form in which a secret may stand in a text, the longest first.
-fn forms(deployment: &Deployment) -> Vec<String> {
-    let mut forms = BTreeSet::new();
-    for secret in secrets(deployment) {
-        let secret = secret.expose();
-        if secret.len() < SHORTEST_SECRET {
-            continue;
-        }
-        forms.insert(secret.to_owned());
-        let escaped = Value::from(secret).to_string();
-        forms.insert(escaped.trim_matches('"').to_owned());
-        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-        forms.insert(encoded.replace('+', "%20"));
-        forms.insert(encoded.to_lowercase());
-        forms.insert(encoded);
-        let percent = |byte: u8| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        };
-        forms.insert(secret.bytes().map(percent).collect());
-        base64_forms(secret.as_bytes(), &mut forms);
-    }
-    let mut forms: Vec<String> = forms.into_iter().collect();
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms
-}
-
-/// Within a longer text a secret begins at one of three places of a group of three bytes; what does not depend on its
-/// neighbours is the same each time.
-fn base64_forms(secret: &[u8], forms: &mut BTreeSet<String>) {
-    for before in 0..3 {
-        let padded: Vec<u8> = std::iter::repeat_n(0, before).chain(secret.iter().copied()).collect();
-        let own = |text: String| {
-            // Letters that hold bits of what stands before, or of what follows.
-            let from = (before * 8).div_ceil(6);
-            let to = padded.len() * 8 / 6;
-            text.get(from..to).filter(|own| own.len() >= SHORTEST_SECRET).map(str::to_owned)
-        };
-        forms.extend(own(STANDARD_NO_PAD.encode(&padded)));
-        forms.extend(own(URL_SAFE_NO_PAD.encode(&padded)));
-    }
-}
-
-fn secrets(deployment: &Deployment) -> Vec<&Secret> {
-    let mut found: Vec<Option<&Secret>> = Vec::new();
-    for database in [&deployment.database, &deployment.plugin_database] {
-        found.push(database.as_ref().and_then(|database| database.password.as_ref()));
-    }
-    found.push(deployment.repairs.as_ref().and_then(|login| login.password.as_ref()));
-    for redis in [&deployment.redis, &deployment.broker].into_iter().flatten() {
-        found.push(redis.password.as_ref());
-        if let RedisAt::Sentinel { password, .. } = &redis.at {
-            found.push(password.as_ref());
-        }
-    }
-    if let Some(vector) = &deployment.vector {
-        found.push(vector.api_key.as_ref());
-        found.push(vector.login.as_ref().and_then(|login| login.password.as_ref()));
-        found.push(vector.database.as_ref().and_then(|database| database.password.as_ref()));
-    }
-    for service in [&deployment.plugin_daemon, &deployment.sandbox].into_iter().flatten() {
-        found.push(service.key.as_ref());
-    }
-    found.push(deployment.canary.as_ref().map(|canary| &canary.key));
-    found.into_iter().flatten().collect()
+    let scrub = Scrub::new(deployment, dotenv_texts);
+    let clean: Vec<_> = files.into_iter().map(|(name, content)| (name, scrub.text(content))).collect();
+    tar::pack(&clean, at)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
 
+    use base64::Engine as _;
     use flate2::read::GzDecoder;
-    use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
+    use mainstay_base::{Evidence, Finding, Secret, Severity, finding::Subject};
     use mainstay_control::doctor::{Facts, judge};
     use mainstay_dify::{
         deployment::{Canary, Vector},
         signature::Catalogue,
     };
 
-    use super::*;
+    use super::{scrub::secrets, tar::BLOCK, *};
 
     /// Every secret that a deployment can have, each with letters that have to be escaped somewhere.
     fn deployment() -> Deployment {
@@ -363,7 +267,7 @@ mod tests {
         });
         let diagnosis = judge(facts, Catalogue::built_in());
         let whole = serde_json::to_value(&diagnosis).unwrap();
-        let packed = pack(files(&diagnosis, &whole, &deployment), &deployment, Micros(0)).unwrap();
+        let packed = pack(files(&diagnosis, &whole, &deployment), &deployment, &[], Micros(0)).unwrap();
         let files = unpacked(&packed);
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
