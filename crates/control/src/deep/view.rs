@@ -82,7 +82,9 @@ fn queues(diagnosis: &Diagnosis) -> Option<PartFacts> {
         let component = finding.component.as_str();
         component.starts_with("queue:") || component.starts_with("worker") || component == "beat"
     };
-    let worst = diagnosis.findings.iter().find(is_of_queues);
+    // Without the broker nothing is known of them, and the broker has the incident.
+    let is_known = broker.state != State::Down;
+    let worst = diagnosis.findings.iter().find(is_of_queues).filter(|_| is_known);
     let (state, reason) = match worst {
         Some(finding) if finding.severity == Severity::Critical => {
             (health::State::Down, finding.what.clone())
@@ -90,9 +92,7 @@ fn queues(diagnosis: &Diagnosis) -> Option<PartFacts> {
         Some(finding) if finding.severity == Severity::Warning => {
             (health::State::Degraded, finding.what.clone())
         }
-        _ if broker.state == State::Down => {
-            (health::State::Unknown, format!("follows from dify:broker: {}", broker.reason))
-        }
+        _ if !is_known => (health::State::Unknown, format!("follows from dify:broker: {}", broker.reason)),
         _ => {
             let waiting: u64 = diagnosis.queues.iter().map(|queue| queue.waiting).sum();
             let workers = diagnosis.workers.len();

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use mainstay_base::Clock;
 use mainstay_dify::{
-    Deployment,
-    celery::{Observer, Options, Seen},
+    celery::{Observer, Options, Seen, act::longest_run},
     db::Reader,
     probe::{Component, Prober, Report},
     read::plugins,
     schema,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Facts, SchemaFacts, Upgrade, Version, WorkerFacts};
-use crate::queue::{Judge, Limits, Rows, Verdicts};
+use crate::queue::{Judge, Limits, Rows, Verdicts, ask};
 
 /// What a whole diagnosis takes at the most.
 pub const LONGEST: Duration = Duration::from_secs(14);
 /// Between the two looks at the queues: long enough that a worker is asked twice.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+/// Beside them, for the runs and documents of the database.
+const LONGEST_ROWS: Duration = Duration::from_secs(5);
 const REFRESH: &str = "trigger_refresh_publisher";
 const MAX_LOST: usize = 100;
 
@@ -35,7 +36,7 @@ pub async fn gather(prober: &Prober, clock: &Clock, asked: Asked, each: impl FnM
     let deployment = prober.deployment();
     let (reports, queues, database) = tokio::join!(
         prober.all(&Component::ALL, each),
-        timeout_at(until, queues(deployment, clock)),
+        timeout_at(until, queues(prober, clock)),
         timeout_at(until, database(prober, asked)),
     );
     let mut missed = Vec::new();
@@ -72,22 +73,30 @@ pub async fn gather(prober: &Prober, clock: &Clock, asked: Asked, each: impl FnM
     }
 }
 
-/// Two looks, so that what does not move is told from what does.
-async fn queues(deployment: &Deployment, clock: &Clock) -> (Option<Seen>, Verdicts) {
+/// Two looks, so that what does not move is told from what does; with the runs and documents nobody works on.
+async fn queues(prober: &Prober, clock: &Clock) -> (Option<Seen>, Verdicts) {
+    let deployment = prober.deployment();
     let options = Options { remote_every: BETWEEN_LOOKS, ..Options::once() };
     let Some(mut observer) = Observer::new(deployment, options) else { return (None, Verdicts::default()) };
     let mut judge = Judge::new(Limits::at_once());
-    let mut latest = (None, Verdicts::default());
+    let (mut latest, mut rows) = ((None, Verdicts::default()), Rows::default());
     for look in 0..2 {
         if look > 0 {
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            (rows, ()) = tokio::join!(rows_of(prober), tokio::time::sleep(BETWEEN_LOOKS));
         }
         // The probe of the broker says what is wrong with it.
         let Ok(seen) = observer.observe(clock.now()).await else { return latest };
-        let verdicts = judge.step(&seen, &Rows::default());
+        let verdicts = judge.step(&seen, &rows);
         latest = (Some(seen), verdicts);
     }
     latest
+}
+
+/// Nothing where the database does not tell it soon: its own probe says why.
+async fn rows_of(prober: &Prober) -> Rows {
+    let Some(reader) = prober.database() else { return Rows::default() };
+    let asked = timeout(LONGEST_ROWS, ask(reader, longest_run(prober.deployment()))).await;
+    asked.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 pub(crate) fn workers(seen: &Seen) -> Vec<WorkerFacts> {

@@ -8,6 +8,7 @@ mod api;
 mod ask;
 mod canary;
 mod database;
+mod inside;
 mod plugin_daemon;
 mod redis;
 mod report;
