@@ -147,7 +147,7 @@ impl Passing {
         // As a reader of events must read it: what is not UTF-8 is replaced.
         let data = as_text(one_line(data));
         // A reader of typed events goes by the name, whatever the data says.
-        if self.form == Form::Typed && frame.event() == Some("error") {
+        if self.form == Form::Typed && is_failure(frame.event().map(str::as_bytes)) {
             return Fate::Breaks(Box::new(Broken::inside(self.told(data.trim_ascii()))));
         }
         match self.event(data.trim_ascii(), facts, progress) {

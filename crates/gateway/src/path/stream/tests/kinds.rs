@@ -307,10 +307,12 @@ fn a_typed_stream_tells_its_failure_its_usage_and_its_large_end() {
         ",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"key sk-x\"},\"usage\":{\"input_tokens\":3,\"output_tokens\":9}}",
     );
     // Found by the fuzzer: an event that is called an error is one, whatever its data says.
-    let named =
-        "event: error\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"hi\"}\n\n".to_owned();
-    let (text, class) = came(&typed, &[&delta, &named], End::Polite);
-    assert_eq!((text.matches("event: error").count(), class), (1, Some(Class::ErrorInside)));
+    for name in ["error", "response.failed"] {
+        let named = delta.replacen("response.output_text.delta", name, 1);
+        let (text, class) = came(&typed, &[&delta, &named], End::Polite);
+        assert_eq!((text.matches("event: error").count(), class), (1, Some(Class::ErrorInside)));
+        assert!(!text.contains("event: response.failed"), "{text}");
+    }
     let (text, class) = came(&typed, &[&delta, &failed], End::Polite);
     let last = text.strip_prefix(&delta).unwrap();
     assert!(last.starts_with("event: error\ndata: {\"type\":\"error\"") && !last.contains("sk-x"), "{last}");
