@@ -264,6 +264,7 @@ impl Round<'_> {
             schema: self.schema.clone(),
             sizes: deployment.sizes.clone(),
             upgrade: None,
+            is_only_look: false,
             missed: Vec::new(),
         };
         doctor::judge(facts, &self.shared.catalogue)

@@ -88,7 +88,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// How the evidence of a cause begins that is a symptom.
-const EXPLAINS: &str = "explains ";
+pub(super) const EXPLAINS: &str = "explains ";
 
 /// Whether a finding is the cause of what was found at a component.
 pub(crate) fn explains(cause: &Finding, component: &str) -> bool {

@@ -6,6 +6,7 @@
 mod budget;
 mod explain;
 mod gather;
+mod outside;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -37,6 +38,8 @@ pub struct Facts {
     #[serde(skip)]
     pub sizes: Sizes,
     pub upgrade: Option<Upgrade>,
+    /// Nothing was seen before this look, and nothing will be after it.
+    pub is_only_look: bool,
     /// What was not known in time, in sentences.
     pub missed: Vec<String>,
 }
@@ -87,9 +90,9 @@ pub enum Outcome {
 
 impl Diagnosis {
     pub fn outcome(&self) -> Outcome {
-        let mut looked_at =
-            self.reports.iter().filter(|report| report.state != State::NotConfigured).peekable();
-        if looked_at.peek().is_some() && looked_at.all(|report| report.state == State::Down) {
+        let looked_at = self.reports.iter().filter(|report| report.state != State::NotConfigured);
+        let is_silent = |report: &Report| matches!(report.state, State::Down | State::Unknown);
+        if looked_at.clone().all(is_silent) && looked_at.clone().any(|report| report.state == State::Down) {
             return Outcome::Unreachable;
         }
         match self.findings.iter().map(|finding| finding.severity).max() {
@@ -111,7 +114,7 @@ pub fn judge(facts: Facts, catalogue: &Catalogue) -> Diagnosis {
     for finding in &mut findings {
         complete(finding, catalogue);
     }
-    let findings = explain::by_cause(findings);
+    let findings = explain::by_cause(outside::by_place(&facts, findings));
     let version = facts.reports.iter().find(|report| report.component == "api");
     let version = version.and_then(|api| api.facts.get("version").cloned());
     let Facts { at, deployment, reports, queues, workers, schema, missed, .. } = facts;

@@ -288,6 +288,39 @@ fn versions_are_read_as_people_write_them() {
     assert!(Version(1, 9, 2) < Version(1, 13, 0));
 }
 
+#[test]
+fn names_that_are_known_nowhere_accuse_no_part() {
+    let unknown = |component: &str| {
+        let what = format!("{component}:1 cannot be reached: failed to lookup address information");
+        let mut finding = finding(&format!("{component}-down"), component, Severity::Critical, &what);
+        finding.evidence =
+            vec![Evidence::new("GET /", format!("cannot resolve `{component}`: no such name"))];
+        report(component, State::Down, &[], vec![finding])
+    };
+    let storage = || {
+        let mut finding = finding("storage-failing", "storage", Severity::Critical, "storage does not work");
+        finding.evidence = vec![Evidence::new("write", "No such file or directory (os error 2)")];
+        report("storage", State::Down, &[], vec![finding])
+    };
+    let keys = || report("keys", State::Unknown, &[], vec![]);
+    let facts = |mut reports: Vec<Report>, is_only_look: bool| {
+        reports.extend([storage(), keys()]);
+        Facts { reports, is_only_look, ..Facts::default() }
+    };
+    let outside = diagnosed(facts(vec![unknown("api"), unknown("database"), unknown("redis")], true));
+    assert_eq!((ids(&outside), outside.outcome()), (vec!["names-unknown"], Outcome::Unreachable));
+    assert!(outside.findings[0].what.ends_with(": api, database, redis"), "{}", outside.findings[0].what);
+    assert_eq!(outside.findings[0].evidence.len(), 4);
+    // To whoever looks all the time, a name that is gone is a part that is gone.
+    let later = diagnosed(facts(vec![unknown("redis"), unknown("sandbox")], false));
+    assert_eq!(ids(&later), ["redis-down", "storage-failing", "sandbox-down"]);
+    // Where one part is reached, the others are accused by name; and so is one whose address alone is wrong.
+    let well = report("api", State::Ok, &[], vec![]);
+    let inside = diagnosed(facts(vec![well, unknown("redis"), unknown("sandbox")], true));
+    assert_eq!(ids(&inside), ["redis-down", "storage-failing", "sandbox-down"]);
+    assert_eq!(ids(&diagnosed(facts(vec![unknown("redis")], true))), ["redis-down", "storage-failing"]);
+}
+
 /// Nobody there at all: it ends, says so, and hears of each component.
 #[tokio::test]
 async fn a_dify_that_is_not_there_is_unreachable() {
