@@ -54,7 +54,7 @@ pub(crate) fn refusal(error: &ApiError) -> Response<Body> {
 /// Logged here, where the failure stops; the caller learns no more than it can use.
 pub(crate) fn of_store(doing: &'static str, error: StoreError) -> ApiError {
     match error {
-        StoreError::TooLarge { .. } => ApiError::too_large(),
+        StoreError::TooLarge { .. } | StoreError::TooMuch(_) => ApiError::too_large(),
         StoreError::Unavailable(_) => {
             tracing::warn!(%error, "{doing}: the store is away");
             ApiError::unavailable("The service cannot reach its database. Please try again later.")

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The caller gave more than is kept.
     #[error("{what} has {bytes} bytes; at most {limit} are stored")]
     TooLarge { what: &'static str, bytes: usize, limit: usize },
+    /// The caller asked for more than is read at once.
+    #[error("{0}")]
+    TooMuch(String),
     /// Our own mistake, or a database somebody else wrote into.
     #[error("the database refused a statement: {0}")]
     Bug(String),
@@ -20,7 +23,7 @@ impl StoreError {
     pub fn kind(&self) -> Kind {
         match self {
             StoreError::Unavailable(_) => Kind::Unavailable,
-            StoreError::TooLarge { .. } => Kind::Caller,
+            StoreError::TooLarge { .. } | StoreError::TooMuch(_) => Kind::Caller,
             StoreError::Bug(_) => Kind::Bug,
         }
     }

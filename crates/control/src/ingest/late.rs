@@ -24,6 +24,10 @@ const ROWS: usize = 200;
 const PAGES: usize = 40;
 
 impl Ingest {
+    pub(super) fn late_is_due<T: Kind>(&mut self) -> bool {
+        T::track(self).next_late_at.is_none_or(|at| Instant::now() >= at)
+    }
+
     pub(super) async fn late<T: Kind>(
         &mut self,
         source: Source<'_>,
@@ -31,9 +35,6 @@ impl Ingest {
         reached: Cursor,
     ) -> Result<Round, IngestError> {
         let mut round = Round { is_caught_up: true, ..Round::default() };
-        if T::track(self).next_late_at.is_some_and(|at| Instant::now() < at) {
-            return Ok(round);
-        }
         T::track(self).next_late_at =
             Some(Instant::now() + self.options.late_every.min(self.options.overlap / 4));
         let mut from = Cursor { at: reached.at - self.options.overlap * 2, id: Id::default() };
@@ -43,7 +44,7 @@ impl Ingest {
             let missed = self.missed::<T>(&there).await?;
             for some in missed.chunks(ROWS) {
                 let rows = source.by_ids::<T>(some).await?;
-                round += self.take(rows, source, now, None).await?;
+                round += self.take(rows, source, now).await?;
             }
             if there.len() < PAGE {
                 break;

@@ -46,7 +46,7 @@ impl Ingest {
             }
         }
         round.is_caught_up = kept.len() < LOOKS as usize;
-        let counted = self.keep::<T>(kept, None).await?.counted;
+        let counted = self.keep::<T>(kept).await?.counted;
         Ok(Round { rows: read + more, counted, ..round })
     }
 }

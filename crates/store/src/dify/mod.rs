@@ -23,8 +23,8 @@ pub const MAX_DIFY_LIST: u32 = 1000;
 pub const MAX_DIFY_POSITIONS: u32 = 20_000;
 /// The most series that are read.
 const MAX_DIFY_SERIES: u32 = 20_000;
-/// The most minutes that one sum is made of: a day of 500 series.
-const MAX_MINUTES: u32 = 750_000;
+/// The most minutes and hours that one sum is made of: 30 days of 500 series take half of it.
+const MAX_SUMS: u32 = 750_000;
 const MAX_STATES: u32 = 10_000;
 /// What one sweep removes of a kind.
 const SWEEP: u32 = 5_000;
@@ -132,7 +132,7 @@ impl Dify {
         until: Micros,
     ) -> Result<Vec<DifyTotal>, StoreError> {
         let (source, kind) = (source.to_owned(), kind.to_owned());
-        self.db.read(move |tx| count::totals(tx, &source, &kind, since, until, MAX_MINUTES)).await
+        self.db.read(move |tx| count::totals(tx, &source, &kind, since, until, MAX_SUMS)).await
     }
 
     pub async fn series(&self, source: &str) -> Result<Vec<DifySeries>, StoreError> {

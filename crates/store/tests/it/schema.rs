@@ -58,8 +58,8 @@ async fn a_database_of_the_first_version_is_brought_up_with_what_is_in_it() {
         let settings = "INSERT INTO settings VALUES ('control.overrides', '{\"revision\":0,\"drained\":{}}', 4, 'ann', 1)";
         raw(&options, settings).await;
         let refused = Store::open(options.clone()).await.unwrap_err();
-        assert!(matches!(refused, OpenError::Older { found: 1, needed: 3, .. }), "{refused}");
-        assert_eq!(Store::migrate(&options).await.unwrap(), (1, 3));
+        assert!(matches!(refused, OpenError::Older { found: 1, needed: 4, .. }), "{refused}");
+        assert_eq!(Store::migrate(&options).await.unwrap(), (1, 4));
 
         let store = Store::open(options).await.unwrap();
         let found = async |model: &str| {
@@ -72,6 +72,34 @@ async fn a_database_of_the_first_version_is_brought_up_with_what_is_in_it() {
         assert_eq!(found(&long).await, ["r5"], "found by as much of it as is indexed");
         assert_eq!(store.records().get("r4").await.unwrap().unwrap().model.as_deref(), Some("it's \0 hostile"));
         assert_eq!(store.settings().get("control.overrides").await.unwrap().unwrap().revision, 4);
+    })
+    .await;
+}
+
+// A sum of hours must not forget what was counted before there were hours.
+#[tokio::test]
+async fn what_was_counted_in_minutes_is_there_in_hours_after_the_fourth_migration() {
+    on_each_empty(|options| async move {
+        Store::migrate_to(&options, 3).await.unwrap();
+        let series = "INSERT INTO dify_series VALUES ('dify', 7, 'run', 'app-1', '', '', '', '', '', '', 'succeeded', '', '')";
+        raw(&options, series).await;
+        let hour = START.0 / 3_600_000_000;
+        for minute in [hour * 60, hour * 60 + 59, hour * 60 + 60] {
+            // No minute has so many tokens: what cannot be is not summed, and nothing overflows.
+            let tokens = if minute % 60 == 59 { i64::MAX } else { 5 };
+            let row = format!(
+                "INSERT INTO dify_minutes VALUES ('dify', {minute}, 7, 2, 3000, 1, 10, {tokens}, 4, 1, 9, '40:1,44:1')"
+            );
+            raw(&options, &row).await;
+        }
+        assert_eq!(Store::migrate(&options).await.unwrap(), (3, 4));
+        let store = Store::open(options).await.unwrap();
+        let (since, until) = (Micros(hour * 3_600_000_000), Micros((hour + 3) * 3_600_000_000));
+        let totals = store.dify().totals("dify", "run", since, until).await.unwrap();
+        let [total] = &totals[..] else { panic!("{totals:?}") };
+        assert_eq!((total.count, total.took_us, total.waits, total.wait_us), (6, 9000, 3, 30));
+        assert_eq!((total.tokens, total.input_tokens, total.output_tokens, total.price_nanos), (10, 12, 3, 27));
+        assert_eq!(total.sketch.count(), 6);
     })
     .await;
 }
