@@ -31,7 +31,7 @@ use crate::{
 /// No query takes longer: the server ends it.
 pub const WITHIN: Duration = Duration::from_millis(250);
 /// What a page should take.
-const AIM: Duration = Duration::from_millis(80);
+const AIM: Duration = Duration::from_millis(50);
 /// Of an error's text so many characters are read.
 pub const MAX_ERROR: usize = 2000;
 
