@@ -28,6 +28,8 @@ const MAX_BATCH: usize = 256;
 /// Records that come within it are looked at together: what wakes this reader, and what the store syncs, is paid for
 /// once for all of them.
 const GATHER: Duration = Duration::from_millis(100);
+/// Records looked at before others have their turn: a request that waits behind a whole batch is late by a millisecond.
+const AT_A_STRETCH: usize = 32;
 /// Batches that wait for the store; beyond it they are given up and counted.
 const WAITING: usize = 32;
 /// A store that is down gets so many tries for one batch before the batch is given up and counted.
@@ -97,9 +99,12 @@ impl Consumer {
         let started = Instant::now();
         while records.recv_many(&mut batch, MAX_BATCH).await > 0 {
             let is_full = batch.len() == MAX_BATCH;
-            for record in &batch {
-                self.observer.observe(record);
-                self.metrics.observe(record);
+            for some in batch.chunks(AT_A_STRETCH) {
+                for record in some {
+                    self.observer.observe(record);
+                    self.metrics.observe(record);
+                }
+                tokio::task::yield_now().await;
             }
             let keep = **self.keep.0.load();
             let now = started.elapsed();

@@ -113,16 +113,8 @@ fn gateway(home: &Home) -> (Process, Caller) {
 
 fn configure(home: &Home, store_url: &str, provider_url: &str) {
     let (caller, provider) = (home.write("caller-key", "mk-caller"), home.write("provider-key", "sk-one"));
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [store]
 url = "{store_url}"
 [workers]
@@ -142,8 +134,7 @@ budget = 0.5
 budget_window = "30d"
 budget_when_store_gone = "closed"
 "#,
-            provider.display(),
-            caller.display(),
-        ),
-    );
+        provider.display(),
+        caller.display(),
+    ));
 }

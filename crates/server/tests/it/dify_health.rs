@@ -47,16 +47,8 @@ async fn a_component_that_is_down_is_an_incident_with_cause_and_remedy_until_it_
     let mute = RawServer::start(vec![Step::Hang]).await;
     let home = Home::new();
     let (api, mute) = (api.url(), mute.url());
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [workers]
 count = 0
 [dify]
@@ -64,8 +56,7 @@ api_url = "{api}"
 [dify.sandbox]
 url = "{mute}"
 "#
-        ),
-    );
+    ));
     let process = Process::start(home.command(&["serve", "--migrate"]));
     wait_for_instance(&home, &process).await;
     let firing = wait_until("an incident is open", SOON, || alert(&home, "firing")).await;
@@ -108,10 +99,7 @@ url = "{mute}"
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_dify_the_route_says_how_to_name_one() {
     let home = Home::new();
-    home.write(
-        "mainstay.toml",
-        "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n[log]\nfilter = \"warn\"\n[workers]\ncount = 0\n",
-    );
+    home.configure("[workers]\ncount = 0\n");
     let process = Process::start(home.command(&["serve", "--migrate"]));
     wait_for_instance(&home, &process).await;
     let answer = home.admin().get("/api/dify/health").await;

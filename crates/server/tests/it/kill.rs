@@ -102,16 +102,8 @@ async fn survive(home: &Home, store_url: &str) {
 fn configure(home: &Home, store_url: &str, model_url: &str, receiver: &str) {
     home.write("callback-secret", SECRET);
     let secret = home.path("callback-secret");
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [store]
 url = "{store_url}"
 [workers]
@@ -125,9 +117,8 @@ models = ["fake-chat"]
 secret = "file:{secret}"
 allow = ["{receiver}"]
 "#,
-            secret = secret.display()
-        ),
-    );
+        secret = secret.display()
+    ));
 }
 
 fn serve(home: &Home) -> Process {

@@ -12,16 +12,8 @@ use crate::support::{Home, Process, SOON, wait_for_instance};
 
 fn configure(home: &Home, broker: &Broker) {
     let Broker { host, port, database, .. } = broker;
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [workers]
 count = 0
 [dify.broker]
@@ -29,8 +21,7 @@ host = "{host}"
 port = {port}
 database = {database}
 "#
-        ),
-    );
+    ));
 }
 
 async fn push(broker: &Broker, queue: &str, count: usize) -> Link {

@@ -44,16 +44,8 @@ async fn dify(request: Request<Bytes>) -> Reply {
 
 fn configure(home: &Home, dify_url: &str) {
     home.write("support-key", "app-support");
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [workers]
 count = 1
 [[upstream]]
@@ -69,9 +61,8 @@ key = "file:{key}"
 mode = "workflow"
 standby = "order-quote"
 "#,
-            key = home.path("support-key").display()
-        ),
-    );
+        key = home.path("support-key").display()
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

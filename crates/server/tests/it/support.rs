@@ -41,6 +41,13 @@ impl Home {
         path
     }
 
+    /// `mainstay.toml`: free ports, few words, and the rest.
+    pub(crate) fn configure(&self, rest: &str) {
+        let listeners =
+            "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n";
+        self.write("mainstay.toml", &format!("{listeners}[log]\nfilter = \"warn\"\n{rest}"));
+    }
+
     /// The binary with nothing of this machine's environment but what it needs to run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
