@@ -201,6 +201,8 @@ pub enum RouteRefused {
     Forbidden { key: String, model: String, may: String },
     #[error("the policy cannot be used: {}", .0.join("; "))]
     BadPolicy(Vec<String>),
+    #[error("the key {key} is for {what} {has}: a call with it that demands {asked} is refused")]
+    Contradicted { key: String, what: &'static str, has: String, asked: String },
     #[error("{0}")]
     Nothing(String),
     #[error("another simulation is under way")]

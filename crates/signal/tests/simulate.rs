@@ -281,6 +281,17 @@ fn the_conditions_of_a_changed_chain_are_tried_on_what_calls_needed() {
 }
 
 #[test]
+fn an_answer_longer_than_anybody_gives_is_foretold_as_the_gateway_gives_it() {
+    let needs = record::Needs { max_output_tokens: Some(5_000), ..record::Needs::default() };
+    let recording = needing(Some(needs), true);
+    let mut current = default_routes(&["a"]);
+    let model = current.models.get_mut("m").map(Arc::make_mut).unwrap();
+    model.targets[0].offer.max_output_tokens = Some(100);
+    let whole = compare(&recording, &current, &current, 1).baseline.whole;
+    assert_eq!((whole.answered, whole.failed), (2, 0), "cut, and answered");
+}
+
+#[test]
 fn a_call_that_nobody_could_serve_is_served_where_a_change_lets_somebody() {
     let needs = record::Needs { tools: true, ..record::Needs::default() };
     let recording = needing(Some(needs), false);

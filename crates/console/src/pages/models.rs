@@ -343,6 +343,11 @@ pub(super) fn refused(refusal: &RouteRefused) -> Failure {
         RouteRefused::Forbidden { .. } => {
             Failure::bad_request("forbidden_model", message, "choose another key")
         }
+        RouteRefused::Contradicted { what, .. } => Failure::bad_request(
+            "contradicted_key",
+            message,
+            format!("leave the {what} out, or choose another key"),
+        ),
         RouteRefused::BadPolicy(_) => Failure::bad_request(
             "bad_policy",
             message,

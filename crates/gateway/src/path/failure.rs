@@ -110,6 +110,18 @@ impl FromProvider {
     pub(crate) fn wordless(class: Class, retry_after: Option<Duration>) -> FromProvider {
         FromProvider { class, status: None, message: None, param: None, code: None, retry_after }
     }
+
+    /// Nobody was asked, for there are no other words for the call. `why` begins with the field that is in the way, if one
+    /// is.
+    pub(crate) fn not_convertible(why: &str, message: String) -> FromProvider {
+        let field = why.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field);
+        FromProvider {
+            message: Some(message),
+            param: field.map(str::to_owned),
+            code: Some("not_convertible".to_owned()),
+            ..FromProvider::wordless(Class::NotConvertible, None)
+        }
+    }
 }
 
 impl Reason {

@@ -32,8 +32,10 @@ pub(super) fn explain(
     if let Some(key) = &key {
         refuse_forbidden(key, &ask.model)?;
     }
-    let region = ask.region.as_deref().or(key.as_ref().and_then(|key| key.region.as_deref()));
-    let data_class = ask.data_class.as_deref().or(key.as_ref().and_then(|key| key.data_class.as_deref()));
+    let of_key = |what: fn(&ModelKey) -> Option<&str>| key.as_deref().and_then(what);
+    let region = demand(ask, "region", ask.region.as_deref(), of_key(|key| key.region.as_deref()))?;
+    let data_class =
+        demand(ask, "class of data", ask.data_class.as_deref(), of_key(|key| key.data_class.as_deref()))?;
     let asked = Ask {
         key: ask.key.as_deref().unwrap_or_default(),
         region,
@@ -66,9 +68,9 @@ pub(super) fn explain(
         why,
     };
     let candidate = |index: usize| {
-        let moved = plan.moved.iter().find(|(moved, _)| *moved == index).map(|(_, why)| words(why, now));
+        let moved = plan.moved.iter().filter(|(moved, _)| *moved == index).map(|(_, why)| words(why, now));
         let is_converted = ask.responses && !model.targets[index].provider.speaks_responses;
-        let why: Vec<String> = moved.into_iter().chain(is_converted.then(|| CONVERTED.to_owned())).collect();
+        let why: Vec<String> = moved.chain(is_converted.then(|| CONVERTED.to_owned())).collect();
         step(index, (!why.is_empty()).then(|| why.join("; ")))
     };
     Ok(Explained {
@@ -123,6 +125,24 @@ fn refuse_forbidden(key: &ModelKey, model: &str) -> Result<(), RouteRefused> {
             may: listed(may.iter().map(String::as_str)),
         }),
         _ => Ok(()),
+    }
+}
+
+/// What a key is for holds; a call may repeat it, and one that demands something else is refused.
+fn demand<'a>(
+    ask: &RouteAsk,
+    what: &'static str,
+    asked: Option<&'a str>,
+    of_key: Option<&'a str>,
+) -> Result<Option<&'a str>, RouteRefused> {
+    match (asked, of_key) {
+        (Some(asked), Some(has)) if asked != has => Err(RouteRefused::Contradicted {
+            key: ask.key.clone().unwrap_or_default(),
+            what,
+            has: has.to_owned(),
+            asked: asked.to_owned(),
+        }),
+        (asked, of_key) => Ok(of_key.or(asked)),
     }
 }
 
@@ -294,6 +314,34 @@ mod tests {
         assert_eq!(line(&explained)[0], "c: failed over by hand from a");
     }
 
+    /// As the gateway does: a shorter answer is better than none, and all reasons are told.
+    #[test]
+    fn an_answer_that_nobody_gives_is_cut_and_every_reason_is_told() {
+        let short = |name: &str, most: u64| {
+            let mut target = target(name);
+            target.offer.max_output_tokens = Some(most);
+            target
+        };
+        let chain = || LogicalModel::ordered("gpt", vec![short("a", 100), short("b", 200)]);
+        let routes = snapshot(|model| {
+            model.models.insert("gpt".to_owned(), Arc::new(chain()));
+            model.drained.push("a".to_owned());
+        });
+        let long = RouteAsk { max_output_tokens: Some(5_000), ..ask("gpt", None) };
+        assert_eq!(
+            line(&explain(&routes, &long, &[], NOW).unwrap()),
+            [
+                "b: the answer is cut to the 200 tokens that it gives at most",
+                "a: its provider is drained; the answer is cut to the 100 tokens that it gives at most"
+            ]
+        );
+        let fits = RouteAsk { max_output_tokens: Some(150), ..ask("gpt", None) };
+        assert_eq!(
+            line(&explain(&routes, &fits, &[], NOW).unwrap()),
+            ["b: -", "not a: it answers with at most 100 tokens"]
+        );
+    }
+
     #[test]
     fn what_cannot_be_asked_is_refused_with_what_can() {
         for (asked, says) in [
@@ -304,6 +352,18 @@ mod tests {
             let refused = explain(&snapshot(|_| {}), &asked, &[], NOW).unwrap_err();
             assert_eq!(refused.to_string(), says);
         }
+        let eu = |model: &mut ModelRoutes| {
+            let key = ModelKey { region: Some("eu".to_owned()), ..ModelKey::named("eu-only") };
+            model.keys.insert(KeyHash::of("e"), Arc::new(key));
+        };
+        let demands =
+            |region: &str| RouteAsk { region: Some(region.to_owned()), ..ask("gpt", Some("eu-only")) };
+        let refused = explain(&snapshot(eu), &demands("us"), &[], NOW).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the key eu-only is for region eu: a call with it that demands us is refused"
+        );
+        assert!(explain(&snapshot(eu), &demands("eu"), &[], NOW).unwrap().candidates.is_empty());
         let others = snapshot(|model| model.other_models_to.push(target("c").provider));
         let explained = explain(&others, &ask("claude", None), &[], NOW).unwrap();
         assert_eq!(line(&explained), ["c: -"]);

@@ -6,6 +6,7 @@
 //!    answer is better than none), then by priority, then by the model's [`Strategy`] ([`strategy`]).
 //! 4. Failovers by hand put `to` in front of `from`.
 //! 5. When nobody is left, the target whose breaker lets a probe through first is the last resort.
+//! 6. When nobody is left because of how long an answer is asked for, it is cut to what a target can.
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub struct Plan {
     pub candidates: Vec<usize>,
     /// Not asked at all.
     pub passed_over: Vec<(usize, Why)>,
-    /// Asked, but later (or, by failover, earlier) than the strategy has it.
+    /// Asked, but later (or, by failover, earlier) than the strategy has it, or for less than the call wants.
     pub moved: Vec<(usize, Why)>,
     /// The only candidate's breaker is open: ask it with [`crate::breaker::Breaker::insist`].
     pub is_last_resort: bool,
@@ -101,12 +102,38 @@ pub fn order(
     failovers: &[Failover],
     mut chance: impl FnMut() -> f64,
 ) -> Plan {
+    let plan = arrange(model, ask, &seen, failovers, &mut chance);
+    let is_too_long = |(_, why): &(usize, Why)| matches!(why, Why::OutputTooShort { .. });
+    if !plan.candidates.is_empty() || !plan.passed_over.iter().any(is_too_long) {
+        return plan;
+    }
+    // A shorter answer is better than none.
+    let any_length = Ask { max_output_tokens: None, ..*ask };
+    let mut plan = arrange(model, &any_length, &seen, failovers, &mut chance);
+    for index in &plan.candidates {
+        let most = model.targets[*index].offer.max_output_tokens;
+        if let Some(max_output_tokens) =
+            most.filter(|most| ask.max_output_tokens.is_some_and(|asked| asked > *most))
+        {
+            plan.moved.push((*index, Why::AnswerCut { max_output_tokens }));
+        }
+    }
+    plan
+}
+
+fn arrange(
+    model: &LogicalModel,
+    ask: &Ask<'_>,
+    seen: &impl Fn(usize) -> Seen,
+    failovers: &[Failover],
+    chance: &mut impl FnMut() -> f64,
+) -> Plan {
     let mut plan = Plan::default();
-    let mut placed = place(model, ask, seen, &mut chance, &mut plan);
+    let mut placed = place(model, ask, seen, chance, &mut plan);
     placed.sort_by(|left, right| {
         (left.rank, left.priority).cmp(&(right.rank, right.priority)).then(left.score.total_cmp(&right.score))
     });
-    strategy::choose_of_two(model.strategy, &mut placed, &mut chance);
+    strategy::choose_of_two(model.strategy, &mut placed, chance);
     fail_over(model, failovers, &mut placed, &mut plan.moved);
     plan.candidates = placed.into_iter().map(|placed| placed.index).collect();
     if plan.candidates.is_empty() {

@@ -167,6 +167,33 @@ fn a_target_that_cannot_serve_the_call_is_passed_over_and_says_why() {
     }
 }
 
+/// Everybody who asks for an order gets the same: gateway, explanation and simulator.
+#[test]
+fn an_answer_longer_than_anybody_gives_is_cut_and_one_that_somebody_gives_is_not() {
+    let short = |name: &str, most: u64| {
+        let offer = Offer { max_output_tokens: Some(most), tools: name != "blind", ..Offer::default() };
+        ModelTarget { offer, ..target(name) }
+    };
+    let chain = model(Strategy::Ordered, vec![short("a", 100), short("b", 200), short("blind", 900)]);
+    let cut = |index: usize, max_output_tokens: u64| (index, Why::AnswerCut { max_output_tokens });
+    for (asked, candidates, moved) in [
+        (Some(50), vec![0, 1], vec![]),
+        (Some(150), vec![1], vec![]),
+        (Some(500), vec![0, 1], vec![cut(0, 100), cut(1, 200)]),
+        (None, vec![0, 1], vec![]),
+    ] {
+        let ask = Ask { max_output_tokens: asked, tools: true, ..Ask::default() };
+        let plan = order(&chain, &ask, |_| Seen::default(), &[], || 0.5);
+        assert_eq!((plan.candidates, plan.moved), (candidates, moved), "{asked:?}");
+        assert!(plan.passed_over.contains(&(2, Why::NoTools)), "{asked:?}");
+    }
+    // A long answer after a probe is worth more than a short one.
+    let ask = Ask { max_output_tokens: Some(150), tools: true, ..Ask::default() };
+    let open = Seen { breaker_open_until: Some(Micros(9)), ..Seen::default() };
+    let plan = order(&chain, &ask, |index| seen(index, 1, open), &[], || 0.5);
+    assert_eq!((plan.candidates, plan.is_last_resort), (vec![1], true));
+}
+
 #[test]
 fn embeddings_stay_with_the_model_that_is_written_first() {
     let other = ModelTarget::new(provider("b"), "other");

@@ -61,6 +61,10 @@ pub enum Why {
     },
     /// Its breaker is open, and nobody else is left.
     LastResort,
+    /// Nobody gives so long an answer: what it is asked for is cut to what it can.
+    AnswerCut {
+        max_output_tokens: u64,
+    },
 }
 
 impl fmt::Display for Why {
@@ -107,6 +111,9 @@ impl fmt::Display for Why {
             Why::Busy => write!(formatter, "all its places are taken"),
             Why::FailedOver { from } => write!(formatter, "failed over by hand from {from}"),
             Why::LastResort => write!(formatter, "its breaker is open, but nobody else is left"),
+            Why::AnswerCut { max_output_tokens } => {
+                write!(formatter, "the answer is cut to the {max_output_tokens} tokens that it gives at most")
+            }
         }
     }
 }

@@ -69,16 +69,6 @@ struct View<'a> {
 impl View<'_> {
     fn plan(&self, ask: &Ask<'_>, now: Micros) -> Plan {
         self.chain.compare(now);
-        let plan = self.ordered(ask, now);
-        let is_too_long = |(_, why): &(usize, Why)| matches!(why, Why::OutputTooShort { .. });
-        if plan.candidates.is_empty() && plan.passed_over.iter().any(is_too_long) {
-            // A shorter answer is better than none: the length is cut to what the target can.
-            return self.ordered(&Ask { max_output_tokens: None, ..*ask }, now);
-        }
-        plan
-    }
-
-    fn ordered(&self, ask: &Ask<'_>, now: Micros) -> Plan {
         let tokens = ask.input_tokens.saturating_add(ask.max_output_tokens.unwrap_or(0));
         let seen = |index: usize| self.chain.places[index].seen(self.streams, tokens, now);
         let chance = || self.targets.chance.next();
@@ -114,17 +104,11 @@ pub(super) fn nobody(order: &Order, plan: &Plan) -> Failure {
 
 /// The field that only the Responses API itself has, or that cannot be read, and why.
 fn unconvertible(why: &Unreadable) -> FromProvider {
-    let field = why.what.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field);
     let message = format!(
         "{}. No provider of this model that speaks the Responses API can be asked, and for others the call is converted.",
         why.what
     );
-    FromProvider {
-        message: Some(message),
-        param: field.map(str::to_owned),
-        code: Some("not_convertible".to_owned()),
-        ..FromProvider::wordless(Class::NotConvertible, None)
-    }
+    FromProvider::not_convertible(&why.what, message)
 }
 
 /// What the call demands and nobody serves, in words that name no target.
