@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::Method;
 use mainstay_base::{
     Secret,
-    snapshot::{Dialect, ModelTarget, ProviderKey, ProviderSecret},
+    snapshot::{Dialect, ModelTarget, Provider, ProviderKey, ProviderSecret},
 };
+use mainstay_faulty::{Fault, Plan};
 use mainstay_gateway::Needs;
 use mainstay_wire::llm::bedrock;
 use serde_json::json;
@@ -143,6 +144,55 @@ async fn a_call_without_words_in_a_dialect_goes_to_the_next() {
         ["one/key-0 first not_convertible", "two/key-0 fallback ok"]
     );
     assert_eq!((one.count(), rig.gateway.standing().targets[0].failures), (0, 0));
+}
+
+/// What only the caller's own dialect has is no mistake of the caller's while somebody speaks it.
+#[tokio::test]
+async fn what_another_dialect_has_no_words_for_goes_to_who_speaks_the_callers_own() {
+    let hosted = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}],
+                        "tools": [{"type": "custom", "custom": {"name": "x"}}]});
+    let prompts = json!({"model": "small", "prompt": ["one", "two"]});
+    for (path, body, field) in
+        [(super::CHAT, hosted, Some("tools[0].type")), ("/v1/completions", prompts, Some("prompt"))]
+    {
+        for dialect in [Dialect::Anthropic, Dialect::Gemini] {
+            let (one, two) = (faulty().await, faulty().await);
+            let other = Provider { dialect: dialect.clone(), ..provider("one", &one, 1) };
+            let targets = vec![target(other.clone()), target(provider("two", &two, 1))];
+            let mut rig = setup(targets, policy()).start().await;
+            let got = rig.got(rig.model_request(Method::POST, path, body.to_string())).await;
+            assert_eq!(got.status, 200, "{dialect:?}: {}", got.text());
+            let expected = ["one/key-0 first not_convertible", "two/key-0 fallback ok"];
+            assert_eq!(course(&rig.only_record().await), expected, "{dialect:?}");
+            let rig = setup(vec![target(other)], policy()).start().await;
+            let got = rig.got(rig.model_request(Method::POST, path, body.to_string())).await;
+            let error = &got.json()["error"];
+            assert_eq!((got.status, error["code"].as_str()), (400, Some("not_convertible")), "{error}");
+            assert_eq!(error["param"].as_str(), field, "{error}");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.starts_with("No provider of this model takes this call as it is: `"), "{error}");
+            assert_eq!(one.count(), 0);
+        }
+    }
+}
+
+/// Who could not be asked changes nothing for who was: he is tried again, and his failure is told.
+#[tokio::test]
+async fn a_failure_is_not_hidden_by_a_target_that_has_no_words_for_the_call() {
+    let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}], "logprobs": true});
+    for (times, status, told) in [(Some(1), 200, None), (None, 502, Some("provider_error"))] {
+        let (one, two) = (faulty().await, faulty().await);
+        one.set(Plan { times, ..Plan::from(Fault::Status { status: 500 }) });
+        let other = Provider { dialect: Dialect::Anthropic, ..provider("two", &two, 1) };
+        let targets = vec![target(provider("one", &one, 1)), target(other)];
+        let mut rig = setup(targets, policy()).start().await;
+        let got = rig.got(rig.model_request(Method::POST, super::CHAT, body.to_string())).await;
+        assert_eq!((got.status, got.json()["error"]["code"].as_str()), (status, told), "{}", got.text());
+        let last = if status == 200 { "one/key-0 retry ok" } else { "one/key-0 retry server_error" };
+        let expected = ["one/key-0 first server_error", "two/key-0 fallback not_convertible", last];
+        assert_eq!(course(&rig.only_record().await), expected);
+        assert_eq!((one.count(), two.count()), (2, 0));
+    }
 }
 
 #[tokio::test]

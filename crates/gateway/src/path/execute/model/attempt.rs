@@ -171,7 +171,7 @@ pub(super) async fn run(
         Err(unwritten) => {
             let class = unwritten.class;
             flight.failed(&Failed { class, retry_after: None, is_targets_doing: false, tokens: Some(0) });
-            let missed = Missed::new(class, unwritten.why);
+            let missed = Missed::told(Told::plain(class, unwritten.why));
             return Outcome { status: None, first_byte: None, result: Err(missed) };
         }
     };

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use mainstay_base::{
-    Usd,
+    Class, Usd,
     record::{Attempt, AttemptRole},
 };
 use mainstay_signal::{
@@ -147,15 +147,28 @@ impl<'a> Course<'a> {
     }
 
     async fn follow(&mut self, mut started: Started) -> Result<Won, Failure> {
+        let mut before = None;
         loop {
             let failed = match self.race(started).await {
                 Ok(won) => return Ok(won),
                 Err(failed) => failed,
             };
-            match self.after(&failed).await {
-                Some(next) => started = next,
-                None => return Err(self.failure(failed)),
+            let (next, told) = self.next(failed, before).await;
+            match next {
+                Some(next) => (started, before) = (next, Some(told)),
+                None => return Err(self.failure(told)),
             }
+        }
+    }
+
+    /// What follows a failure, and which one is told if nothing does. Who has no words for the call was not asked: after
+    /// him it is as if the one before had been the last.
+    async fn next(&mut self, failed: Failed, before: Option<Failed>) -> (Option<Started>, Failed) {
+        let next = self.after(&failed).await;
+        match before.filter(|_| failed.missed.class == Class::NotConvertible) {
+            None => (next, failed),
+            Some(before) if next.is_some() => (next, before),
+            Some(before) => (self.after(&before).await, before),
         }
     }
 

@@ -111,27 +111,29 @@ fn converted(
     endpoint: Endpoint,
     said: Option<&Said>,
 ) -> Result<Outgoing, Unwritten> {
-    let caller = |error| Unwritten::new(Class::CallerError, error);
+    // What cannot be read here may be what only the caller's dialect has: who speaks it judges for himself.
+    let unreadable = |error: llm::Unreadable| Unwritten::new(Class::NotConvertible, error);
     let unwritable = |error| Unwritten::new(Class::NotConvertible, error);
     let dialect = &target.provider.dialect;
     match endpoint {
         Endpoint::Embeddings => {
-            let mut request = embeddings::read_request(&shortened(order, target, None)?).map_err(caller)?;
+            let mut request =
+                embeddings::read_request(&shortened(order, target, None)?).map_err(unreadable)?;
             request.model.clone_from(&target.model);
             embeddings::write_request(dialect, &request).map_err(unwritable)
         }
         Endpoint::Rerank => {
-            let mut request = rerank::read_request(&shortened(order, target, None)?).map_err(caller)?;
+            let mut request = rerank::read_request(&shortened(order, target, None)?).map_err(unreadable)?;
             request.model.clone_from(&target.model);
             rerank::write_request(dialect, &request).map_err(unwritable)
         }
         Endpoint::Chat => {
             let body = shortened(order, target, said.map(|said| &*said.text))?;
-            chat(order, target, openai::read_request(&body).map_err(caller)?)
+            chat(order, target, openai::read_request(&body).map_err(unreadable)?)
         }
         Endpoint::Completions => {
             let body = shortened(order, target, None)?;
-            chat(order, target, openai::read_completion_request(&body).map_err(caller)?)
+            chat(order, target, openai::read_completion_request(&body).map_err(unreadable)?)
         }
         Endpoint::Responses => chat(order, target, of_responses(order, target, said)?),
         _ => Err(no_words(target, endpoint)),
@@ -143,7 +145,7 @@ fn of_responses(order: &Order, target: &ModelTarget, said: Option<&Said>) -> Res
         true => order.inner().clone(),
         false => responses::read_request(&shortened(order, target, None)?),
     };
-    let mut request = read.map_err(|error| Unwritten::new(Class::CallerError, error))?;
+    let mut request = read.map_err(|error| Unwritten::new(Class::NotConvertible, error))?;
     if let Some(said) = said {
         let parts = vec![llm::Part::Text(said.text.clone())];
         request.messages.push(llm::Message { role: llm::Role::Assistant, parts, name: None });

@@ -93,6 +93,12 @@ impl Course<'_> {
         if class == Class::TotalTimeout && self.order.bounds.is_over() {
             return Failure::new(Reason::DeadlineOver, internal);
         }
+        if let (Class::NotConvertible, Some(told)) = (class, &told) {
+            let why = &told.message;
+            let message = format!("No provider of this model takes this call as it is: {why}.");
+            let failed = FromProvider::not_convertible(why, message);
+            return Failure::new(Reason::Provider(Box::new(failed)), internal);
+        }
         let mut failed = FromProvider { status, ..FromProvider::wordless(class, None) };
         if let Some(told) = told {
             // A limited key is back then, and the next call goes out, whatever the provider named.
