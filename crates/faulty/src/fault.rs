@@ -1,6 +1,7 @@
 //! What can be wrong with a provider, and which calls it hits.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One way to fail. Counts of events mean events that carry content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ pub enum Fault {
     /// Reads the request and closes the connection.
     #[serde(alias = "refuse")]
     Close,
-    /// Resets each connection as soon as it is made.
+    /// Resets each new connection as soon as anything is said on it, but those to the switch of faults.
     Reset,
     /// Reads the request and never answers.
     Hang,
@@ -104,6 +105,44 @@ pub struct Plan {
 
 fn all() -> f64 {
     1.0
+}
+
+impl Plan {
+    /// From an object of JSON, read strictly: what is misspelt would be a fault that hits nobody, or all.
+    pub(crate) fn read(value: &Value) -> Result<Plan, String> {
+        let plan = Plan::deserialize(value).map_err(|error| error.to_string())?;
+        plan.check()?;
+        let known = serde_json::to_value(&plan).map_err(|error| error.to_string())?;
+        let is_known = |name: &String| {
+            known.get(name).is_some() || matches!(name.as_str(), "share" | "times" | "key" | "model")
+        };
+        let mut names = value.as_object().into_iter().flat_map(serde_json::Map::keys);
+        match names.find(|name| !is_known(name)) {
+            Some(name) => Err(format!("{} takes no `{name}`", known["mode"])),
+            None => Ok(plan),
+        }
+    }
+
+    /// What can be written and not be played.
+    fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.share) {
+            return Err(format!("share is {}, and must be between 0 and 1", self.share));
+        }
+        let is_for_some =
+            self.share < 1.0 || self.times.is_some() || self.key.is_some() || self.model.is_some();
+        match self.fault {
+            Fault::Reset if is_for_some => {
+                Err("reset hits every new connection: it takes no share, times, key or model".to_owned())
+            }
+            Fault::Status { status } if !(400..=599).contains(&status) => {
+                Err(format!("status is {status}, and must be between 400 and 599"))
+            }
+            Fault::Html { status } if !(200..=599).contains(&status) => {
+                Err(format!("status is {status}, and must be between 200 and 599"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<Fault> for Plan {

@@ -108,22 +108,28 @@ fn spoken(scene: Scene, question: &Question, said: &Said) -> Response<Body> {
         (_, Ask::Response(_)) => dialect::response(question, said, filtered),
         _ => scene.dialect.whole(question, said, filtered),
     };
-    let mut text = value.to_string();
-    let mut ending = Ending::Whole;
-    let length = text.len();
-    match scene.fault {
-        Fault::TruncatedJson => text.truncate(text.floor_char_boundary(length / 2)),
-        Fault::Cut { .. } => ending = Ending::Hangup,
-        Fault::Stall { .. } => ending = Ending::Silence,
-        _ => {}
+    document(scene, "application/json", value.to_string().into())
+}
+
+/// A document that comes whole, or the half of it that a fault leaves.
+fn document(scene: Scene, kind: &'static str, mut body: Bytes) -> Response<Body> {
+    let length = body.len();
+    let ending = match scene.fault {
+        Fault::Cut { .. } => Ending::Hangup,
+        Fault::Stall { .. } => Ending::Silence,
+        Fault::TruncatedJson => {
+            body.truncate(length / 2);
+            Ending::Whole
+        }
+        _ => Ending::Whole,
+    };
+    if ending == Ending::Whole {
+        return whole(200, kind, body, ending, scene.ended);
     }
-    if ending != Ending::Whole {
-        text.truncate(text.floor_char_boundary(length / 2));
-        let mut response = whole(200, "application/json", text.into(), ending, scene.ended);
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        return response;
-    }
-    whole(200, "application/json", text.into(), ending, scene.ended)
+    body.truncate(length / 2);
+    let mut response = whole(200, kind, body, ending, scene.ended);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 fn stream(scene: Scene, question: &Question, said: &Said) -> Response<Body> {
@@ -215,8 +221,20 @@ fn play(mut events: Vec<Event>, fault: &Fault, dialect: Dialect, ask: &Ask) -> (
 }
 
 /// Everything that is no chat.
-fn other(scene: Scene) -> Response<Body> {
+fn other(mut scene: Scene) -> Response<Body> {
+    let is_empty = scene.fault == Fault::Empty;
+    match &mut scene.ask {
+        Ask::Embeddings { inputs, .. } if is_empty => inputs.clear(),
+        Ask::Rerank { documents, .. } if is_empty => documents.clear(),
+        _ => {}
+    }
     let value = match (&scene.ask, scene.dialect) {
+        _ if scene.fault == Fault::ErrorInside => scene.dialect.trouble(&Trouble::Overloaded).1,
+        // What breaks answers in the middle leaves so short a list whole.
+        (Ask::Models, _) if matches!(scene.fault, Fault::Stall { .. } | Fault::Cut { .. }) => {
+            return json_answer(200, &models(), scene.ended);
+        }
+        (Ask::Models, _) => models(),
         (Ask::Embeddings { model, inputs }, Dialect::OpenAi) => dialect::embeddings(model, inputs),
         (Ask::Embeddings { model, inputs }, Dialect::Cohere) => dialect::cohere_embeddings(model, inputs),
         (Ask::Embeddings { model, inputs }, _) => {
@@ -230,9 +248,8 @@ fn other(scene: Scene) -> Response<Body> {
             json!({ "embeddings": vectors })
         }
         (Ask::Rerank { query, documents, top_n, .. }, _) => dialect::rerank(query, documents, *top_n),
-        (Ask::Models, _) => models(),
         _ if scene.path.ends_with("audio/speech") => {
-            return whole(200, "audio/mpeg", MADE.into(), Ending::Whole, scene.ended);
+            return document(scene, "audio/mpeg", if is_empty { &[] } else { MADE }.into());
         }
         _ if scene.path.contains("audio/") => json!({"text": "what was said"}),
         _ if scene.path.contains("images/") => json!({"created": 0, "data": [{"b64_json": "//uQAA=="}]}),
@@ -241,17 +258,7 @@ fn other(scene: Scene) -> Response<Body> {
         }),
         _ => json!({}),
     };
-    let mut text = value.to_string();
-    match scene.fault {
-        Fault::TruncatedJson => text.truncate(text.floor_char_boundary(text.len() / 2)),
-        Fault::ErrorInside => text = scene.dialect.trouble(&Trouble::Overloaded).1.to_string(),
-        Fault::Stall { .. } if scene.ask != Ask::Models => {
-            text.truncate(text.floor_char_boundary(text.len() / 2));
-            return whole(200, "application/json", text.into(), Ending::Silence, scene.ended);
-        }
-        _ => {}
-    }
-    whole(200, "application/json", text.into(), Ending::Whole, scene.ended)
+    document(scene, "application/json", value.to_string().into())
 }
 
 fn models() -> Value {

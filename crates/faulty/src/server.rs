@@ -16,9 +16,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::SockRef;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,6 +35,9 @@ use crate::{
 /// Calls that are remembered; older ones are forgotten first.
 const MAX_CALLS: usize = 10_000;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// How long a connection that is to be reset may say nothing, and how much of its start is looked at.
+const SWITCH_WAIT: Duration = Duration::from_secs(1);
+const SWITCH_START_BYTES: usize = 12;
 
 /// How a provider behaves when nothing is wrong with it.
 #[derive(Clone)]
@@ -187,18 +193,26 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let Ok((stream, _)) = accepted else { continue };
-        if shared.resets() {
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            continue;
-        }
         let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
-        let service = hyper::service::service_fn(move |request| serve(Arc::clone(&shared), request));
         connections.spawn(async move {
+            if shared.resets() && !is_for_the_switch(&stream).await {
+                let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                return;
+            }
+            let service = hyper::service::service_fn(move |request| serve(Arc::clone(&shared), request));
             let mut builder = hyper::server::conn::http1::Builder::new();
             let _ = builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+/// Whether a connection begins with a request to the switch of faults: a fault that could not be ended is none to rehearse.
+async fn is_for_the_switch(stream: &TcpStream) -> bool {
+    let mut start = [0; SWITCH_START_BYTES];
+    let peeked = tokio::time::timeout(SWITCH_WAIT, stream.peek(&mut start)).await;
+    let start = peeked.ok().and_then(Result::ok).map_or(&[][..], |read| &start[..read]);
+    [&b"POST /faults"[..], b"GET /faults"].iter().any(|switch| start.starts_with(switch))
 }
 
 impl Shared {
@@ -269,10 +283,11 @@ fn credential(headers: &HeaderMap) -> String {
 /// `GET` tells, `POST` switches: one plan or a list of plans.
 fn switch(shared: &Shared, method: &Method, body: &[u8]) -> Response<Body> {
     if method == Method::POST {
-        let plans: Result<Vec<Plan>, _> = match body.trim_ascii_start().first() {
-            Some(b'[') => serde_json::from_slice(body),
-            _ => serde_json::from_slice(body).map(|plan| vec![plan]),
-        };
+        let read = serde_json::from_slice(body).map_err(|error| error.to_string());
+        let plans: Result<Vec<Plan>, String> = read.and_then(|value| match &value {
+            Value::Array(plans) => plans.iter().map(Plan::read).collect(),
+            plan => Ok(vec![Plan::read(plan)?]),
+        });
         match plans {
             Ok(plans) => *shared.running.lock() = plans.into_iter().map(Running::of).collect(),
             Err(error) => {

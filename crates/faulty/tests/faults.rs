@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// What comes back for a chat, and whether the connection ended in order.
 async fn ask(provider: &Provider, path: &str, stream: bool) -> (String, bool) {
     let body = format!(
-        r#"{{"model":"m","stream":{stream},"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"one two"}}],"input":"one two","contents":[{{"role":"user","parts":[{{"text":"one two"}}]}}]}}"#
+        r#"{{"model":"m","stream":{stream},"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"one two"}}],"input":"one two","query":"one","documents":["one","two"],"contents":[{{"role":"user","parts":[{{"text":"one two"}}]}}]}}"#
     );
     let mut connection = TcpStream::connect(provider.address()).await.unwrap();
     let head = format!(
@@ -87,6 +87,28 @@ async fn each_fault_shows_on_the_wire() {
     }
 }
 
+/// What is no chat is hit as well.
+#[tokio::test]
+async fn embeddings_ranks_and_speech_are_hit_as_chats_are() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    for (fault, path, expected, missing, ends) in [
+        (Fault::Empty, "/v1/embeddings", "\"data\":[]", "\"embedding\":[", true),
+        (Fault::Empty, "/v2/rerank", "\"results\":[]", "relevance_score", true),
+        (Fault::Empty, "/v1/audio/speech", "content-length: 0", "Main", true),
+        (Fault::Cut { after_events: 0, and_bytes: 0 }, "/v1/embeddings", "\"data\":[", "usage", true),
+        (Fault::Cut { after_events: 0, and_bytes: 0 }, "/v1/audio/speech", "content-length: 8", "Main", true),
+        (Fault::Stall { after_events: 0 }, "/v1/embeddings", "\"data\":[", "usage", false),
+        (Fault::ErrorInside, "/v1/embeddings", "overloaded", "\"data\"", true),
+    ] {
+        provider.set(fault.clone());
+        let (text, ended) = ask(&provider, path, false).await;
+        assert!(
+            text.contains(expected) && !text.contains(missing) && ended == ends,
+            "{fault:?} {path}: {ended} {text}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn some_faults_leave_something_out() {
     let provider = Provider::start(Options::default()).await.unwrap();
@@ -115,6 +137,22 @@ async fn faults_are_switched_over_http() {
     let told: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     let example = switched(&provider, &told["example"].to_string()).await;
     assert!(example.starts_with("HTTP/1.1 200"), "the example is none: {answer} {example}");
+    for wrong in [
+        r#"{"mode":"close","share":1.5}"#,
+        r#"{"mode":"close","share":-1}"#,
+        r#"{"mode":"status","status":7}"#,
+        r#"{"mode":"status","status":200}"#,
+        r#"{"mode":"html","status":99}"#,
+        r#"{"mode":"status","status":500,"shar":0.5}"#,
+        r#"{"mode":"stall","after":3}"#,
+        r#"{"mode":"empty","after_events":3}"#,
+        r#"{"mode":"reset","times":1}"#,
+        "[]x",
+    ] {
+        let answer = switched(&provider, wrong).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{wrong}: {answer}");
+    }
+    assert_eq!(provider.calls().len(), 0, "faults are switched, not asked");
     let answer = switched(&provider, r#"{"mode":"rate_limited","share":0.5}"#).await;
     assert!(answer.contains("\"mode\":\"rate_limited\""), "{answer}");
     assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
@@ -133,6 +171,16 @@ async fn switched(provider: &Provider, body: &str) -> String {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+/// Whoever rehearses can end every fault by the way it was begun.
+#[tokio::test]
+async fn resets_can_be_ended_over_http() {
+    let provider = Provider::start(Options::default()).await.unwrap();
+    assert!(switched(&provider, r#"{"mode":"reset"}"#).await.starts_with("HTTP/1.1 200"));
+    assert!(!ask(&provider, CHAT, false).await.0.contains("HTTP"), "it is reset");
+    assert!(switched(&provider, r#"{"mode":"none"}"#).await.starts_with("HTTP/1.1 200"));
+    assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
