@@ -1,6 +1,6 @@
 //! One call of a model, over an OpenAI-shaped API, streamed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -116,8 +116,16 @@ fn request(run: &Run, body: &Value) -> Result<Request<Body>, CallError> {
         .header(header::ACCEPT, "text/event-stream, application/json")
         .header("traceparent", run.trace.child().to_string())
         .header("Mainstay-App", HeaderValue::try_from(&run.app_id).unwrap_or(HeaderValue::from_static("")))
+        // Who has fallbacks leaves them their part of what the run has left.
+        .header("Mainstay-Deadline", milliseconds(run.time_left()).to_string())
         .body(full(bytes))
         .map_err(|_| unusable("address"))
+}
+
+/// As the gateway takes it: whole milliseconds, one at least and a day at most.
+fn milliseconds(time: Duration) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    u64::try_from(time.as_millis()).unwrap_or(DAY_MS).clamp(1, DAY_MS)
 }
 
 /// An answer that says no, in the words Dify's providers use.
@@ -316,6 +324,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_deadline_is_one_that_the_gateway_takes() {
+        for (left, told) in [
+            (Duration::ZERO, 1),
+            (Duration::from_micros(1_999), 1),
+            (Duration::from_secs(1200), 1_200_000),
+            (Duration::MAX, 86_400_000),
+        ] {
+            assert_eq!(milliseconds(left), told, "{left:?}");
+        }
+    }
 
     #[test]
     fn thoughts_have_two_names() {

@@ -199,6 +199,11 @@ impl Run {
         self.ports.limits.max_time.saturating_add(CALL_MARGIN)
     }
 
+    /// What the run may still take.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.ports.limits.max_time.saturating_sub(self.now().since(self.started_at))
+    }
+
     pub(crate) fn is_out_of_time(&self) -> bool {
         self.now().since(self.started_at) > self.ports.limits.max_time
     }

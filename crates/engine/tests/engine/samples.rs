@@ -98,6 +98,8 @@ async fn a_model_s_words_are_streamed_between_the_events_of_its_node() {
     assert_eq!(body["stream_options"], json!({"include_usage": true}));
     assert_eq!(body["user"], "tester-1");
     assert_eq!(request.headers()["mainstay-app"], "app-1");
+    let deadline_ms: u64 = request.headers()["mainstay-deadline"].to_str().unwrap().parse().unwrap();
+    assert!((1..=1_200_000).contains(&deadline_ms), "what is left of the run's 1200 s: {deadline_ms}");
     assert_eq!(request.headers()["authorization"], "Bearer key");
     assert!(request.headers().contains_key("traceparent"));
 }
