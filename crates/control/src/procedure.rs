@@ -4,7 +4,9 @@
 //! Promises: an unknown name is refused with the known ones; what is done is a document in the store, so that every
 //! process routes by it within a second and a restart forgets nothing.
 
-use mainstay_base::{Usd, snapshot::ProviderKey};
+use std::{collections::BTreeSet, time::Duration};
+
+use mainstay_base::{Class, Usd, snapshot::ProviderKey};
 use mainstay_store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +23,8 @@ use crate::{
 const MAX_TESTED_KEYS: usize = 16;
 /// Names listed in a refusal.
 const MAX_LISTED: usize = 30;
+/// A gateway that has said nothing for so long is not heard.
+const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
 
 /// Who wants it, why, and how seriously.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +83,7 @@ pub struct TestReport {
     /// Of all calls; `None`: no price is known.
     pub cost: Option<Usd>,
     pub calls: Vec<Tested>,
-    /// Keys that had been refused and work again: the gateways use them from now on.
+    /// Keys that had been refused or used up and work again: the gateways use them from now on.
     pub woken: Vec<String>,
 }
 
@@ -193,16 +197,16 @@ impl Facade {
             Err(refused) => return Err(refused),
         };
         let is_down = self.state_of(name) == crate::State::Down;
-        let refused = self.refused_keys(name);
+        let resting = self.resting_keys(name, |_| true).await?;
         let done = Procedure {
-            changed: drained.is_some() || !refused.is_empty(),
+            changed: drained.is_some() || !resting.is_empty(),
             text: match drained {
                 Some(_) => format!("provider {name} goes back into rotation"),
-                None if refused.is_empty() => format!("provider {name} is in rotation already"),
+                None if resting.is_empty() => format!("provider {name} is in rotation already"),
                 None => {
+                    let keys = resting.into_iter().collect::<Vec<_>>().join(", ");
                     format!(
-                        "provider {name} is in rotation already; its refused keys are tried again: {}",
-                        refused.join(", ")
+                        "provider {name} is in rotation already; its resting keys are tried again: {keys}"
                     )
                 }
             },
@@ -316,7 +320,10 @@ impl Facade {
         let calls =
             keys.into_iter().map(|key| probe::call(client, clock, &peer.provider, key, &model, price));
         let calls = futures_util::future::join_all(calls).await;
-        let woken = self.refused_before(name, calls.iter().filter(|call| call.ok));
+        // That a limited key answers once says nothing of its limit.
+        let resting = self.resting_keys(name, |why| why != Class::RateLimited).await?;
+        let answered = calls.iter().filter(|call| call.ok).filter_map(|call| call.key.clone());
+        let woken: Vec<String> = answered.filter(|key| resting.contains(key)).collect();
         for call in &calls {
             if let (Some(key), Some(_)) = (&call.key, call.status) {
                 let is_refused = call.class == Some(mainstay_base::Class::BadKey);
@@ -342,17 +349,23 @@ impl Facade {
         Ok(report)
     }
 
-    /// Of these calls' keys, those that health knows as refused.
-    fn refused_before<'a>(&self, provider: &str, calls: impl Iterator<Item = &'a Tested>) -> Vec<String> {
-        let refused = self.refused_keys(provider);
-        calls.filter_map(|call| call.key.clone()).filter(|key| refused.contains(key)).collect()
-    }
-
-    fn refused_keys(&self, provider: &str) -> Vec<String> {
-        let report = self.report();
+    /// Keys that health knows as refused, and those that any gateway lets rest for such a reason.
+    async fn resting_keys(
+        &self,
+        provider: &str,
+        counts: impl Fn(Class) -> bool,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let (report, now) = (self.report(), self.shared.clock.now());
         let of_it = format!("provider-key:{provider}/");
-        let keys = report.components.iter().filter(|component| component.state.is_trouble());
-        keys.filter_map(|component| component.id.strip_prefix(&of_it).map(str::to_owned)).collect()
+        let refused = report.components.iter().filter(|component| component.state.is_trouble());
+        let refused = refused.filter_map(|component| component.id.strip_prefix(&of_it).map(str::to_owned));
+        let stood = self.shared.store.standings().list(STANDING_MAX_AGE).await?;
+        let rest = stood.iter().flat_map(|stood| &stood.standing.keys).filter(|key| {
+            key.provider == provider
+                && key.rests_until.is_some_and(|until| until > now)
+                && key.why.is_none_or(&counts)
+        });
+        Ok(refused.chain(rest.map(|key| key.key.clone())).collect())
     }
 
     /// A gateway lets a refused key rest for minutes; it is told that waiting is over.

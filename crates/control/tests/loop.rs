@@ -14,8 +14,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mainstay_base::{
-    Class, Clock, Secret, Usd,
+    Class, Clock, Secret, Standing, Usd,
     snapshot::{Dialect, Price, Provider, ProviderKey, Timeouts},
+    standing::KeyStanding,
 };
 use mainstay_control::{
     CallbackBody, Change, Control, EngineProbe, Facade, Observer, Options, Overrides, Peers, Ports,
@@ -533,6 +534,24 @@ async fn a_test_by_hand_calls_with_each_key_and_a_refused_one_is_alerted_until_i
     repaired.store(true, Ordering::SeqCst);
     assert!(facade.test("first", None, "kim").await.unwrap().ok);
     alert_of(&facade, "provider-key:first/spare", |alert| alert.state == AlertState::Resolved).await;
+
+    // One that was used up is used again when it answers. That a limited one answers once says nothing of its limit, but
+    // a person may have all of them tried.
+    let rests = |key: &str, why| KeyStanding {
+        provider: "first".to_owned(),
+        key: key.to_owned(),
+        rests_until: Some(Clock::System.now() + LIMIT),
+        why: Some(why),
+        in_flight: 0,
+    };
+    let keys = vec![rests("main", Class::QuotaExhausted), rests("spare", Class::RateLimited)];
+    let standing = Standing { at: Clock::System.now(), keys, ..Standing::default() };
+    bench.store.standings().put("here:1", &standing).await.unwrap();
+    assert_eq!(facade.test("first", None, "kim").await.unwrap().woken, ["main"]);
+    let restored = facade.restore("first", change("paid", false, false)).await.unwrap();
+    assert!(restored.changed, "{restored:?}");
+    assert!(restored.text.ends_with("its resting keys are tried again: main, spare"), "{restored:?}");
+    assert!(Overrides::read(&bench.store).await.unwrap().woken.contains_key("first"));
     control.shutdown(LIMIT).await;
 }
 
