@@ -264,7 +264,8 @@ pub(crate) struct Read {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// As in the answer's header x-mainstay-request-id.
+    /// As in the answer's header x-request-id.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) request_id: String,
     #[command(flatten)]
     pub(crate) read: Read,

@@ -4,8 +4,11 @@ use std::{borrow::Cow, io::Write};
 
 use serde_json::Value;
 
-/// Widest cell of a table; longer text is cut with `…`.
-const MAX_CELL_CHARS: usize = 72;
+/// Widest column of a table. A cell that is wider stands whole and moves only the rest of its own row: a name is there to
+/// be typed, and a reason is mostly in its end.
+const WIDEST_COLUMN_CHARS: usize = 72;
+/// Longest text of others in a line; what is longer is cut with `…` (`--json` has it whole).
+const MAX_TEXT_CHARS: usize = 2_000;
 
 /// Prints lines on standard output, without what drives a terminal. A reader that went away (`| head`) is no error of
 /// ours.
@@ -59,7 +62,7 @@ pub(crate) fn drives_terminal(letter: char) -> bool {
         || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// A table with a head line; columns as wide as their widest cell.
+/// A table with a head line; columns as wide as their widest cell, up to [`WIDEST_COLUMN_CHARS`].
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -94,6 +97,7 @@ impl Table {
                 .map(|cell| cell.chars().count())
                 .max()
                 .unwrap_or(0)
+                .min(WIDEST_COLUMN_CHARS)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
@@ -115,11 +119,12 @@ pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|letter| if drives_terminal(letter) { ' ' } else { letter }).collect()
 }
 
-/// The same, cut to a width.
+/// The same, cut when it is longer than anything that is meant to be read.
 pub(crate) fn clean(text: &str) -> String {
-    let mut cleaned: String = one_line(text).chars().take(MAX_CELL_CHARS + 1).collect();
-    if cleaned.chars().count() > MAX_CELL_CHARS {
-        cleaned = cleaned.chars().take(MAX_CELL_CHARS - 1).collect();
+    let mut cleaned = one_line(text);
+    if let Some((cut, _)) = cleaned.char_indices().nth(MAX_TEXT_CHARS) {
+        let last = cleaned[..cut].char_indices().next_back().map_or(0, |(at, _)| at);
+        cleaned.truncate(last);
         cleaned.push('…');
     }
     cleaned
@@ -158,15 +163,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_aligned_and_cuts_what_is_too_wide() {
-        let mut table = Table::new(&["id", "status"]);
-        table.row(["1".to_owned(), "succeeded".to_owned()]);
-        table.row(["long-id".to_owned(), "x".repeat(100)]);
+    fn a_table_is_aligned_and_a_wide_cell_is_whole_and_moves_only_its_own_row() {
+        let (wide, reason) = ("n".repeat(100), "r".repeat(300));
+        let mut table = Table::new(&["id", "status", "why"]);
+        table.row(["1", "succeeded", "-"].map(str::to_owned));
+        table.row(["long-id", "failed", &reason].map(str::to_owned));
+        table.row([&wide, "é", "-"].map(str::to_owned));
         let text = table.render();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "ID       STATUS");
-        assert_eq!(lines[1], "1        succeeded");
-        assert!(lines[2].ends_with('…'));
+        let status_at = WIDEST_COLUMN_CHARS + 2;
+        assert_eq!(lines[0].find("STATUS"), Some(status_at));
+        assert_eq!(lines[1].find("succeeded"), Some(status_at));
+        assert_eq!(&lines[2][status_at..], format!("failed     {reason}"));
+        assert_eq!(lines[3], format!("{wide}  é          -"));
+    }
+
+    #[test]
+    fn only_what_nobody_reads_is_cut() {
+        for (chars, shown) in
+            [(MAX_TEXT_CHARS, MAX_TEXT_CHARS), (MAX_TEXT_CHARS + 1, MAX_TEXT_CHARS), (9_000, MAX_TEXT_CHARS)]
+        {
+            let cleaned = clean(&"ü".repeat(chars));
+            assert_eq!((cleaned.chars().count(), cleaned.ends_with('…')), (shown, chars > MAX_TEXT_CHARS));
+        }
     }
 
     #[test]

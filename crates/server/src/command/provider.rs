@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{Change, Provider, Read},
     failure::{Exit, Failure},
-    output::{self, Table, cell},
+    output::{self, Table, cell, time_cell},
     remote::Remote,
 };
 
@@ -76,29 +76,72 @@ fn show(answer: &Value) {
             output::line(format!("{label:<9} {text}"));
         }
     }
+    let is_in_trouble = matches!(answer["state"].as_str(), Some("degraded" | "down"));
+    if let Some(words) = trouble(&answer["trouble"]) {
+        output::line(format!("{:<9} {words}", if is_in_trouble { "trouble" } else { "before" }));
+    }
+    for alert in items(answer, "open_alerts") {
+        let (summary, id) = (cell(alert, "/summary"), cell(alert, "/id"));
+        output::line(format!("incident  {summary} (mainstay alert ack {id})"));
+    }
     output::line("");
-    let mut table = Table::new(&["key", "state", "why"]);
+    let mut table = Table::new(&["key", "state", "until", "why"]);
     for key in items(answer, "keys") {
-        table.row([cell(key, "/name"), cell(key, "/state"), cell(key, "/standing/why")]);
+        // What was once wrong with a key that is in use says nothing of now.
+        let now = |pointer: &str, show: fn(&Value, &str) -> String| match key["state"].as_str() {
+            Some("in use") => "-".to_owned(),
+            _ => show(key, pointer),
+        };
+        let (until, why) = (now("/standing/rests_until", time_cell), now("/standing/why", cell));
+        table.row([cell(key, "/name"), cell(key, "/state"), until, why]);
     }
     table.print("no keys: it is called without credentials");
     output::line("");
     targets(answer);
 }
 
-/// Targets of a provider or a model, with what is known of them.
+/// A run of failures in one line: since when, how many of how many, which, who saw it, who answered instead.
+fn trouble(trouble: &Value) -> Option<String> {
+    let since = trouble["since"].as_str()?;
+    let named = |counts: &Value| {
+        let counts = counts.as_object().into_iter().flatten();
+        counts.map(|(class, count)| format!("{count} {class}")).collect::<Vec<_>>().join(", ")
+    };
+    let detours: Vec<String> = items(trouble, "detours")
+        .iter()
+        .map(|detour| match detour["model"].as_str() {
+            Some(model) => format!("{}/{model} ({})", cell(detour, "/provider"), cell(detour, "/calls")),
+            None => format!("{} ({})", cell(detour, "/provider"), cell(detour, "/calls")),
+        })
+        .collect();
+    let callers = joined(items(trouble, "callers"));
+    let text = format!(
+        "since {since}: {} of {} attempts failed ({} %): {}{}{}; {}",
+        cell(trouble, "/failures"),
+        cell(trouble, "/attempts"),
+        cell(trouble, "/share_percent"),
+        named(&trouble["classes"]),
+        if callers.is_empty() { "" } else { "; seen by " },
+        callers,
+        match detours.is_empty() {
+            true => "nobody answered instead".to_owned(),
+            false => format!("answered instead: {}", detours.join(", ")),
+        },
+    );
+    Some(output::one_line(&text))
+}
+
+/// Targets of a provider or a model, with what is known of them. Those of a model have a place in its chain.
 pub(super) fn targets(answer: &Value) {
-    let mut table = Table::new(&[
-        "target",
-        "breaker",
-        "in flight",
-        "p50/p95",
-        "share",
-        "answers",
-        "failures",
-        "left",
-        "cost",
-    ]);
+    let is_chain = answer["strategy"].is_string();
+    let places: &[&str] = if is_chain { &["priority", "weight"] } else { &[] };
+    let head: Vec<&str> = ["target"]
+        .iter()
+        .chain(places)
+        .chain(&["breaker", "in flight", "p50/p95", "share", "answers", "failures", "left", "cost"])
+        .copied()
+        .collect();
+    let mut table = Table::new(&head);
     for target in items(answer, "targets") {
         let (recent, standing) = (&target["recent"], &target["standing"]);
         let failures = recent["failures"].as_object().map_or_else(String::new, |failures| {
@@ -109,19 +152,29 @@ pub(super) fn targets(answer: &Value) {
             Some(_) => format!("{} (drained)", cell(standing, "/breaker")),
             None => cell(standing, "/breaker"),
         };
-        table.row([
-            format!("{}/{}", cell(target, "/provider"), cell(target, "/model")),
+        let name = format!("{}/{}", cell(target, "/provider"), cell(target, "/model"));
+        let place = places.iter().map(|place| cell(target, &format!("/{place}")));
+        let facts = [
             breaker,
             cell(standing, "/in_flight"),
             quantiles(if standing["first_token_ms_p50"].is_null() { recent } else { standing }),
             format!("{} %", cell(recent, "/share_percent")),
             format!("{} of {}", cell(recent, "/answers"), cell(recent, "/attempts")),
             if failures.is_empty() { "-".to_owned() } else { failures },
-            cell(standing, "/requests_left"),
+            left(standing),
             dollars(&recent["cost"]),
-        ]);
+        ];
+        table.row([name].into_iter().chain(place).chain(facts));
     }
     table.print("no targets");
+}
+
+/// What is left of the grants of this minute.
+fn left(standing: &Value) -> String {
+    let of = |field: &str, unit: &str| standing[field].as_u64().map(|left| format!("{left} {unit}"));
+    let known = [of("requests_left", "requests"), of("tokens_left", "tokens")].into_iter().flatten();
+    let words = known.collect::<Vec<_>>().join(", ");
+    if words.is_empty() { "-".to_owned() } else { words }
 }
 
 fn quantiles(of: &Value) -> String {

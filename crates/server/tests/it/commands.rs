@@ -110,6 +110,83 @@ async fn refusals_of_the_admin_api_are_told_in_its_words() {
     assert_eq!((ran.code, ran.out.trim()), (0, "no alerts"));
 }
 
+/// Names are there to be typed and reasons to be read: none is cut. What was wrong once is not told as what is wrong now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_and_a_chain_are_shown_whole() {
+    let (name, why) = ("n".repeat(90), format!("{}the end", "because ".repeat(20)));
+    let target = json!({
+        "provider": &name, "model": "m", "priority": 7, "weight": 30, "drained": null,
+        "standing": {"breaker": "closed", "in_flight": 1, "requests_left": 12, "tokens_left": 3400},
+        "recent": {"answers": 3, "attempts": 5, "share_percent": 60, "failures": {"server_error": 2}, "cost": 1_500_000},
+    });
+    let provider = json!({
+        "name": &name, "base_url": "http://p", "state": "down", "reason": &why, "dialect": "openai", "key_count": 2,
+        "targets": [&target], "recent": target["recent"],
+        "keys": [
+            {"name": "used", "state": "in use", "standing": {"why": "bad_key", "rests_until": 1}},
+            {"name": "out", "state": "refused", "standing": {"why": "bad_key", "rests_until": 1_800_000_000_000_000_i64}},
+        ],
+        "trouble": {
+            "since": "2026-11-23T15:00:00Z", "attempts": 8, "failures": 6, "share_percent": 75,
+            "classes": {"server_error": 4, "stall": 2}, "callers": ["shop", "desk"],
+            "detours": [{"provider": "reserve", "model": "m", "calls": 6}],
+        },
+        "open_alerts": [{"id": "a-1", "summary": "it is down"}],
+    });
+    let model = json!({
+        "name": "gpt", "strategy": "weighted", "keys": [], "targets": [&target], "policy": [],
+        "recent": {"calls": 5, "answered": 3, "failed": 2, "cost": 1_500_000},
+    });
+    let route = json!({"route": {"candidates": [{"provider": &name, "model": "m", "why": &why}]}});
+    let server = HttpServer::start(move |request| {
+        let answers = match request.uri().path() {
+            "/api/providers" => json!({"providers": [&provider]}),
+            "/api/models" => json!({"models": [&model]}),
+            "/api/providers/p" => provider.clone(),
+            "/api/models/gpt/route" => route.clone(),
+            _ => model.clone(),
+        };
+        async move { answer(200, &answers) }
+    })
+    .await;
+    let home = Home::new();
+    let url = server.url();
+    let run = |arguments: &[&str]| home.run(&[arguments, &["--admin", &url, "--token", "t"]].concat());
+    let of_target = format!("{name}/m");
+    let shown = "since 2026-11-23T15:00:00Z: 6 of 8 attempts failed (75 %): 4 server_error, 2 stall; seen by shop, desk; \
+                 answered instead: reserve/m (6)";
+    for (arguments, wanted) in [
+        (&["provider", "list"][..], &[name.as_str(), &why][..]),
+        (
+            &["provider", "show", "p"],
+            &[
+                &of_target,
+                &why,
+                shown,
+                "incident  it is down (mainstay alert ack a-1)",
+                "12 requests, 3400 tokens",
+            ],
+        ),
+        (&["model", "list"], &[&of_target, "weighted"]),
+        (&["model", "show", "gpt"], &[&of_target, "PRIORITY", "WEIGHT", "7         30"]),
+        (&["model", "route", "gpt", "--explain"], &[&of_target, &why]),
+    ] {
+        let ran = run(arguments);
+        for text in wanted {
+            assert!(ran.out.contains(text), "{arguments:?} does not show {text}:\n{}", ran.out);
+        }
+        assert!(!ran.out.contains('…'), "{arguments:?} cuts:\n{}", ran.out);
+    }
+    let shown = run(&["provider", "show", "p"]).out;
+    let key = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert_eq!(
+        key("used").split_whitespace().collect::<Vec<_>>(),
+        ["used", "in", "use", "-", "-"],
+        "{shown}"
+    );
+    assert!(key("out").contains("2027-01-15 08:00:00  bad_key"), "{shown}");
+}
+
 /// Whatever names and texts hold, no command lets it drive the terminal; `--json` gives it to programs as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_admin_api_tells_never_drives_the_terminal() {
