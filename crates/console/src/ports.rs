@@ -114,6 +114,8 @@ pub trait Dify: Send + Sync {
     fn queues(&self) -> Option<Arc<Latest>>;
     /// The last look at all of it; `None`: not yet.
     fn diagnosis(&self) -> Option<Arc<Diagnosis>>;
+    /// Cause and remedy of the errors that a row of the catalogue knows, the operators' own rows among them.
+    fn meaning(&self, signature: &str) -> Option<(String, String)>;
     /// Plans an action on its queues, and does it unless it is a dry run.
     fn act(&self, action: Action, change: Change) -> BoxFuture<'_, Result<Acted, NotActed>>;
 }

@@ -16,6 +16,7 @@ mod incident;
 pub mod ingest;
 pub mod jobs;
 mod leader;
+mod lease;
 pub mod options;
 mod outage;
 pub mod overrides;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use mainstay_base::Secret;
 
+use crate::probe::Pace;
+
 /// One Dify, from the address of its API to the folder of its files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
@@ -31,6 +33,8 @@ pub struct Deployment {
     /// The app whose run proves the whole way.
     pub canary: Option<Canary>,
     pub sizes: Sizes,
+    /// How often each part is looked at.
+    pub pace: Pace,
     /// Rows of operators' own for what errors mean.
     pub signatures: Option<PathBuf>,
 }
@@ -54,6 +58,7 @@ impl Deployment {
             storage: None,
             canary: None,
             sizes: Sizes::default(),
+            pace: Pace::default(),
             signatures: None,
         }
     }

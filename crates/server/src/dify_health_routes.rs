@@ -9,7 +9,8 @@ use axum::{
     routing::get,
 };
 use mainstay_console::AdminTokens;
-use mainstay_control::deep::{Latest, Looked, Watch, every};
+use mainstay_control::deep::{Latest, Looked, Watch};
+use mainstay_dify::{Deployment, probe::Pace};
 use serde_json::{Value, json};
 
 use crate::config_routes::door;
@@ -31,24 +32,25 @@ async fn health(State(watch): State<Option<Watch>>) -> Response {
         });
         return (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response();
     };
-    Json(told(&watch.latest(), &watch.prober().deployment().name)).into_response()
+    Json(told(&watch.latest(), watch.prober().deployment())).into_response()
 }
 
 /// The diagnosis as `mainstay doctor --json` has it, and when each component was looked at.
-fn told(latest: &Latest, name: &str) -> Value {
+fn told(latest: &Latest, deployment: &Deployment) -> Value {
     let diagnosis = latest.diagnosis.as_deref();
     json!({
-        "deployment": name,
+        "deployment": deployment.name,
+        "looked_by": latest.by,
         "at": diagnosis.map(|diagnosis| diagnosis.at),
         "version": diagnosis.and_then(|diagnosis| diagnosis.version.as_ref()),
-        "components": latest.looked.iter().map(component).collect::<Vec<_>>(),
+        "components": latest.looked.iter().map(|looked| component(looked, &deployment.pace)).collect::<Vec<_>>(),
         "findings": diagnosis.map(|diagnosis| &diagnosis.findings),
         "schema": diagnosis.and_then(|diagnosis| diagnosis.schema.as_ref()),
         "budget": diagnosis.and_then(|diagnosis| diagnosis.budget.as_ref()),
     })
 }
 
-fn component(looked: &Looked) -> Value {
+fn component(looked: &Looked, pace: &Pace) -> Value {
     let Looked { component, at, looks, stands, last, out_since } = looked;
     let shown = stands.as_ref().unwrap_or(last);
     json!({
@@ -59,7 +61,7 @@ fn component(looked: &Looked) -> Value {
         "last_state": last.state.as_str(),
         "latency_ms": last.latency_ms,
         "at": at,
-        "every_s": every(*component).as_secs(),
+        "every_s": pace.every(*component).as_secs(),
         "looks": looks,
         "out_since": out_since,
         "proves": shown.proves,

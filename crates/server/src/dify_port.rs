@@ -7,13 +7,16 @@ use mainstay_console::Dify;
 use mainstay_control::{
     Change, Facade,
     doctor::Diagnosis,
+    ingest::view,
     queue::{Acted, Action, Latest, NotActed, Watch},
 };
-use mainstay_dify::celery::act::Refused;
+use mainstay_dify::{celery::act::Refused, signature::Catalogue};
 
 pub(crate) struct DifyPort {
     pub(crate) name: String,
     pub(crate) facade: Facade,
+    /// What errors mean.
+    pub(crate) catalogue: Catalogue,
     /// `None`: it names no broker.
     pub(crate) queues: Option<Watch>,
     /// The last look at all of it; `None`: not yet.
@@ -31,6 +34,11 @@ impl Dify for DifyPort {
 
     fn diagnosis(&self) -> Option<Arc<Diagnosis>> {
         (self.diagnosis)()
+    }
+
+    fn meaning(&self, signature: &str) -> Option<(String, String)> {
+        let (cause, remedy) = view::meaning(&self.catalogue, signature)?;
+        Some((cause.to_owned(), remedy.to_owned()))
     }
 
     fn act(&self, action: Action, change: Change) -> BoxFuture<'_, Result<Acted, NotActed>> {

@@ -13,6 +13,7 @@ use axum::{
 use mainstay_base::{Clock, Micros};
 use mainstay_console::AdminTokens;
 use mainstay_control::ingest::view;
+use mainstay_dify::signature::Catalogue;
 use mainstay_store::{
     MAX_DIFY_LIST, Store, StoreError,
     model::{DifyFilter, DifyListed},
@@ -36,6 +37,8 @@ pub(crate) struct Dify {
     pub(crate) name: String,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    /// What errors mean.
+    pub(crate) catalogue: Catalogue,
 }
 
 /// `None`: no Dify with a database is configured, and each route says so.
@@ -113,7 +116,7 @@ async fn runs(State(dify): Of, Query(asked): Query<Asked>) -> Response {
             limit: asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_DIFY_LIST),
         };
         let listed = view::latest(&dify.store, &dify.name, filter).await?;
-        Ok(json!({ "runs": listed.into_iter().map(item).collect::<Vec<_>>() }))
+        Ok(json!({ "runs": listed.into_iter().map(|listed| item(listed, &dify.catalogue)).collect::<Vec<_>>() }))
     })
     .await
 }
@@ -132,30 +135,30 @@ async fn errors(State(dify): Of, Query(asked): Query<Asked>) -> Response {
         };
         let listed = view::latest(&dify.store, &dify.name, filter).await?;
         let is_cut = listed.len() == COUNTED as usize;
-        Ok(json!({ "since": since, "is_cut": is_cut, "errors": by_signature(listed) }))
+        Ok(json!({ "since": since, "is_cut": is_cut, "errors": by_signature(listed, &dify.catalogue) }))
     })
     .await
 }
 
 /// One run, answer or triggered call: what was kept of it, and what its error means.
-fn item(listed: DifyListed) -> Value {
+fn item(listed: DifyListed, catalogue: &Catalogue) -> Value {
     let DifyListed { kind, id, created_at, app_id, status, class, is_open, body } = listed;
     let body: Value = serde_json::from_str(&body).unwrap_or_default();
     json!({
         "kind": kind, "id": id, "created_at": created_at, "app_id": app_id, "status": status, "class": class,
-        "is_open": is_open, "signature": signature(&body), "detail": body,
+        "is_open": is_open, "signature": signature(&body, catalogue), "detail": body,
     })
 }
 
 /// The row of the catalogue that knows the error.
-fn signature(body: &Value) -> Value {
+fn signature(body: &Value, catalogue: &Catalogue) -> Value {
     let Some(id) = body["signature"].as_str() else { return Value::Null };
-    let meaning = view::meaning(id);
+    let meaning = view::meaning(catalogue, id);
     json!({ "id": id, "cause": meaning.map(|(cause, _)| cause), "remedy": meaning.map(|(_, remedy)| remedy) })
 }
 
 /// Newest first within one; those with most first.
-fn by_signature(listed: Vec<DifyListed>) -> Vec<Value> {
+fn by_signature(listed: Vec<DifyListed>, catalogue: &Catalogue) -> Vec<Value> {
     struct Group {
         count: u64,
         newest: Micros,
@@ -164,7 +167,7 @@ fn by_signature(listed: Vec<DifyListed>) -> Vec<Value> {
     }
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
     for listed in listed {
-        let item = item(listed);
+        let item = item(listed, catalogue);
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let key = (word(&item["signature"]["id"]), word(&item["class"]));
         let at = Micros(item["created_at"].as_i64().unwrap_or_default());

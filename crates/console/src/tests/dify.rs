@@ -171,6 +171,11 @@ impl Dify for Watched {
         let words = self.name("busy@test takes nothing more from dataset");
         let undo = if is_final {
             Undo::Irreversible(self.name("a worker does not unlearn it"))
+    fn meaning(&self, signature: &str) -> Option<(String, String)> {
+        let is_known = signature == self.name("S54");
+        is_known.then(|| (self.name("the provider counts requests"), self.name("ask for a higher limit")))
+    }
+
         } else {
             Undo::By(self.name("mainstay queue act undo"))
         };

@@ -3,11 +3,14 @@
 //!
 //! Promises: a component is never looked at twice at a time, so that one which hangs gathers nothing; no state is believed
 //! that was seen once only; what costs something (the canary's run, the marker in storage, the look at key files) is done
-//! no more often than [`every`] says; each database and each Redis is asked over one connection.
+//! no more often than the deployment's [`Pace`](mainstay_dify::probe::Pace) says, also across a restart; each database and
+//! each Redis is asked over one connection; of several processes one looks.
 
+mod others;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod view;
 mod watch;
 
@@ -22,26 +25,6 @@ use crate::doctor::Diagnosis;
 pub use view::{PartFacts, QUEUES, parts};
 pub use watch::Watch;
 
-/// Between two looks at a component that is well.
-pub fn every(component: Component) -> Duration {
-    Duration::from_secs(match component {
-        Component::Api
-        | Component::Database
-        | Component::PluginDatabase
-        | Component::Redis
-        | Component::Broker
-        | Component::PluginDaemon => 15,
-        Component::Web | Component::SsrfProxy | Component::Vector => 30,
-        // It runs a line of code.
-        Component::Sandbox => 60,
-        // It writes a file and takes it away.
-        Component::Storage => 300,
-        Component::Keys => 600,
-        // A run that Dify records, and whose model may cost something.
-        Component::Canary => 600,
-    })
-}
-
 /// Until a look that surprised is repeated.
 fn again(component: Component) -> Duration {
     Duration::from_secs(match component {
@@ -54,6 +37,8 @@ fn again(component: Component) -> Duration {
 /// What is known of a Dify now.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Latest {
+    /// The process that looked, where several share a store.
+    pub by: Option<String>,
     /// Each component that the configuration names, in the order of [`Component::ALL`].
     pub looked: Vec<Looked>,
     /// What all of it comes to, with what is known of queues, workers and schema; the same value as `mainstay doctor`

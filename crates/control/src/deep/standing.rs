@@ -1,12 +1,13 @@
 //! When a state is believed. Pure.
 
 use mainstay_dify::probe::{Report, State};
+use serde::{Deserialize, Serialize};
 
 /// Looks in a row that contradict what stands before it gives way.
 const CONVINCED: u32 = 2;
 
 /// What is believed of one component.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Standing {
     pub(super) report: Option<Report>,
     /// Looks in a row that said another state.

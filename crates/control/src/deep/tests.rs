@@ -1,10 +1,16 @@
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
 use mainstay_dify::{
-    probe::{Component, State},
+    probe::{Component, Pace, State},
     signature::Catalogue,
 };
 
-use super::{standing::Standing, *};
+use tokio::time::Instant;
+
+use super::{
+    standing::Standing,
+    turn::{Told, Turn},
+    *,
+};
 use crate::{doctor, health};
 
 fn report(component: Component, state: State, id: &str) -> Report {
@@ -67,6 +73,41 @@ fn a_state_is_believed_when_two_looks_agree_that_the_last_one_is_over() {
     }
 }
 
+/// Through the store, to a process that has seen nothing itself.
+fn handed_on(turn: &Turn, now: Micros) -> Turn {
+    let told = serde_json::to_string(&turn.told().unwrap()).unwrap();
+    let told: Told = serde_json::from_str(&told).unwrap();
+    let component = told.component().unwrap();
+    let mut other = Turn::new(Instant::now());
+    other.hear(told, now, component, &Pace::default());
+    other
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_from_what_another_saw_keeps_its_pace_its_count_and_its_doubt() {
+    let now = Micros(1_795_000_000_000_000);
+    let looked = |component, states: &[State]| {
+        let mut turn = Turn::new(Instant::now());
+        for state in states {
+            turn.take(report(component, *state, ""), now - Duration::from_secs(100));
+        }
+        turn
+    };
+    let due_in = |turn: &Turn| turn.next_at.saturating_duration_since(Instant::now()).as_secs();
+    let canary = handed_on(&looked(Component::Canary, &[State::Ok, State::Ok]), now);
+    assert_eq!(
+        (due_in(&canary), canary.looks),
+        (500, 2),
+        "a run costs something: it comes when it would have come"
+    );
+    let api = handed_on(&looked(Component::Api, &[State::Ok]), now);
+    assert_eq!(due_in(&api), 0);
+    let mut doubted = handed_on(&looked(Component::Api, &[State::Ok, State::Down]), now);
+    assert_eq!(doubted.standing.report.as_ref().map(|report| report.state), Some(State::Ok));
+    doubted.take(report(Component::Api, State::Down, ""), now);
+    assert_eq!(doubted.standing.report.as_ref().map(|report| report.state), Some(State::Down), "seen twice");
+}
+
 fn latest(reports: Vec<(Component, Report)>, findings: Vec<Finding>) -> Latest {
     let looked = reports.iter().map(|(component, report)| Looked {
         component: *component,
@@ -80,7 +121,7 @@ fn latest(reports: Vec<(Component, Report)>, findings: Vec<Finding>) -> Latest {
     let looked: Vec<Looked> = looked.collect();
     facts.reports = reports.into_iter().map(|(_, report)| report).collect();
     facts.queues.findings = findings;
-    Latest { looked, diagnosis: Some(Arc::new(doctor::judge(facts, Catalogue::built_in()))) }
+    Latest { by: None, looked, diagnosis: Some(Arc::new(doctor::judge(facts, Catalogue::built_in()))) }
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mainstay_base::{Clock, Micros};
+use mainstay_base::Clock;
 use mainstay_dify::{
+    Deployment,
     probe::{Component, Prober, Report},
     signature::Catalogue,
 };
+use mainstay_store::Store;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -15,7 +17,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Latest, Looked, again, every, standing::Standing};
+use super::{
+    Latest, Looked, again,
+    others::{Others, Part, Seen},
+    turn::{TROUBLED_EVERY, Turn},
+};
 use crate::{
     doctor::{self, Facts, SchemaFacts},
     queue,
@@ -25,8 +31,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// Between two looks at the schema: it changes with an upgrade.
 const SCHEMA_EVERY: Duration = Duration::from_secs(300);
-/// Those in trouble are looked at no less often than this, if a look costs nothing.
-const TROUBLED_EVERY: Duration = Duration::from_secs(5);
+
+/// What was seen so much longer ago than the pace of its looks is forgotten: nobody has looked since.
+const STALE: Duration = Duration::from_secs(60);
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +46,14 @@ struct Shared {
     queues: Option<queue::Watch>,
     catalogue: Catalogue,
     clock: Clock,
+    among: Option<Among>,
     latest: watch::Sender<Arc<Latest>>,
+}
+
+/// This process, among those that share a store.
+struct Among {
+    store: Store,
+    me: String,
 }
 
 impl Watch {
@@ -50,8 +64,25 @@ impl Watch {
         catalogue: Catalogue,
         clock: Clock,
     ) -> Watch {
+        Watch::with(prober, queues, catalogue, clock, None)
+    }
+
+    /// Of the processes that share `store` one looks, and the others show what it saw. `me`: this one.
+    pub fn among(self, store: Store, me: String) -> Watch {
+        let Shared { prober, queues, catalogue, clock, .. } = &*self.shared;
+        let among = Some(Among { store, me });
+        Watch::with(prober.clone(), queues.clone(), catalogue.clone(), clock.clone(), among)
+    }
+
+    fn with(
+        prober: Arc<Prober>,
+        queues: Option<queue::Watch>,
+        catalogue: Catalogue,
+        clock: Clock,
+        among: Option<Among>,
+    ) -> Watch {
         let latest = watch::Sender::new(Arc::default());
-        Watch { shared: Arc::new(Shared { prober, queues, catalogue, clock, latest }) }
+        Watch { shared: Arc::new(Shared { prober, queues, catalogue, clock, among, latest }) }
     }
 
     /// What is known now.
@@ -68,9 +99,14 @@ impl Watch {
         &self.shared.prober
     }
 
-    /// Looks until it is stopped.
+    /// Looks until it is stopped; while another process looks, it hears of that one.
     pub async fn run(self, stop: CancellationToken) {
         let mut round = Round::new(&self.shared);
+        let mut others = self
+            .shared
+            .among
+            .as_ref()
+            .map(|Among { store, me }| Others::new(store.clone(), round.name(), me));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queues = self.shared.queues.as_ref().map(queue::Watch::follow);
@@ -86,10 +122,11 @@ impl Watch {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => {
-                    round.begin();
-                    continue;
-                }
+                _ = ticks.tick() => match stop.run_until_cancelled(round.tick(others.as_mut())).await {
+                    None => break,
+                    Some(false) => continue,
+                    Some(true) => {}
+                },
                 () = queues_seen => {}
                 Some(answer) = round.answers.join_next(), if !round.answers.is_empty() => match answer {
                     Ok(answer) => round.take(answer),
@@ -102,6 +139,9 @@ impl Watch {
             self.shared.latest.send_replace(Arc::new(round.latest()));
         }
         round.answers.shutdown().await;
+        if let Some(mut others) = others {
+            others.leave().await;
+        }
     }
 }
 
@@ -110,46 +150,92 @@ enum Answer {
     Schema(Option<SchemaFacts>),
 }
 
-/// One component's bookkeeping.
-struct Turn {
-    next_at: Instant,
-    is_out: bool,
-    at: Micros,
-    looks: u64,
-    last: Option<Report>,
-    standing: Standing,
-    out_since: Option<Micros>,
-}
-
 struct Round<'a> {
     shared: &'a Shared,
     turns: BTreeMap<Component, Turn>,
     schema: Option<SchemaFacts>,
     schema_at: Instant,
     is_schema_out: bool,
+    /// Who looked.
+    by: Option<String>,
+    /// Whether something was seen that others were not told.
+    is_untold: bool,
     answers: JoinSet<Answer>,
 }
 
 impl Round<'_> {
     fn new(shared: &Shared) -> Round<'_> {
         let now = Instant::now();
-        let turn = || Turn {
-            next_at: now,
-            is_out: false,
-            at: Micros(0),
-            looks: 0,
-            last: None,
-            standing: Standing::default(),
-            out_since: None,
-        };
         let named = Component::ALL.into_iter().filter(|component| shared.prober.looks_at(*component));
         Round {
             shared,
-            turns: named.map(|component| (component, turn())).collect(),
+            turns: named.map(|component| (component, Turn::new(now))).collect(),
             schema: None,
             schema_at: now,
             is_schema_out: false,
+            by: None,
+            is_untold: false,
             answers: JoinSet::new(),
+        }
+    }
+
+    fn deployment(&self) -> &Deployment {
+        self.shared.prober.deployment()
+    }
+
+    fn name(&self) -> &str {
+        &self.deployment().name
+    }
+
+    /// Looks, or hears from who does. Whether something is known that was not.
+    async fn tick(&mut self, others: Option<&mut Others>) -> bool {
+        let Some(others) = others else {
+            self.begin();
+            return false;
+        };
+        let part = others.part().await;
+        if part == Part::Ends {
+            self.forget_who_is_out();
+        }
+        let mut heard = None;
+        if matches!(part, Part::Begins | Part::Ends | Part::Hears) {
+            heard = others.hear().await;
+        }
+        let is_news = heard.is_some() || matches!(part, Part::Begins | Part::Ends);
+        if let Some(seen) = heard {
+            self.hear(seen, part == Part::Begins);
+        }
+        if matches!(part, Part::Begins | Part::Looks) {
+            self.by = Some(others.me().to_owned());
+            self.begin();
+            if self.is_untold && others.may_tell() {
+                self.is_untold = !others.tell(&self.seen(others.me())).await;
+            }
+        }
+        is_news
+    }
+
+    fn seen(&self, me: &str) -> Seen {
+        let turns = self.turns.values().filter_map(Turn::told).collect();
+        Seen { by: me.to_owned(), turns, schema: self.schema.clone() }
+    }
+
+    /// `is_to_go_on`: this process looks from now on, and what is older than a look may be says nothing of now.
+    fn hear(&mut self, seen: Seen, is_to_go_on: bool) {
+        let Seen { by, turns, schema } = seen;
+        let now = self.shared.clock.now();
+        self.by = Some(by);
+        self.schema = schema.or(self.schema.take());
+        for told in turns {
+            // What this process's configuration does not name is not shown.
+            let Some(component) = told.component() else { continue };
+            let pace = &self.shared.prober.deployment().pace;
+            if is_to_go_on && told.age(now) > pace.every(component) + STALE {
+                continue;
+            }
+            if let Some(turn) = self.turns.get_mut(&component) {
+                turn.hear(told, now, component, pace);
+            }
         }
     }
 
@@ -164,6 +250,7 @@ impl Round<'_> {
                 // Given up at its deadline, and a thread of it still hangs: that says what the last look said, once more.
                 turn.out_since.get_or_insert_with(|| self.shared.clock.now());
                 turn.standing.take_again(turn.last.as_ref());
+                self.is_untold = true;
                 turn.next_at = now + TROUBLED_EVERY;
                 continue;
             }
@@ -181,6 +268,7 @@ impl Round<'_> {
 
     fn take(&mut self, answer: Answer) {
         let now = Instant::now();
+        self.is_untold = true;
         match answer {
             Answer::Schema(schema) => {
                 self.is_schema_out = false;
@@ -191,18 +279,8 @@ impl Round<'_> {
             Answer::Looked(component, report) => {
                 let at = self.shared.clock.now();
                 let Some(turn) = self.turns.get_mut(&component) else { return };
-                turn.is_out = false;
-                turn.out_since = None;
-                (turn.at, turn.looks) = (at, turn.looks + 1);
-                turn.last = Some((*report).clone());
-                turn.standing.take(*report);
-                let is_cheap = again(component) < TROUBLED_EVERY;
-                let pause = match &turn.standing {
-                    standing if standing.is_in_doubt() => again(component),
-                    standing if standing.is_in_trouble() && is_cheap => TROUBLED_EVERY,
-                    _ => every(component),
-                };
-                turn.next_at = now + pause.min(every(component));
+                turn.take(*report, at);
+                turn.next_at = now + turn.pause(component, &self.shared.prober.deployment().pace);
                 if turn.standing.is_in_doubt() {
                     self.hurry(component, now);
                 }
@@ -220,9 +298,9 @@ impl Round<'_> {
         }
     }
 
-    /// Whose look it was that ended badly is not known.
+    /// Gives up what is out: whose look it was that ended badly is not known, or another process looks now.
     fn forget_who_is_out(&mut self) {
-        self.answers.abort_all();
+        self.answers = JoinSet::new();
         self.is_schema_out = false;
         for turn in self.turns.values_mut() {
             turn.is_out = false;
@@ -231,19 +309,10 @@ impl Round<'_> {
     }
 
     fn latest(&self) -> Latest {
-        let looked = self.turns.iter().filter_map(|(&component, turn)| {
-            Some(Looked {
-                component,
-                at: turn.at,
-                looks: turn.looks,
-                stands: turn.standing.report.clone(),
-                last: turn.last.clone()?,
-                out_since: turn.out_since,
-            })
-        });
-        let looked: Vec<Looked> = looked.collect();
+        let looked: Vec<Looked> =
+            self.turns.iter().filter_map(|(component, turn)| turn.looked(*component)).collect();
         let diagnosis = (!looked.is_empty()).then(|| Arc::new(self.diagnosis(&looked)));
-        Latest { looked, diagnosis }
+        Latest { by: self.by.clone(), looked, diagnosis }
     }
 
     /// Of a component whose first look was trouble nothing is said before the second.
@@ -253,7 +322,7 @@ impl Round<'_> {
             _ if self.turns.contains_key(&component) => Report::not_looked_yet(component),
             _ => Report::not_configured(component),
         };
-        let deployment = self.shared.prober.deployment();
+        let deployment = self.deployment();
         let queues = self.shared.queues.as_ref().map(queue::Watch::latest).unwrap_or_default();
         let facts = Facts {
             at: self.shared.clock.now(),

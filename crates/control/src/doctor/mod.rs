@@ -13,7 +13,7 @@ mod upgrade;
 
 use mainstay_base::{Evidence, Finding, Micros, Severity, finding::Subject};
 use mainstay_dify::{deployment::Sizes, signature::Catalogue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use mainstay_dify::probe::{Report, State};
 
@@ -52,7 +52,7 @@ pub struct WorkerFacts {
     pub queues: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaFacts {
     pub revision: Option<String>,
     /// The release that ends at the revision, where it is known.

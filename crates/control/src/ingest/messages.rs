@@ -51,7 +51,7 @@ impl Ingest {
     fn message_item(&mut self, message: &MessageRow, now: Micros) -> DifyItem {
         let is_ended = message.is_ended(now, self);
         let is_failed = message.status == "error";
-        let class = class(is_failed, message.error.as_deref());
+        let class = class(&self.catalogue, is_failed, message.error.as_deref());
         let app_id = message.app_id.to_string();
         // What a chatflow used is counted with the nodes of its run.
         let counts = message.run_id.is_none();
@@ -90,7 +90,7 @@ impl Ingest {
             "input_tokens": message.input_tokens,
             "output_tokens": message.output_tokens,
             "error": message.error,
-            "signature": if is_failed { signature_of(message.error.as_deref()) } else { None },
+            "signature": if is_failed { signature_of(&self.catalogue, message.error.as_deref()) } else { None },
         });
         DifyItem {
             id: message.id.to_string(),

@@ -9,7 +9,6 @@ mod apps;
 mod count;
 mod knowledge;
 mod late;
-mod lease;
 mod messages;
 mod open;
 mod reading;
@@ -25,6 +24,7 @@ use mainstay_dify::{
     db::{Failure, Reader},
     read::{MessageRow, Pace, RunRow, Source, TriggerRow},
     schema::{self, Capability, Schema},
+    signature::Catalogue,
 };
 use mainstay_store::{Store, StoreError};
 use tokio::time::{Instant, sleep};
@@ -37,6 +37,8 @@ pub use reading::{Reading, Table};
 use series::AllSeries;
 use step::Track;
 
+use crate::lease::{Lease, Terms};
+
 /// The kinds of items that are kept.
 pub const KINDS: &[&str] = &["run", "message", "trigger", "feedback"];
 /// Between two looks when everything was read.
@@ -45,6 +47,7 @@ const IDLE: Duration = Duration::from_secs(2);
 const REST: f64 = 0.2;
 const SCHEMA_EVERY: Duration = Duration::from_secs(300);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const TERMS: Terms = Terms { lasts: Duration::from_secs(20), renew_every: Duration::from_secs(5) };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -124,6 +127,7 @@ pub struct Ingest {
     reader: Reader,
     store: Store,
     options: Options,
+    catalogue: Catalogue,
     schema: Option<(Schema, Instant)>,
     apps: Apps,
     series: AllSeries,
@@ -133,7 +137,7 @@ pub struct Ingest {
     node_pace: Pace,
     knowledge: knowledge::Walk,
     meter: Meter,
-    lease: lease::Lease,
+    lease: Lease,
     next_sweep_at: Instant,
     next_feedback_at: Instant,
 }
@@ -142,10 +146,17 @@ impl Ingest {
     pub fn new(reader: Reader, store: Store, options: Options) -> Ingest {
         let now = Instant::now();
         Ingest {
-            lease: lease::Lease::new(store.clone(), &options),
+            // The store's sequence keeps two from counting twice; the lease keeps them from asking twice.
+            lease: Lease::new(
+                store.clone(),
+                format!("dify:{}", options.source),
+                options.holder.clone(),
+                TERMS,
+            ),
             reader,
             store,
             options,
+            catalogue: Catalogue::built_in().clone(),
             schema: None,
             apps: Apps::default(),
             series: AllSeries::default(),
@@ -158,6 +169,11 @@ impl Ingest {
             next_sweep_at: now,
             next_feedback_at: now,
         }
+    }
+
+    /// Takes errors for what this catalogue says, and not only the rows that are shipped.
+    pub fn classifying_by(self, catalogue: Catalogue) -> Ingest {
+        Ingest { catalogue, ..self }
     }
 
     /// Reads until it is told to stop. A failure is said once, and tried again.

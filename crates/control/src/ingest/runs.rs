@@ -121,7 +121,7 @@ impl Ingest {
     fn run_item(&mut self, run: &RunRow, nodes: &[NodeRow], origin: Option<String>, now: Micros) -> DifyItem {
         let is_ended = run.is_ended(now, self);
         let is_failed = matches!(run.status.as_str(), "failed" | "partial-succeeded");
-        let class = class(is_failed, run.error.as_deref());
+        let class = class(&self.catalogue, is_failed, run.error.as_deref());
         let app_id = run.app_id.to_string();
         let took_us = if run.elapsed_us > 0 {
             Some(run.elapsed_us)
@@ -169,7 +169,7 @@ impl Ingest {
             "exceptions": run.exceptions,
             "finished_at": run.finished_at,
             "error": run.error,
-            "signature": if is_failed { signature_of(run.error.as_deref()) } else { None },
+            "signature": if is_failed { signature_of(&self.catalogue, run.error.as_deref()) } else { None },
             "nodes": kept(nodes),
         });
         DifyItem {
@@ -196,7 +196,7 @@ impl Ingest {
             provider: model.map(|model| label(&model.provider)).unwrap_or_default(),
             model: model.map(|model| label(&model.name)).unwrap_or_default(),
             status: label(&node.status),
-            class: class(is_failed, node.error.as_deref()).to_owned(),
+            class: class(&self.catalogue, is_failed, node.error.as_deref()).to_owned(),
             currency: label(&node.usage.currency),
             ..DifySeries::default()
         });

@@ -41,7 +41,7 @@ impl Ingest {
     fn trigger_item(&mut self, trigger: &TriggerRow, now: Micros) -> DifyItem {
         let is_ended = trigger.is_ended(now, self);
         let is_failed = matches!(trigger.status.as_str(), "failed" | "rate_limited");
-        let class = class(is_failed, trigger.error.as_deref());
+        let class = class(&self.catalogue, is_failed, trigger.error.as_deref());
         let app_id = trigger.app_id.to_string();
         // A worker took it when what it took to run had not begun yet.
         let began = trigger.finished_at.map(|at| Micros(at.0.saturating_sub(trigger.elapsed_us)));
@@ -77,7 +77,7 @@ impl Ingest {
             "took_us": trigger.elapsed_us,
             "wait_us": wait_us,
             "error": trigger.error,
-            "signature": if is_failed { signature_of(trigger.error.as_deref()) } else { None },
+            "signature": if is_failed { signature_of(&self.catalogue, trigger.error.as_deref()) } else { None },
         });
         DifyItem {
             id: trigger.id.to_string(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::Micros;
+use mainstay_dify::signature::Catalogue;
 use mainstay_store::{
     Store, StoreError,
     model::{DifyFilter, DifyListed, DifyTotal, Sketch},
@@ -172,8 +173,8 @@ pub async fn latest(store: &Store, source: &str, filter: DifyFilter) -> Result<V
 }
 
 /// What the catalogue says of a row that an item names: its cause, and what to do.
-pub fn meaning(signature: &str) -> Option<(&'static str, &'static str)> {
-    let row = mainstay_dify::signature::Catalogue::built_in().get(signature)?;
+pub fn meaning<'a>(catalogue: &'a Catalogue, signature: &str) -> Option<(&'a str, &'a str)> {
+    let row = catalogue.get(signature)?;
     Some((row.cause.as_str(), row.remedy.as_str()))
 }
 

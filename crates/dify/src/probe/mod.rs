@@ -2,13 +2,15 @@
 //!
 //! Promises: a probe ends within [`Component::deadline`], whatever the other side does; a component is never looked at
 //! twice at a time, so that one which hangs gathers no probes; nothing is written but the marker in storage, which is
-//! taken away again, and what Dify itself records of the canary's run. Refuses to know: how often, and who is told.
+//! taken away again, and what Dify itself records of the canary's run. Says how often at the most, and keeps no clock of its
+//! own. Refuses to know: who is told.
 
 mod api;
 mod ask;
 mod canary;
 mod database;
 mod inside;
+mod pace;
 mod plugin_daemon;
 mod redis;
 mod report;
@@ -39,6 +41,7 @@ use crate::{
 };
 use ask::Ask;
 
+pub use pace::Pace;
 pub use report::{Report, State};
 
 /// What is looked at.
@@ -92,6 +95,11 @@ impl Component {
             Component::Keys => "keys",
             Component::Canary => "canary",
         }
+    }
+
+    /// The component that is called so.
+    pub fn named(name: &str) -> Option<Component> {
+        Component::ALL.into_iter().find(|component| component.as_str() == name)
     }
 
     /// What is certain when it is well.

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use mainstay_base::{Clock, Secret};
 use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer};
-use mainstay_dify::db::Reader;
+use mainstay_dify::{db::Reader, signature::Catalogue};
 use mainstay_engine::Engine;
 use mainstay_gateway::{Gateway, Limits, ListenLimits, PeerAddress, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
@@ -25,6 +25,7 @@ use crate::{
     allowance::AllowancePort,
     cli::Role,
     config::{Config, StorePlace},
+    deployment,
     dify_port::DifyPort,
     failure::{Failure, chain},
     last_good::StateFiles,
@@ -55,6 +56,8 @@ pub(super) struct Base {
     pub(super) files: Option<StateFiles>,
     /// The one connection of this process to the database of the Dify that the configuration names.
     pub(super) dify_reader: Option<Reader>,
+    /// What its errors mean.
+    pub(super) catalogue: Catalogue,
     pub(super) stop: CancellationToken,
     pub(super) stop_workers: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -86,8 +89,10 @@ impl Base {
             })?,
         }
         let database = config.dify.as_ref().and_then(|dify| dify.database.as_ref());
+        let catalogue = config.dify.as_ref().map(deployment::catalogue).transpose()?;
         Ok(Base {
             dify_reader: database.map(Reader::new),
+            catalogue: catalogue.unwrap_or_else(|| Catalogue::built_in().clone()),
             config,
             clock,
             store,
@@ -245,6 +250,7 @@ impl Base {
         let dify = self.config.dify.as_ref().map(|dify| DifyPort {
             name: dify.name.clone(),
             facade: facade.clone(),
+            catalogue: self.catalogue.clone(),
             queues: queues.cloned(),
             diagnosis: Box::new(move || watch.as_ref()?.latest().diagnosis.clone()),
         });

@@ -92,7 +92,7 @@ impl Service {
         let limits = live.listen();
         let judges = matches!(role, Role::All | Role::Control);
         let queues = if judges { base.watch_queues() } else { None };
-        let dify = if judges { base.watch_dify(queues.clone())? } else { None };
+        let dify = if judges { base.watch_dify(queues.clone()) } else { None };
         let control = judges
             .then(|| base.control(&standby, engine, supervisor.as_ref(), &observer, &live, dify.as_ref()));
         let reloader = base.reloader(origin, live, Arc::clone(&keep), observer.clone(), doors);

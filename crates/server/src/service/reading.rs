@@ -27,7 +27,8 @@ impl Base {
         if let Some(longest_s) = deployment.sizes.longest_run_secs {
             options.longest_run = Duration::from_secs(longest_s);
         }
-        let ingest = Ingest::new(reader.clone(), self.store.clone(), options);
+        let ingest =
+            Ingest::new(reader.clone(), self.store.clone(), options).classifying_by(self.catalogue.clone());
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             Box::pin(ingest.run(stop)).await;
@@ -36,7 +37,8 @@ impl Base {
         let telling =
             tell(name.clone(), self.store.clone(), self.clock.clone(), observer.clone(), self.stop.clone());
         self.tasks.spawn(telling);
-        Some(Dify { name, store: self.store.clone(), clock: self.clock.clone() })
+        let catalogue = self.catalogue.clone();
+        Some(Dify { name, store: self.store.clone(), clock: self.clock.clone(), catalogue })
     }
 }
 

@@ -271,7 +271,8 @@ async fn a_gateway_starts_while_the_store_hangs() {
 fn every_test_that_the_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
-    let folders = ["server/tests/it", "server/src", "gateway/tests/path", "net/tests", "store/tests/it"];
+    let folders =
+        ["server/tests/it", "server/src", "control/src", "gateway/tests/path", "net/tests", "store/tests/it"];
     let sources: String = folders.iter().map(|folder| all_text(&root.join("crates").join(folder))).collect();
     let named: Vec<&str> = page
         .split('`')

@@ -85,6 +85,9 @@ impl Drop for Database {
     }
 }
 
+/// Takes a part of what the shipped rows know for something else.
+const OWN_ROWS: &str = "[[signature]]\nid = \"our-proxy\"\npatterns = ['Errno 111. Connection refused']\npriority = 100\n\
+     class = \"edge\"\ncause = \"The outgoing proxy is restarted at night.\"\nremedy = \"Ask the network team.\"\n";
 const LISTENERS: &str = "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n\
      [log]\nfilter = \"warn\"\n[workers]\ncount = 0\n";
 
@@ -99,7 +102,8 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     let Some(database) = Database::start() else { return };
     database.generate(1, 400);
     let home = Home::new();
-    let mut config = format!("{LISTENERS}{}", database.configuration());
+    let mut config = format!("{LISTENERS}[dify]\nsignatures = \"own.toml\"\n{}", database.configuration());
+    home.write("own.toml", OWN_ROWS);
     // Whoever looks at queues asks the database too, over the same connection.
     let broker = Broker::start();
     if let Some(Broker { host, port, database, .. }) = &broker {
@@ -125,7 +129,7 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     let apps = read_of(400).await;
     let worst = &apps[0];
     assert_eq!((&worst["name"], &worst["runs"], &worst["failed"]), (&json!("App 7"), &json!(20), &json!(20)));
-    assert_eq!(worst["failures"], json!({ "http_request": 10, "provider_rate_limited": 10 }));
+    assert_eq!(worst["failures"], json!({ "edge": 10, "provider_rate_limited": 10 }));
     assert!(worst["p95_ms"].as_i64() > worst["p50_ms"].as_i64(), "{worst}");
 
     let status = wait_until("reading is told to be well", SOON, || async {
@@ -151,6 +155,15 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     assert!(limited["signature"]["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{limited}");
     let shown = home.run(&["dify", "errors"]);
     assert!(shown.out.contains("status code 429") && shown.out.contains("remedy"), "{shown:?}");
+    // The operators' own row, wherever errors are explained.
+    assert!(
+        shown.out.contains("10 x edge (our-proxy)") && shown.out.contains("Ask the network team."),
+        "{shown:?}"
+    );
+    let page = home.admin().get(&format!("/api/dify/apps/{app}?span=day")).await.json();
+    let of_proxy = |item: &&Value| item["signature"] == "our-proxy";
+    let explained = page["failures"].as_array().unwrap().iter().find(of_proxy).unwrap();
+    assert_eq!(explained["cause"], "The outgoing proxy is restarted at night.");
 
     // Thrown out: health says why and what to do; nothing of the rest is down. Let in again, it goes on.
     database.let_in(false);

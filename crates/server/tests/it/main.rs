@@ -13,6 +13,8 @@ mod demo;
 mod dependencies;
 mod dify;
 mod dify_health;
+mod dify_lookers;
+mod dify_metrics;
 mod dify_world;
 mod doctor;
 mod incidents;

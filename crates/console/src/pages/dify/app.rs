@@ -63,14 +63,15 @@ impl Page for AppPage {
         let newest = DifyFilter { limit: ITEMS_SHOWN, ..apps::of(&view) };
         let failures = view::latest(store, &source, failed).await?;
         let newest = view::latest(store, &source, newest).await?;
+        let item = |listed| Item::of(listed, &**dify);
         let queues = dify.queues();
         let findings = queues.iter().flat_map(|latest| &latest.verdicts.findings);
         let is_about = |finding: &&Finding| finding.subject.app.as_deref() == Some(id);
         Ok(AppPage {
             span: span_name,
             findings: findings.filter(is_about).cloned().collect(),
-            failures: failures.into_iter().map(Item::of).collect(),
-            newest: newest.into_iter().map(Item::of).collect(),
+            failures: failures.into_iter().map(item).collect(),
+            newest: newest.into_iter().map(item).collect(),
             reading: apps::reading(app, &source).await?,
             view,
             place,

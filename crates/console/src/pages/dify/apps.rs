@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::dify;
 use crate::{
-    App, Failure,
+    App, Dify, Failure,
     page::{Chrome, Page},
     pages::word,
     show,
@@ -86,8 +86,8 @@ pub(crate) struct Item {
     pub(crate) error: Option<String>,
     /// The row of the catalogue that knows the error.
     pub(crate) signature: Option<String>,
-    pub(crate) cause: Option<&'static str>,
-    pub(crate) remedy: Option<&'static str>,
+    pub(crate) cause: Option<String>,
+    pub(crate) remedy: Option<String>,
     pub(crate) took_us: Option<i64>,
     pub(crate) wait_us: Option<i64>,
     pub(crate) tokens: Option<i64>,
@@ -107,7 +107,8 @@ impl Page for Apps {
     type Query = Query;
 
     async fn load(app: &App, _: &str, query: Query) -> Result<Apps, Failure> {
-        let source = dify(app)?.name();
+        let dify = dify(app)?;
+        let source = dify.name();
         let place = query.span()?;
         let (now, (name, _, span)) = (app.ports.clock.now(), SPANS[place]);
         let mut views = view::apps(&app.ports.store, &source, now - span, now).await?;
@@ -116,9 +117,10 @@ impl Page for Apps {
         let mut apps = Vec::with_capacity(views.len());
         for (index, view) in views.into_iter().enumerate() {
             let is_asked = view.failed > 0 && index < FAILURES_LOOKED_UP;
+        let item = |listed| Item::of(listed, &**dify);
             let last_failure = if is_asked {
                 let filter = DifyFilter { failed_only: true, since: Some(now - span), limit: 1, ..of(&view) };
-                view::latest(&app.ports.store, &source, filter).await?.into_iter().next().map(Item::of)
+                view::latest(&app.ports.store, &source, filter).await?.into_iter().next().map(item)
             } else {
                 None
             };
@@ -169,19 +171,19 @@ pub(super) fn of(view: &AppView) -> DifyFilter {
 }
 
 impl Item {
-    pub(super) fn of(listed: DifyListed) -> Item {
+    pub(super) fn of(listed: DifyListed, dify: &dyn Dify) -> Item {
         let body: Value = serde_json::from_str(&listed.body).unwrap_or_default();
         let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let signature = text("signature");
-        let meaning = signature.as_deref().and_then(view::meaning);
+        let (cause, remedy) = signature.as_deref().and_then(|signature| dify.meaning(signature)).unzip();
         Item {
             id: listed.id,
             at: listed.created_at,
             status: listed.status,
             class: listed.class,
             error: text("error"),
-            cause: meaning.map(|(cause, _)| cause),
-            remedy: meaning.map(|(_, remedy)| remedy),
+            cause,
+            remedy,
             signature,
             took_us: body["took_us"].as_i64(),
             wait_us: body["wait_us"].as_i64(),

@@ -35,6 +35,7 @@ pub(super) fn configuration(found: &Discovered) -> String {
         storage,
         canary: _,
         sizes: _,
+        pace: _,
         signatures: _,
     } = &found.deployment;
     let mut page = Page { text: intro(found), found, section: "" };

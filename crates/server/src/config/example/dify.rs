@@ -145,6 +145,37 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        head: "[dify.probes]",
+        about: "How long after one look at a part the next one comes, while it is well; a part in trouble is looked at every 5 s where\nthat costs nothing. At most 24 hours; no less than 5s where nothing else is said.",
+        keys: &[
+            Key { name: "api", value: "\"15s\"", about: "" },
+            Key { name: "web", value: "\"30s\"", about: "" },
+            Key { name: "database", value: "\"15s\"", about: "" },
+            Key { name: "plugin_database", value: "\"15s\"", about: "" },
+            Key { name: "redis", value: "\"15s\"", about: "" },
+            Key { name: "broker", value: "\"15s\"", about: "" },
+            Key { name: "plugin_daemon", value: "\"15s\"", about: "" },
+            Key { name: "sandbox", value: "\"60s\"", about: "It runs a line of code. No less than 10s." },
+            Key { name: "ssrf_proxy", value: "\"30s\"", about: "" },
+            Key { name: "vector", value: "\"30s\"", about: "" },
+            Key {
+                name: "storage",
+                value: "\"300s\"",
+                about: "It writes a marker, reads it and deletes it. No less than 30s.",
+            },
+            Key {
+                name: "keys",
+                value: "\"600s\"",
+                about: "It asks for every workspace and looks for its private key. No less than 60s.",
+            },
+            Key {
+                name: "canary",
+                value: "\"600s\"",
+                about: "It is a run of an app, whose model may cost something. No less than 60s.",
+            },
+        ],
+    },
+    Section {
         head: "[dify.sizes]",
         about: "What Dify's environment says of its sizes: the pool budget is made of them. What is not written is not counted.",
         keys: &[

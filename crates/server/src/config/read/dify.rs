@@ -6,6 +6,7 @@ use mainstay_base::Secret;
 use mainstay_dify::{
     Deployment,
     deployment::{Canary, Database, Login, Redis, RedisAt, Service, Sizes, Storage, Tls, Vector},
+    probe::{Component, Pace},
     signature::Catalogue,
 };
 
@@ -24,6 +25,22 @@ const MAX_REDIS_DATABASE: u64 = 9999;
 const MAX_SIZE: u64 = 1_000_000;
 const LONGEST_RUN: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+/// The keys of `[dify.probes]`.
+const PROBES: [(&str, Component); Component::ALL.len()] = [
+    ("api", Component::Api),
+    ("web", Component::Web),
+    ("database", Component::Database),
+    ("plugin_database", Component::PluginDatabase),
+    ("redis", Component::Redis),
+    ("broker", Component::Broker),
+    ("plugin_daemon", Component::PluginDaemon),
+    ("sandbox", Component::Sandbox),
+    ("ssrf_proxy", Component::SsrfProxy),
+    ("vector", Component::Vector),
+    ("storage", Component::Storage),
+    ("keys", Component::Keys),
+    ("canary", Component::Canary),
+];
 const TLS: [(&str, Tls); 3] = [("off", Tls::Off), ("unchecked", Tls::Unchecked), ("checked", Tls::Checked)];
 
 /// `None` where nothing is written at all.
@@ -51,6 +68,7 @@ pub(super) fn dify(reader: Reader<'_>, follow: Follow) -> Option<Deployment> {
         storage: storage(reader.section("storage")),
         canary: canary(reader.section("canary"), follow),
         sizes: sizes(reader.section("sizes")),
+        pace: pace(reader.section("probes")),
         signatures: signatures(&reader, follow),
     };
     reader.done();
@@ -233,6 +251,18 @@ fn sizes(reader: Reader<'_>) -> Sizes {
     sizes
 }
 
+fn pace(reader: Reader<'_>) -> Pace {
+    let mut pace = Pace::default();
+    for (key, component) in PROBES {
+        let (least, most) = Pace::bounds(component);
+        if let Some(every) = reader.span(key, least..=most) {
+            pace.set(component, every);
+        }
+    }
+    reader.done();
+    pace
+}
+
 fn port(reader: &Reader<'_>, default: u16) -> u16 {
     reader.number("port", PORTS).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
 }
@@ -271,6 +301,7 @@ mod tests {
             [dify.vector]\nhost = 'pgvector'\n\
             [dify.sandbox]\nkey = 'env:A'\n\
             [dify.canary]\ninputs = 1\n\
+            [dify.probes]\napi = '1s'\ncanary = '30s'\nkeys = '25h'\nweb = 30\nqueues = '5s'\n\
             [dify.sizes]\nlongest_run = 1200\n";
         assert_eq!(
             problems(wrong),
@@ -291,9 +322,34 @@ mod tests {
                 "dify.canary.key is missing",
                 "dify.canary.inputs is a whole number, not a table such as { name = \"value\" }",
                 "dify.sizes.longest_run is a whole number, not a time span; write \"1200s\" for seconds",
+                "dify.probes.api is 1s, allowed is 5s to 1d",
+                "dify.probes.web is a whole number, not a time span; write \"30s\" for seconds",
+                "dify.probes.keys is 25h, allowed is 1m to 1d",
+                "dify.probes.canary is 30s, allowed is 1m to 1d",
+                "dify.probes.queues is not a key; known are api, broker, canary, database, keys, plugin_daemon, \
+                 plugin_database, redis, sandbox, ssrf_proxy, storage, vector, web",
                 "dify.nmae is not a key; did you mean name?",
             ]
         );
+    }
+
+    #[test]
+    fn each_probe_has_its_pace_and_the_example_shows_the_defaults() {
+        let components: Vec<Component> = PROBES.iter().map(|(_, component)| *component).collect();
+        assert_eq!(components, Component::ALL);
+        let read = |text: &str| parse("test", text, &[], Follow::FormOnly).unwrap().dify.unwrap().pace;
+        let chosen = read("[dify.probes]\ncanary = '2h'\nplugin_daemon = '5s'\n");
+        assert_eq!(chosen.every(Component::Canary), Duration::from_secs(7200));
+        assert_eq!(chosen.every(Component::PluginDaemon), Duration::from_secs(5));
+        assert_eq!(chosen.every(Component::Api), Pace::default().every(Component::Api));
+        let example = crate::config::example();
+        let from = example.find("[dify.probes]").unwrap();
+        let table = example[from..].split("\n\n").next().unwrap();
+        let shown = table.replace("\n#", "\n").replace("\n ", "\n# ");
+        let shown = read(&shown);
+        for component in Component::ALL {
+            assert_eq!(shown.every(component), Pace::default().every(component), "{component:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use mainstay_control::doctor::Diagnosis;
 use mainstay_dify::{
     Deployment,
     deployment::{Database, Login, Redis, RedisAt, Service, Storage, Tls},
+    probe::Component,
 };
 use serde_json::{Value, json};
 
@@ -57,6 +58,7 @@ fn layout(deployment: &Deployment) -> Value {
         storage,
         canary,
         sizes,
+        pace,
         signatures,
     } = deployment;
     json!({
@@ -86,6 +88,7 @@ fn layout(deployment: &Deployment) -> Value {
         },
         "has_canary": canary.is_some(),
         "sizes": format!("{sizes:?}"),
+        "probes_every_s": Component::ALL.map(|component| (component.as_str(), pace.every(component).as_secs())),
         "signatures": signatures,
     })
 }
