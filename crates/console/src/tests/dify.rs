@@ -67,9 +67,17 @@ impl Watched {
             run: Some(self.name("run-1")),
             ..Subject::default()
         };
+        let stuck =
+            Subject { run: Some(self.name("run-2")), app: Some(self.name(APP)), ..Subject::default() };
+        // Its id leads to what can be done.
+        let stuck = Finding {
+            id: "S23".to_owned(),
+            ..self.finding("", Severity::Warning, "3 runs are `running` for over 20 min", stuck)
+        };
         vec![
             self.finding("S18", Severity::Critical, "17 messages wait and no worker consumes them", of_queue),
             self.finding("worker-mute", Severity::Warning, "silent@test does not answer", of_worker),
+            stuck,
             self.finding("pool-budget", Severity::Note, "worth knowing", Subject::default()),
         ]
     }
@@ -163,6 +171,11 @@ impl Dify for Watched {
         }))
     }
 
+    fn meaning(&self, signature: &str) -> Option<(String, String)> {
+        let is_known = signature == self.name("S54");
+        is_known.then(|| (self.name("the provider counts requests"), self.name("ask for a higher limit")))
+    }
+
     fn act(&self, action: Action, change: Change) -> BoxFuture<'_, Result<Acted, NotActed>> {
         let told = serde_json::to_value(&action).unwrap();
         let is_guarded = told["action"] == "cancel-consumer" && !change.force;
@@ -171,11 +184,6 @@ impl Dify for Watched {
         let words = self.name("busy@test takes nothing more from dataset");
         let undo = if is_final {
             Undo::Irreversible(self.name("a worker does not unlearn it"))
-    fn meaning(&self, signature: &str) -> Option<(String, String)> {
-        let is_known = signature == self.name("S54");
-        is_known.then(|| (self.name("the provider counts requests"), self.name("ask for a higher limit")))
-    }
-
         } else {
             Undo::By(self.name("mainstay queue act undo"))
         };
@@ -411,6 +419,35 @@ async fn nothing_is_done_that_was_not_shown_first() {
     let action = json!({ "action": "grow-pool", "worker": "busy@test", "by": 2 });
     let steps = [(action.clone(), true), (action.clone(), true), (action, false)];
     assert_eq!(*dify.done.lock().unwrap(), steps, "shown; looked at again and done");
+}
+
+#[tokio::test]
+async fn a_stuck_run_is_marked_failed_from_what_was_found_of_it_and_that_is_taken_back() {
+    let (world, dify) = world(None).await;
+    for page in ["/dify", "/queues", "/dify/apps/5f5f0000-0000-7000-8000-0000000000a1"] {
+        let text = world.get(page).await.text;
+        let form =
+            text.split("<form ").find(|form| form.contains("value=\"fail-run\"") && form.contains("run-2"));
+        assert!(form.is_some_and(|form| form.contains("action=\"/dify/act\"")), "{page}: {text}");
+    }
+    let fields =
+        |action: &'static str| [("action", action), ("run", "run-2"), ("worker", ""), ("why", "it is dead")];
+    for action in ["fail-run", "reopen-run"] {
+        let shown = world.form("/dify/act", &fields(action)).await;
+        assert!(shown.text.contains("<h1>What it would do</h1>"), "{}", shown.text);
+        let done = world.form("/dify/act", &[&fields(action)[..], &[("dry_run", "false")]].concat()).await;
+        assert!(done.text.contains("<h1>Done</h1>"), "{}", done.text);
+    }
+    let step = |action: &str, is_dry| (json!({ "action": action, "run": "run-2" }), is_dry);
+    let steps = [
+        step("fail-run", true),
+        step("fail-run", true),
+        step("fail-run", false),
+        step("reopen-run", true),
+        step("reopen-run", true),
+        step("reopen-run", false),
+    ];
+    assert_eq!(*dify.done.lock().unwrap(), steps);
 }
 
 #[tokio::test]

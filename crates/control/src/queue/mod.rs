@@ -24,7 +24,7 @@ use serde::Serialize;
 /// What is seen and done, as `dify` and `signal` have it, for those who show it.
 pub use mainstay_dify::celery::{
     Answer, Peek, Running, TenantList, Unacked, Worker,
-    act::{Action, Done, Plan, Refused, Step, Undo},
+    act::{Action, Done, MARK as MARKED_FAILED, Plan, Refused, Step, Undo},
 };
 pub use mainstay_signal::forecast::{Drain, Rates};
 

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use askama::Template;
 use mainstay_base::Micros;
-use mainstay_control::ingest::{
-    Reading,
-    view::{self, AppView},
+use mainstay_control::{
+    ingest::{
+        Reading,
+        view::{self, AppView},
+    },
+    queue::MARKED_FAILED,
 };
 use mainstay_store::model::{DifyFilter, DifyListed};
 use serde::{Deserialize, Serialize};
@@ -114,10 +117,10 @@ impl Page for Apps {
         let mut views = view::apps(&app.ports.store, &source, now - span, now).await?;
         let total = views.len();
         views.truncate(APPS_SHOWN);
+        let item = |listed| Item::of(listed, &**dify);
         let mut apps = Vec::with_capacity(views.len());
         for (index, view) in views.into_iter().enumerate() {
             let is_asked = view.failed > 0 && index < FAILURES_LOOKED_UP;
-        let item = |listed| Item::of(listed, &**dify);
             let last_failure = if is_asked {
                 let filter = DifyFilter { failed_only: true, since: Some(now - span), limit: 1, ..of(&view) };
                 view::latest(&app.ports.store, &source, filter).await?.into_iter().next().map(item)
@@ -190,6 +193,13 @@ impl Item {
             tokens: body["tokens"].as_i64(),
             origin: text("origin"),
         }
+    }
+}
+
+impl Item {
+    /// Marked failed by hand, which can be taken back.
+    pub(crate) fn was_marked(&self) -> bool {
+        self.error.as_deref() == Some(MARKED_FAILED)
     }
 }
 

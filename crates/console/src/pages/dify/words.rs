@@ -5,6 +5,9 @@ use mainstay_control::queue::{Drain, Peek, Rates};
 
 use crate::show;
 
+/// Runs that nobody works on any more.
+const STUCK_RUNS: &str = "S23";
+
 /// What [`Drain`] says, for people.
 pub(crate) fn drain(drain: &Drain) -> String {
     match drain {
@@ -96,6 +99,11 @@ pub(crate) fn severity(finding: &Finding) -> &'static str {
         Severity::Warning => "warning",
         Severity::Critical => "critical",
     }
+}
+
+/// The run that can be marked failed, where that is what is to be done.
+pub(crate) fn stuck_run(finding: &Finding) -> Option<&str> {
+    finding.subject.run.as_deref().filter(|_| finding.id == STUCK_RUNS)
 }
 
 /// The worst of what was found of something; `ok` where nothing worth a warning was.
