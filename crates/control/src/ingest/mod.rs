@@ -16,6 +16,7 @@ mod runs;
 mod series;
 mod step;
 mod triggers;
+mod usage;
 pub mod view;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ use reading::Meter;
 pub use reading::{Reading, Table};
 use series::AllSeries;
 use step::Track;
+pub use usage::{By, Figures, usage};
 
 use crate::lease::{Lease, Terms};
 

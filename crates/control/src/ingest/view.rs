@@ -6,12 +6,16 @@ use mainstay_base::Micros;
 use mainstay_dify::signature::Catalogue;
 use mainstay_store::{
     Store, StoreError,
-    model::{DifyFilter, DifyListed, DifyTotal, Sketch},
+    model::{DifyFilter, DifyListed, DifyTotal},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::reading::{NAME, Reading};
+use super::{
+    By, Figures,
+    reading::{NAME, Reading},
+    usage,
+};
 use crate::health::State;
 
 /// What is older was not said by a reader that is alive.
@@ -110,61 +114,35 @@ pub async fn apps(
     since: Micros,
     until: Micros,
 ) -> Result<Vec<AppView>, StoreError> {
-    let mut views: BTreeMap<String, (AppView, Sketch, i64, i64)> = BTreeMap::new();
-    for kind in ["run", "message", "node", "feedback"] {
-        for total in store.dify().totals(source, kind, since, until).await? {
-            let entry = views.entry(total.series.app_id.clone()).or_default();
-            add(entry, kind, &total);
-        }
-    }
     let names = store.dify().states(source, "app:", READING_KEPT).await?;
     let names: BTreeMap<&str, Value> = names
         .iter()
         .filter_map(|state| Some((state.name.strip_prefix("app:")?, serde_json::from_str(&state.body).ok()?)))
         .collect();
-    let mut views: Vec<AppView> = views
-        .into_iter()
-        .map(|(app_id, (mut view, sketch, waits, wait_us))| {
-            let word = |key: &str| names.get(app_id.as_str()).and_then(|app| app[key].as_str()).unwrap_or("");
-            (view.name, view.p50_ms) = (word("name").to_owned(), sketch.quantile(0.5).map(|us| us / 1000));
-            view.p95_ms = sketch.quantile(0.95).map(|us| us / 1000);
-            view.mean_wait_ms = (waits > 0).then(|| wait_us / waits / 1000);
-            AppView { app_id, ..view }
-        })
-        .collect();
-    views.sort_by_key(|view| (-view.failed, -view.runs));
-    Ok(views)
-}
-
-fn add(entry: &mut (AppView, Sketch, i64, i64), kind: &str, total: &DifyTotal) {
-    let (view, sketch, waits, wait_us) = entry;
-    let series = &total.series;
-    if view.mode.is_empty() {
-        view.mode.clone_from(&series.mode);
+    let mut ratings: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for DifyTotal { series, count, .. } in store.dify().totals(source, "feedback", since, until).await? {
+        *ratings.entry((series.app_id, series.status)).or_default() += count;
     }
-    // A chatflow's answer is its run seen from the other side.
-    let is_unit = kind == "run" || (kind == "message" && series.mode != "advanced-chat");
-    if is_unit {
-        view.runs += total.count;
-        sketch.merge(&total.sketch);
-        *waits += total.waits;
-        *wait_us += total.wait_us;
-        if !series.class.is_empty() {
-            view.failed += total.count;
-            *view.failures.entry(series.class.clone()).or_default() += total.count;
+    let view = |figures: Figures| {
+        let word = |key: &str| names.get(figures.value.as_str()).and_then(|app| app[key].as_str());
+        let rated = |word: &str| ratings.get(&(figures.value.clone(), word.to_owned())).copied().unwrap_or(0);
+        AppView {
+            name: word("name").unwrap_or_default().to_owned(),
+            mode: word("mode").map_or(figures.mode, str::to_owned),
+            likes: rated("like"),
+            dislikes: rated("dislike"),
+            runs: figures.count,
+            failed: figures.failed,
+            failures: figures.failures,
+            p50_ms: figures.p50_ms,
+            p95_ms: figures.p95_ms,
+            mean_wait_ms: figures.mean_wait_ms,
+            tokens: figures.tokens,
+            cost_micros: figures.cost_micros,
+            app_id: figures.value,
         }
-    }
-    if matches!(kind, "node" | "message") {
-        view.tokens += total.tokens;
-        if total.price_nanos > 0 {
-            *view.cost_micros.entry(series.currency.clone()).or_default() += total.price_nanos / 1000;
-        }
-    }
-    match (kind, series.status.as_str()) {
-        ("feedback", "like") => view.likes += total.count,
-        ("feedback", "dislike") => view.dislikes += total.count,
-        _ => {}
-    }
+    };
+    Ok(usage(store, source, By::App, None, since, until).await?.into_iter().map(view).collect())
 }
 
 /// The newest items of a kind (`run`, `message`, `trigger`), of one app and one class of failure if given.

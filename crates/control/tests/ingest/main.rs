@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_base::{Clock, Micros};
 use mainstay_control::{
     State,
-    ingest::{IngestError, view},
+    ingest::{By, IngestError, usage, view},
 };
 use mainstay_dify::db::Failure;
 use mainstay_store::model::DifyFilter;
@@ -106,6 +106,17 @@ async fn apps_are_told_with_failures_times_tokens_and_cost() {
     assert!(worst.p95_ms.unwrap() > worst.p50_ms.unwrap());
     assert_eq!(worst.cost_micros.get("USD"), Some(&(30 * 24)));
     assert!(worst.tokens > 0 && worst.mean_wait_ms.is_some());
+
+    // By model: each fourth run has another, and the price of a call is 24 millionths.
+    let by_model = usage(&world.store, "dify", By::Model, None, Micros(0), now).await.unwrap();
+    let told: Vec<_> = by_model.iter().map(|row| (row.value.as_str(), row.count, row.failed)).collect();
+    assert_eq!(told, [("model-3", 150, 30), ("model-0", 150, 0), ("model-1", 150, 0), ("model-2", 150, 0)]);
+    assert_eq!(by_model[0].cost_micros.get("USD"), Some(&(150 * 24)));
+    let of_one = usage(&world.store, "dify", By::Node, Some(&worst.app_id), Micros(0), now).await.unwrap();
+    assert_eq!(of_one.iter().map(|row| row.count).sum::<i64>(), 30 * 5);
+    let by_endpoint = usage(&world.store, "dify", By::Endpoint, None, Micros(0), now).await.unwrap();
+    let told: Vec<_> = by_endpoint.iter().map(|row| (row.value.as_str(), row.count)).collect();
+    assert_eq!(told, [("service-api", 400), ("web-app", 200)]);
 
     // Its newest failures, with the row of the catalogue that knows them.
     let filter = DifyFilter {
