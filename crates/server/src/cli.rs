@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use mainstay_control::ingest::By;
 
 use crate::{config, demo};
 
@@ -77,6 +78,19 @@ pub(crate) enum DifyCommand {
     },
     /// Each app: runs, failures by class, durations, waits in queues, tokens, prices.
     Apps {
+        /// How far back, as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
+        since: Duration,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Runs, failures, durations, tokens and prices by one label: mode, endpoint, version, node, model, provider or queue.
+    Usage {
+        #[arg(long, value_name = "LABEL", default_value = "model", value_parser = PossibleValuesParser::new(By::ALL.map(|(word, _)| word)))]
+        by: String,
+        /// Only of this app, by id.
+        #[arg(long)]
+        app: Option<String>,
         /// How far back, as 30m, 24h or 7d.
         #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
         since: Duration,

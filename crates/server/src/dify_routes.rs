@@ -12,7 +12,7 @@ use axum::{
 };
 use mainstay_base::{Clock, Micros};
 use mainstay_console::AdminTokens;
-use mainstay_control::ingest::view;
+use mainstay_control::ingest::{By, usage, view};
 use mainstay_dify::signature::Catalogue;
 use mainstay_store::{
     MAX_DIFY_LIST, Store, StoreError,
@@ -46,6 +46,7 @@ pub(crate) fn router(dify: Option<Dify>, tokens: AdminTokens) -> Router {
     Router::new()
         .route("/api/dify/ingest", get(status))
         .route("/api/dify/ingest/apps", get(apps))
+        .route("/api/dify/ingest/usage", get(used))
         .route("/api/dify/ingest/runs", get(runs))
         .route("/api/dify/ingest/errors", get(errors))
         .with_state(Arc::new(dify))
@@ -63,6 +64,8 @@ struct Asked {
     class: Option<String>,
     /// Only what failed.
     failed: bool,
+    /// The label that figures are told by.
+    by: Option<String>,
     /// `run` unless told; `message` for answers of apps without runs; `trigger`.
     kind: Option<String>,
     limit: Option<u32>,
@@ -101,6 +104,22 @@ async fn apps(State(dify): Of, Query(asked): Query<Asked>) -> Response {
         let mut apps = view::apps(&dify.store, &dify.name, since, until).await?;
         apps.retain(|view| asked.app.as_ref().is_none_or(|app| view.app_id == *app));
         Ok(json!({ "since": since, "until": until, "apps": apps }))
+    })
+    .await
+}
+
+async fn used(State(dify): Of, Query(asked): Query<Asked>) -> Response {
+    let word = asked.by.clone().unwrap_or_else(|| "app".to_owned());
+    let Some(by) = By::parse(&word) else {
+        let words = By::ALL.map(|(word, _)| word).join(", ");
+        let message = format!("`by` is one of {words}, not {word}");
+        return failure(StatusCode::BAD_REQUEST, "unknown_label", &message, "name one of them");
+    };
+    answer(&dify, |dify| async move {
+        let until = dify.clock.now();
+        let since = until - asked.span();
+        let usage = usage(&dify.store, &dify.name, by, asked.app.as_deref(), since, until).await?;
+        Ok(json!({ "since": since, "until": until, "by": word, "usage": usage }))
     })
     .await
 }
@@ -208,6 +227,9 @@ where
     };
     match tell(dify).await {
         Ok(value) => Json(value).into_response(),
+        Err(StoreError::TooMuch(message)) => {
+            failure(StatusCode::BAD_REQUEST, "too_much", &message, "give a later `since`")
+        }
         Err(error) => failure(
             StatusCode::SERVICE_UNAVAILABLE,
             "store_unavailable",

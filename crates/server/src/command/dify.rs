@@ -24,6 +24,11 @@ pub(super) async fn run(command: DifyCommand) -> Result<Exit, Failure> {
             let path = format!("/api/dify/ingest/apps?since_seconds={}", since.as_secs());
             ask(&path, &read, apps).await
         }
+        DifyCommand::Usage { by, app, since, read } => {
+            let mut path = format!("/api/dify/ingest/usage?by={by}&since_seconds={}", since.as_secs());
+            add(&mut path, [("app", app)]);
+            ask(&path, &read, used).await
+        }
         DifyCommand::Runs { app, class, failed, since, limit, read } => {
             let mut path = format!("/api/dify/ingest/runs?limit={limit}&failed={failed}");
             add(&mut path, [("app", app), ("class", class), ("since_seconds", since.map(seconds))]);
@@ -109,6 +114,26 @@ fn apps(answer: &Value) {
         ]);
     }
     table.print("no app did anything in this time");
+}
+
+fn used(answer: &Value) {
+    let by = answer["by"].as_str().unwrap_or_default();
+    let mut table = Table::new(&[by, "count", "failed", "p50", "p95", "wait", "tokens", "price", "failures"]);
+    for row in items(answer, "usage") {
+        let named = row["value"].as_str().is_some_and(|value| !value.is_empty());
+        table.row([
+            if named { cell(row, "/value") } else { "(none)".to_owned() },
+            cell(row, "/count"),
+            cell(row, "/failed"),
+            millis(&row["p50_ms"]),
+            millis(&row["p95_ms"]),
+            millis(&row["mean_wait_ms"]),
+            cell(row, "/tokens"),
+            prices(&row["cost_micros"]),
+            counts(&row["failures"]),
+        ]);
+    }
+    table.print("nothing was counted in this time");
 }
 
 fn runs(answer: &Value) {

@@ -144,6 +144,13 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     assert!(status["lag_seconds"].as_f64().unwrap() < 60.0, "{status}");
     let shown = home.run(&["dify", "apps", "--since", "1h"]);
     assert!(shown.out.contains("App 7") && shown.out.contains("provider_rate_limited 10"), "{shown:?}");
+    let by_model = home.run(&["dify", "usage", "--by", "model", "--json"]).json();
+    let calls = by_model["usage"].as_array().unwrap().iter().map(|row| (&row["value"], &row["count"]));
+    assert_eq!(calls.last(), Some((&json!("model-2"), &json!(100))), "{by_model}");
+    let shown = home.run(&["dify", "usage", "--by", "endpoint"]);
+    assert!(shown.out.contains("service-api") && shown.out.contains("web-app"), "{shown:?}");
+    let unknown = home.admin().get("/api/dify/ingest/usage?by=tenant").await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["code"]), (400, &json!("unknown_label")));
     let app = worst["app_id"].as_str().unwrap();
     let runs = home.run(&["dify", "runs", "--app", app, "--failed", "--limit", "5", "--json"]).json();
     assert_eq!(runs["runs"].as_array().map(Vec::len), Some(5));
@@ -192,7 +199,7 @@ async fn without_a_dify_each_answer_says_how_to_name_one() {
     home.write("mainstay.toml", LISTENERS);
     let process = Process::start(home.command(&["serve", "--migrate"]));
     wait_for_instance(&home, &process).await;
-    for command in ["status", "apps", "runs", "errors"] {
+    for command in ["status", "apps", "usage", "runs", "errors"] {
         let ran = home.run(&["dify", command]);
         assert!(ran.code != 0 && ran.err.contains("mainstay init --dify-env"), "{ran:?}");
     }
