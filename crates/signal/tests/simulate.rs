@@ -66,6 +66,7 @@ fn a_replay_of_calls_that_went_well_is_what_was_recorded() {
     assert_eq!(report.baseline.targets["a/m"].failures, 1);
     assert_eq!(report.fidelity.own_share_baseline, Some(1.0));
     assert_eq!(report.fidelity.success_share, Some(0.0));
+    assert!(report.fidelity.is_faithful, "{:?}", report.fidelity);
 }
 
 #[test]
@@ -364,6 +365,7 @@ fn the_self_check_tells_a_policy_that_was_not_in_force() {
     let alone = routes(&["a"], CallPolicy { max_attempts: 1, ..CallPolicy::default() });
     let report = compare(&recording, &alone, &alone, 1);
     assert!(report.fidelity.success_share.unwrap() < -0.1, "{:?}", report.fidelity);
+    assert!(!report.fidelity.is_faithful, "{:?}", report.fidelity);
 }
 
 /// Two healthy providers, one of which is slower; what is foretold is held against the truth.

@@ -21,9 +21,6 @@ use crate::{
 pub(crate) const POLICY_MAX: usize = 512 * 1024;
 /// Rows of one table; the JSON has all.
 const ROWS_MAX: usize = 50;
-/// A replay of the policy in force that is further from what was recorded is not to be trusted.
-const FAITHFUL_SHARE: f64 = 0.01;
-const FAITHFUL_RATIO: f64 = 0.15;
 
 /// As [`Simulation`]; a form's fields are all text.
 #[derive(Deserialize)]
@@ -174,10 +171,7 @@ struct Target {
 
 #[derive(Deserialize)]
 struct Fidelity {
-    success_share: Option<f64>,
-    total_p50: Option<f64>,
-    total_p95: Option<f64>,
-    cost: Option<f64>,
+    is_faithful: bool,
 }
 
 /// One figure of all three, and whether the change makes it better.
@@ -287,12 +281,7 @@ impl Told {
 
     /// Whether the replay of the policy in force is near enough to what was recorded.
     fn is_faithful(&self) -> bool {
-        let Fidelity { success_share, total_p50, total_p95, cost } = self.report.fidelity;
-        let within = |off: Option<f64>, bound: f64| off.is_none_or(|off| off.abs() <= bound);
-        within(success_share, FAITHFUL_SHARE)
-            && within(total_p50, FAITHFUL_RATIO)
-            && within(total_p95, FAITHFUL_RATIO)
-            && within(cost, FAITHFUL_RATIO)
+        self.report.fidelity.is_faithful
     }
 
     /// `24 hours`, `90 minutes`.

@@ -281,6 +281,7 @@ pub(crate) fn simulated(since_s: u64) -> Value {
             "baseline": side(948, 401.0, 2_000_000, 900, &[]),
             "changed": side(990, 300.0, 2_500_000, 300, &["new/gpt-5"]),
             "fidelity": {
+                "is_faithful": true,
                 "success_share": -0.002, "attempts_per_call": 0.0, "first_token_p50": 0.0025, "first_token_p95": 0.0,
                 "total_p50": 0.0, "total_p95": 0.0, "cost": 0.0, "own_share_baseline": 0.97,
                 "own_share_changed": 0.31,

@@ -198,7 +198,13 @@ fn compared(answer: &Value) {
     for note in items(read, "notes").iter().filter_map(Value::as_str) {
         output::line(format!("note: {}", output::one_line(note)));
     }
-    output::line("trust the change as far as `current, replayed` is like `recorded`");
+    output::line(match report["fidelity"]["is_faithful"] == false {
+        true => {
+            "warning: `current, replayed` is not like `recorded`, so do not trust the change: the policy was another one \
+                 for a part of this time (a drained provider, a reload), or the calls are too few"
+        }
+        false => "trust the change as far as `current, replayed` is like `recorded`",
+    });
 }
 
 /// Who answered how many calls, under each policy.

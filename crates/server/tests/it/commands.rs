@@ -187,6 +187,26 @@ async fn a_provider_and_a_chain_are_shown_whole() {
     assert!(key("out").contains("2027-01-15 08:00:00  bad_key"), "{shown}");
 }
 
+/// A replay that is not like what happened is no prophecy, and is not printed as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_says_whether_it_can_be_believed() {
+    let home = Home::new();
+    let policy = home.write("changed.toml", "");
+    for (is_faithful, said) in
+        [(true, "trust the change as far as"), (false, "warning: `current, replayed` is not like")]
+    {
+        let told = json!({"read": {"calls": 9, "is_whole": true}, "report": {"fidelity": {"is_faithful": is_faithful}}});
+        let server = HttpServer::start(move |_| {
+            let told = told.clone();
+            async move { answer(200, &told) }
+        })
+        .await;
+        let (url, policy) = (server.url(), policy.to_str().unwrap());
+        let ran = home.run(&["route", "simulate", "--policy", policy, "--admin", &url, "--token", "t"]);
+        assert!(ran.code == 0 && ran.out.contains(said), "{ran:?}");
+    }
+}
+
 /// Whatever names and texts hold, no command lets it drive the terminal; `--json` gives it to programs as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_admin_api_tells_never_drives_the_terminal() {

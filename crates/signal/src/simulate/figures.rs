@@ -82,10 +82,16 @@ pub struct Fidelity {
     pub total_p50: Option<f64>,
     pub total_p95: Option<f64>,
     pub cost: Option<f64>,
+    /// The replay of the policy in force is near enough to what was recorded for `changed` to be believed.
+    pub is_faithful: bool,
     /// Attempts of each replay whose outcome was the call's own record; the others were drawn.
     pub own_share_baseline: Option<f64>,
     pub own_share_changed: Option<f64>,
 }
+
+/// How far a faithful replay may be off: in the share of answered calls, and of the times and the cost in parts of them.
+const FAITHFUL_SHARE: f64 = 0.01;
+const FAITHFUL_RATIO: f64 = 0.15;
 
 impl Fidelity {
     pub(super) fn of(recorded: &Figures, baseline: &Figures) -> Fidelity {
@@ -95,7 +101,7 @@ impl Fidelity {
         let less = |replayed: Option<f64>, real: Option<f64>| {
             replayed.zip(real).map(|(replayed, real)| replayed - real)
         };
-        Fidelity {
+        let fidelity = Fidelity {
             success_share: less(baseline.success_share, recorded.success_share),
             attempts_per_call: less(baseline.attempts_per_call, recorded.attempts_per_call),
             first_token_p50: ratio(baseline.first_token.p50_ms, recorded.first_token.p50_ms),
@@ -103,9 +109,16 @@ impl Fidelity {
             total_p50: ratio(baseline.total.p50_ms, recorded.total.p50_ms),
             total_p95: ratio(baseline.total.p95_ms, recorded.total.p95_ms),
             cost: ratio(Some(baseline.cost.dollars()), Some(recorded.cost.dollars())),
+            is_faithful: false,
             own_share_baseline: None,
             own_share_changed: None,
-        }
+        };
+        let within = |off: Option<f64>, bound: f64| off.is_none_or(|off| off.abs() <= bound);
+        let is_faithful = within(fidelity.success_share, FAITHFUL_SHARE)
+            && [fidelity.total_p50, fidelity.total_p95, fidelity.cost]
+                .into_iter()
+                .all(|off| within(off, FAITHFUL_RATIO));
+        Fidelity { is_faithful, ..fidelity }
     }
 }
 
