@@ -145,8 +145,8 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     let shown = home.run(&["dify", "apps", "--since", "1h"]);
     assert!(shown.out.contains("App 7") && shown.out.contains("provider_rate_limited 10"), "{shown:?}");
     let by_model = home.run(&["dify", "usage", "--by", "model", "--json"]).json();
-    let calls = by_model["usage"].as_array().unwrap().iter().map(|row| (&row["value"], &row["count"]));
-    assert_eq!(calls.last(), Some((&json!("model-2"), &json!(100))), "{by_model}");
+    let mut calls = by_model["usage"].as_array().unwrap().iter().map(|row| (&row["value"], &row["count"]));
+    assert_eq!(calls.next_back(), Some((&json!("model-2"), &json!(100))), "{by_model}");
     let shown = home.run(&["dify", "usage", "--by", "endpoint"]);
     assert!(shown.out.contains("service-api") && shown.out.contains("web-app"), "{shown:?}");
     let unknown = home.admin().get("/api/dify/ingest/usage?by=tenant").await;
