@@ -91,6 +91,9 @@ pub(crate) struct Queue {
     /// How long the busy soak lasts; the troubles take three to six minutes more.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// How much work comes, as a share of what all places of the workers can do.
+    #[arg(long, default_value_t = 0.75)]
+    load: f64,
 }
 
 pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
@@ -173,6 +176,7 @@ fn queue(options: &Queue) -> anyhow::Result<()> {
     soak.args(["test", "--package", "mainstay-control", "--test", "queue", "--"]);
     soak.args(["--ignored", "--nocapture", "soak_in_real_time"]);
     soak.env("TEST_REDIS_URL", redis.url()).env("TEST_CELERY_PYTHON", python);
+    soak.env("TEST_SOAK_LOAD", options.load.to_string());
     run(soak.env("TEST_SOAK_SECONDS", options.seconds.to_string()))
 }
 

@@ -751,9 +751,12 @@ pub(crate) enum QueueAct {
         #[command(flatten)]
         how: QueueHow,
     },
-    /// Empty a queue into a file beside the instance's state.
+    /// Empty a queue into a file beside the instance's state; or take one message out that no worker can read.
     Purge {
         queue: String,
+        /// Only this one; its name is told by `mainstay queue list` and `tasks`.
+        #[arg(long)]
+        message: Option<String>,
         #[command(flatten)]
         how: QueueHow,
     },

@@ -13,7 +13,7 @@ use axum::{
 use mainstay_console::AdminTokens;
 use mainstay_control::{
     Change, Facade,
-    queue::{Acted, Latest, NotActed, Watch},
+    queue::{Acted, Answer, Latest, NotActed, Watch},
 };
 use mainstay_dify::celery::act::{Action, Refused};
 use serde::Deserialize;
@@ -79,13 +79,14 @@ pub(crate) fn workers_of(latest: &Latest) -> Value {
     })
 }
 
-/// Every task that was seen: active and reserved at workers, and those at the ends of queues.
+/// Every task that was seen: those that workers have, and those at the ends of queues.
 pub(crate) fn tasks_of(latest: &Latest) -> Value {
     let mut tasks = Vec::new();
     if let Some(seen) = &latest.seen {
         for worker in &seen.workers {
             let Some(answer) = &worker.answer else { continue };
-            for (state, held) in [("active", &answer.active), ("reserved", &answer.reserved)] {
+            let Answer { active, reserved, scheduled, .. } = answer;
+            for (state, held) in [("active", active), ("reserved", reserved), ("scheduled", scheduled)] {
                 for task in held {
                     tasks.push(json!({
                         "state": state, "worker": worker.name, "queue": task.queue, "id": task.id,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -52,6 +52,16 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(10));
         }
         Some(Broker { host, port, database: 0, server: Some(server) })
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The same database, reached by way of a proxy.
+    pub fn through(&self, proxy: SocketAddr) -> Broker {
+        Broker { host: proxy.ip().to_string(), port: proxy.port(), database: self.database, server: None }
     }
 
     pub fn url(&self) -> String {

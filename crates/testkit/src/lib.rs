@@ -1,5 +1,6 @@
 //! Peers for tests, all on loopback with a port of the system's choice: an HTTP server from a function, a raw TCP
-//! script that can cut anywhere, and an OpenAI-shaped model that echoes and fails on request.
+//! script that can cut anywhere, a TCP proxy that can cut, freeze and slow down, and an OpenAI-shaped model that echoes and
+//! fails on request.
 //!
 //! A dev-dependency only. Nothing here is careful about load: it is careful to fail exactly as told.
 #![expect(clippy::expect_used, reason = "a test peer that cannot start should end the test")]
@@ -7,6 +8,7 @@
 pub mod celery;
 pub mod http_server;
 pub mod model;
+pub mod proxy;
 pub mod raw;
 pub mod wait;
 

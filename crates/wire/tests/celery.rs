@@ -80,27 +80,55 @@ fn bytes_that_are_no_message_say_what_is_wrong() {
     let broken = |bytes: &[u8]| Message::parse(bytes).unwrap_err().to_string();
     assert!(broken(b"").starts_with("it is not JSON"));
     assert!(broken(b"\xff\xfe").starts_with("it is not JSON"));
-    assert_eq!(broken(b"[1]"), "it has no task id");
-    assert_eq!(broken(b"{}"), "it has no task id");
-    assert_eq!(broken(br#"{"headers":{"id":"1"}}"#), "it has no task name");
+    assert_eq!(broken(b"[1]"), "it has no properties");
+    assert_eq!(broken(b"{}"), "it has no properties");
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
     assert!(broken(&deep).starts_with("it is not JSON"));
     let large = vec![b' '; MAX_MESSAGE_BYTES + 1];
     assert_eq!(Message::parse(&large), Err(Broken::TooLarge(MAX_MESSAGE_BYTES + 1)));
 }
 
+/// What a real worker does with each is tried in the tests of `dify`.
+#[test]
+fn a_message_that_lacks_something_is_told_from_one_that_ends_the_worker() {
+    for (part, why, ends_worker) in [
+        ("/properties", "it has no properties", true),
+        ("/properties/delivery_info", "it has no delivery info", true),
+        ("/properties/delivery_info/routing_key", "it has no delivery info", true),
+        ("/properties/delivery_tag", "it has no delivery tag", true),
+        ("/headers/task", "it has no task name", false),
+        ("/headers/id", "it has no task id", true),
+    ] {
+        let mut value: Value = serde_json::from_slice(INDEXING).unwrap();
+        let (object, name) = part.rsplit_once('/').unwrap();
+        value.pointer_mut(object).unwrap().as_object_mut().unwrap().remove(name);
+        if name == "id" {
+            value["properties"].as_object_mut().unwrap().remove("correlation_id");
+        }
+        let broken = Message::parse(value.to_string().as_bytes()).unwrap_err();
+        assert_eq!((broken.to_string().as_str(), broken.ends_worker()), (why, ends_worker));
+    }
+    assert!(Message::parse(b"{ this is no message").unwrap_err().ends_worker());
+}
+
 #[test]
 fn a_message_with_a_broken_body_still_tells_its_task() {
     let mut value: Value = serde_json::from_slice(INDEXING).unwrap();
-    for (body, why) in [
-        (json!("%%%"), "its body is not base64"),
-        (json!("W10="), "its body is not [args, kwargs, embed]"),
-        (json!(null), "its body is no text"),
+    for (body, why, ends_worker) in [
+        (json!("%%%"), "its body is not base64", true),
+        // Texts in base64: `{ no`, `[]`, `[5,{},{}]`, and nothing.
+        (json!("eyBubw=="), "its body is not JSON", false),
+        (json!("W10="), "its body is not [args, kwargs, embed]", true),
+        (json!("WzUse30se31d"), "its body is not a list", false),
+        (json!(""), "its body is empty", true),
+        (json!(null), "its body is no text", true),
     ] {
         value["body"] = body;
         let message = Message::parse(value.to_string().as_bytes()).unwrap();
         assert_eq!(message.routing_key, "priority_dataset");
-        assert!(message.body.unwrap_err().to_string().starts_with(why), "{why}");
+        let broken = message.body.unwrap_err();
+        assert!(broken.to_string().starts_with(why), "{why}");
+        assert_eq!(broken.ends_worker(), ends_worker, "{why}");
     }
 }
 

@@ -72,7 +72,7 @@ fn state_of(state: State) -> health::State {
     }
 }
 
-/// Queues, workers and beat: everything that no probe has said. `None` without a broker.
+/// Queues, workers and beat, and what nobody works on any more: everything that no probe has said. `None` without a broker.
 fn queues(diagnosis: &Diagnosis) -> Option<PartFacts> {
     let broker = diagnosis.reports.iter().find(|report| report.component == "broker")?;
     if broker.state == State::NotConfigured {
@@ -80,7 +80,8 @@ fn queues(diagnosis: &Diagnosis) -> Option<PartFacts> {
     }
     let is_of_queues = |finding: &&Finding| {
         let component = finding.component.as_str();
-        component.starts_with("queue:") || component.starts_with("worker") || component == "beat"
+        let is_whole = ["beat", "runs", "indexing"].contains(&component);
+        component.starts_with("queue:") || component.starts_with("worker") || is_whole
     };
     // Without the broker nothing is known of them, and the broker has the incident.
     let is_known = broker.state != State::Down;

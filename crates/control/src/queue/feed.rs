@@ -43,9 +43,11 @@ impl Source {
     pub async fn run(self, watch: Watch, clock: Clock, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut acted = watch.acted();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                Ok(()) = acted.changed() => ticks.reset(),
                 () = stop.cancelled() => return,
             }
             tokio::select! {

@@ -1,30 +1,31 @@
-//! Verdicts about queues: without a consumer, not taken from, saturated, growing, broken messages, held messages, stale
-//! lists of workspaces.
+//! Verdicts about queues: without a consumer, saturated, stale lists of workspaces; what is not taken and what messages
+//! are like is in modules of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
-use mainstay_dify::celery::{Answer, Peek, Queue, Seen, TenantList, UnackedMessage, Worker, act::word};
+use mainstay_dify::celery::{Answer, Peek, Queue, Seen, TenantList, Worker, act::word};
 
-use super::{Bench, ages::Ages, worded, workers::consumes};
+use super::{Bench, ages::Ages, messages, taking::takes_nothing, worded, workers::consumes};
 
 /// A queue that Dify fills by default and nobody reads in releases 1.10 to 1.13.
 const REFRESH: &str = "trigger_refresh_publisher";
 /// From here on it is a storm when somebody reads it.
 const STORM: u64 = 500;
-/// So many held messages are enough to say so; more of the unacknowledged are not looked at.
-const MOST_HELD: u64 = 20;
 /// A growth is one when it is so many times its standard error.
 const SURE: f64 = 4.0;
 
 pub(super) fn judge(bench: &mut Bench<'_>, seen: &Seen, ages: &BTreeMap<String, Ages>) {
     for queue in seen.queues.iter().filter(|queue| queue.length() > 0) {
         let Some(ages) = ages.get(&queue.name) else { continue };
-        broken(bench, queue);
         let consumers: Vec<&Worker> =
             seen.workers.iter().filter(|worker| consumes(worker, &queue.name)).collect();
+        let ends_workers = messages::broken(bench, queue, !consumers.is_empty());
         if consumers.is_empty() {
-            no_consumer(bench, seen, queue, ages);
+            // Whoever consumes it would end: that message is to be out first.
+            if !ends_workers {
+                no_consumer(bench, seen, queue, ages);
+            }
             continue;
         }
         let answers: Vec<(&Worker, &Answer)> = consumers
@@ -36,7 +37,7 @@ pub(super) fn judge(bench: &mut Bench<'_>, seen: &Seen, ages: &BTreeMap<String, 
             saturated(bench, queue, ages, &answers);
         }
     }
-    held_by_nobody(bench, seen);
+    messages::held_by_nobody(bench, seen);
     stale_lists(bench, seen);
 }
 
@@ -91,74 +92,6 @@ fn no_consumer(bench: &mut Bench<'_>, seen: &Seen, queue: &Queue, ages: &Ages) {
     });
 }
 
-/// The same message stays next while a consumer has a free place. Says whether that is so.
-fn takes_nothing(
-    bench: &mut Bench<'_>,
-    seen: &Seen,
-    queue: &Queue,
-    ages: &Ages,
-    answers: &[(&Worker, &Answer)],
-) -> bool {
-    let Some(since) = ages.tail_since() else { return false };
-    let free = answers
-        .iter()
-        .find(|(_, answer)| answer.concurrency.is_some_and(|places| (answer.active.len() as u64) < places));
-    let Some((worker, answer)) = free else { return false };
-    // A place was free at the last answers, all of them.
-    let stood = bench.stands(format!("takes-nothing {} {}", queue.name, worker.name));
-    let waited = bench.now.since(since);
-    if waited < bench.limits.takes_nothing || stood < bench.limits.takes_nothing {
-        return false;
-    }
-    let prefetch = answer.prefetch.unwrap_or(0);
-    // What a rate limit holds back is in no answer of a worker: it was given to one and is not acknowledged.
-    let untold = || {
-        let told =
-            |id: &str| answers.iter().any(|(_, answer)| answer.reserved.iter().any(|task| task.id == id));
-        let of_it = seen.unacked.oldest.iter().filter(|message| message.queue.as_ref() == Some(&queue.name));
-        of_it.map(|message| &message.message).filter(move |message| !message.id().is_some_and(told))
-    };
-    let holds = (answer.reserved.len() + untold().count()) as u64;
-    let held = prefetch > 0 && holds >= prefetch.min(MOST_HELD);
-    let cause = if held {
-        "the tasks that it took are held back, as by a rate limit"
-    } else {
-        "its connection that takes messages is broken while the one for control lives"
-    };
-    let (name, places) = (&queue.name, answer.concurrency.unwrap_or(0));
-    bench.find(Finding {
-        id: "worker-takes-nothing".to_owned(),
-        severity: Severity::Critical,
-        component: format!("worker:{}", worker.name),
-        subject: Subject { worker: Some(worker.name.clone()), ..subject(queue) },
-        what: format!(
-            "worker {} answers and takes nothing from {name}: {} wait, none was taken for {}",
-            worker.name,
-            queue.length(),
-            worded(waited)
-        ),
-        cause: cause.to_owned(),
-        remedy: if held {
-            format!(
-                "mainstay queue act rate-limit {} 0 --yes",
-                answer
-                    .reserved
-                    .first()
-                    .map(|task| task.task.as_str())
-                    .or_else(|| untold().find_map(Peek::task))
-                    .map_or("TASK".into(), word)
-            )
-        } else {
-            format!("mainstay queue act shutdown {} --yes, and see that it starts again", word(&worker.name))
-        },
-        evidence: vec![
-            Evidence::new(format!("LINDEX {name} -1"), queue.tail().and_then(Peek::id).unwrap_or_default()),
-            Evidence::new("active", format!("{} of {places} places are taken", answer.active.len())),
-        ],
-    });
-    true
-}
-
 /// All places are taken, and more comes than goes.
 fn saturated(bench: &mut Bench<'_>, queue: &Queue, ages: &Ages, answers: &[(&Worker, &Answer)]) {
     let places: u64 = answers.iter().filter_map(|(_, answer)| answer.concurrency).sum();
@@ -204,78 +137,13 @@ fn saturated(bench: &mut Bench<'_>, queue: &Queue, ages: &Ages, answers: &[(&Wor
     });
 }
 
-fn broken(bench: &mut Bench<'_>, queue: &Queue) {
-    let bad = queue.oldest.iter().chain(&queue.newest).find_map(|peek| match peek {
-        Peek::Broken { why, bytes } => {
-            Some(("broken-message", format!("a message of {bytes} bytes that no worker can read: {why}")))
-        }
-        Peek::TooLarge { bytes } => Some(("large-message", format!("a message of {bytes} bytes"))),
-        Peek::Task { .. } => None,
-    });
-    let Some((id, what)) = bad else { return };
-    bench.find(Finding {
-        id: id.to_owned(),
-        severity: Severity::Warning,
-        component: format!("queue:{}", queue.name),
-        subject: Subject { queue: Some(queue.name.clone()), ..Subject::default() },
-        what: format!("{} holds {what}", queue.name),
-        cause:
-            "something that is not Dify writes into this Redis database, or a payload went into a queue whole"
-                .to_owned(),
-        remedy: format!(
-            "write the queue to a file and look: mainstay queue act purge {} --yes, then import what is good",
-            word(&queue.name)
-        ),
-        evidence: vec![Evidence::new(format!("LRANGE {} 0 7", queue.name), what)],
-    });
-}
-
-/// Messages that a worker took which is not there any more. Celery gives them back after an hour only.
-fn held_by_nobody(bench: &mut Bench<'_>, seen: &Seen) {
-    let answering = seen.workers.iter().filter(|worker| worker.silent_rounds == 0);
-    let held: BTreeSet<&str> = answering
-        .filter_map(|worker| worker.answer.as_ref())
-        .flat_map(|answer| answer.active.iter().chain(&answer.reserved))
-        .map(|task| task.id.as_str())
-        .collect();
-    let mut stuck: Vec<&UnackedMessage> = Vec::new();
-    for message in &seen.unacked.oldest {
-        let is_held = message.message.id().is_none_or(|id| held.contains(id));
-        if message.eta.is_some() || is_held {
-            continue;
-        }
-        let stands = bench.stands_for(format!("unacked {}", message.tag), bench.limits.unacked / 2);
-        if stands && bench.now.since(message.delivered_at) >= bench.limits.unacked {
-            stuck.push(message);
-        }
-    }
-    let Some(message) = stuck.first() else { return };
-    let (queue, age) = (message.queue.clone(), bench.now.since(message.delivered_at));
-    let more =
-        if stuck.len() == 1 { String::new() } else { format!("; the same for {} more", stuck.len() - 1) };
-    bench.find(Finding {
-        id: "unacked-stuck".to_owned(),
-        severity: Severity::Warning,
-        component: queue.as_ref().map_or_else(|| "broker".to_owned(), |queue| format!("queue:{queue}")),
-        subject: Subject { queue, task: message.message.task().map(str::to_owned), ..of(&message.message) },
-        what: format!("a message was given to a worker {} ago, and no worker has it{more}", worded(age)),
-        cause: "the worker that took it was killed before it began; Celery gives it back after an hour"
-            .to_owned(),
-        remedy: format!("mainstay queue act requeue {} --yes", word(&message.tag)),
-        evidence: vec![Evidence::new(
-            "ZRANGE unacked_index 0 19 WITHSCORES",
-            format!("{} of {} ago", message.tag, worded(age)),
-        )],
-    });
-}
-
 /// Workspaces' lists that nobody takes from: no task of theirs runs or waits, so none will take the next.
 fn stale_lists(bench: &mut Bench<'_>, seen: &Seen) {
     if seen.tenants.is_empty() {
         return;
     }
     let answers = seen.workers.iter().filter_map(|worker| worker.answer.as_ref());
-    let held = answers.flat_map(|answer| answer.active.iter().chain(&answer.reserved));
+    let held = answers.flat_map(Answer::held);
     let mut busy: BTreeSet<&str> = held.filter_map(|task| task.about.tenant.as_deref()).collect();
     let peeks = seen.queues.iter().flat_map(|queue| queue.oldest.iter().chain(&queue.newest));
     busy.extend(peeks.filter_map(|peek| match peek {
@@ -326,7 +194,7 @@ fn stale_lists(bench: &mut Bench<'_>, seen: &Seen) {
 }
 
 /// A queue and what is next in it.
-fn subject(queue: &Queue) -> Subject {
+pub(super) fn subject(queue: &Queue) -> Subject {
     let next = queue.tail().map(of).unwrap_or_default();
     Subject {
         queue: Some(queue.name.clone()),
@@ -335,7 +203,7 @@ fn subject(queue: &Queue) -> Subject {
     }
 }
 
-fn of(peek: &Peek) -> Subject {
+pub(super) fn of(peek: &Peek) -> Subject {
     match peek {
         Peek::Task { about, .. } => Subject {
             tenant: about.tenant.clone(),

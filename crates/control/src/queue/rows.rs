@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_base::{Evidence, Finding, Micros, Severity, finding::Subject};
 use mainstay_dify::celery::{
-    Peek, Seen,
+    Answer, Peek, Seen,
     act::{LONGEST_RUN, NO_PROGRESS, word},
 };
 use serde::{Deserialize, Serialize};
@@ -56,10 +56,8 @@ pub(super) fn judge(bench: &mut Bench<'_>, seen: &Seen, rows: &Rows) {
 fn zombies(bench: &mut Bench<'_>, seen: &Seen, rows: &Rows) {
     let longest = rows.longest_run.unwrap_or(LONGEST_RUN) + NO_PROGRESS;
     let answers = seen.workers.iter().filter_map(|worker| worker.answer.as_ref());
-    let worked_on: Vec<&str> = answers
-        .flat_map(|answer| answer.active.iter().chain(&answer.reserved))
-        .filter_map(|task| task.about.run.as_deref())
-        .collect();
+    let worked_on: Vec<&str> =
+        answers.flat_map(Answer::held).filter_map(|task| task.about.run.as_deref()).collect();
     let now = bench.now;
     let is_zombie = |run: &&RunningRun| {
         let progress = run.progress_at.unwrap_or(run.started_at);
@@ -102,9 +100,7 @@ fn zombies(bench: &mut Bench<'_>, seen: &Seen, rows: &Rows) {
 fn stuck(bench: &mut Bench<'_>, seen: &Seen, documents: &WaitingDocuments) {
     let theirs = |dataset: Option<&String>| dataset == Some(&documents.dataset);
     let held = seen.workers.iter().filter_map(|worker| worker.answer.as_ref());
-    let runs = held
-        .flat_map(|answer| answer.active.iter().chain(&answer.reserved))
-        .any(|task| theirs(task.about.dataset.as_ref()));
+    let runs = held.flat_map(Answer::held).any(|task| theirs(task.about.dataset.as_ref()));
     let backlog = seen.queues.iter().any(|queue| {
         let is_theirs =
             |peek: &Peek| matches!(peek, Peek::Task { about, .. } if theirs(about.dataset.as_ref()));

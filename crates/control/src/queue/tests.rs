@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use mainstay_base::Micros;
 use mainstay_dify::celery::{
-    About, Answer, Heard, Peek, Queue, Running, Seen, TenantList, Unacked, UnackedMessage, Worker,
+    About, Answer, Heard, Peek, Queue, RateLimit, Running, Seen, TenantList, Unacked, UnackedMessage, Worker,
 };
 
 use super::*;
@@ -102,6 +102,7 @@ fn worker(name: &str, queues: &[&str]) -> Worker {
         concurrency: Some(2),
         prefetch: Some(2),
         queues: Some(queues),
+        is_whole: true,
         ..Answer::default()
     };
     let heard = Heard { at: START, every_s: 2.0, active: 0, processed: 0, load: None, pid: None };
@@ -135,6 +136,10 @@ fn running(number: u64, since: Micros) -> Running {
         started_at: Some(since),
         about: about(),
     }
+}
+
+fn broken(name: &str, ends_worker: bool) -> Peek {
+    Peek::Broken { name: name.to_owned(), why: "it is not JSON".to_owned(), bytes: 3, ends_worker }
 }
 
 fn ids(verdicts: &Verdicts) -> Vec<&str> {
@@ -312,14 +317,73 @@ fn a_task_past_every_limit_and_a_message_that_nobody_holds_are_named() {
         eta: None,
         message: task(77),
     };
-    let waits_its_time =
-        UnackedMessage { eta: Some("2030-01-01".to_owned()), tag: "eta".to_owned(), ..message.clone() };
+    let waits_its_time = UnackedMessage {
+        eta: Some("2030-01-01".to_owned()),
+        tag: "eta".to_owned(),
+        message: task(2),
+        ..message.clone()
+    };
     let reserved = UnackedMessage { message: task(1), tag: "reserved".to_owned(), ..message.clone() };
-    world.seen.unacked = Unacked { count: 3, oldest: vec![message, waits_its_time, reserved] };
+    world.seen.unacked = Unacked { count: 3, oldest: vec![waits_its_time, reserved, message] };
+    world.answer().scheduled = vec![running(2, old)];
+    let mut dead = world.clone();
     let verdicts = world.run(seconds(200), ticking);
     assert_eq!(ids(&verdicts), ["task-too-long", "unacked-stuck"]);
     assert!(found(&verdicts, "unacked-stuck").remedy.contains("requeue tag"));
     assert!(found(&verdicts, "task-too-long").remedy.contains("revoke id-1"));
+    // While one does not answer, or not all of it, nobody knows who has what.
+    world.seen.listeners = Some(2);
+    assert!(!ids(&world.run(seconds(5), ticking)).contains(&"unacked-stuck"));
+    world.seen.listeners = Some(1);
+    assert!(ids(&world.run(seconds(5), ticking)).contains(&"unacked-stuck"));
+    world.answer().is_whole = false;
+    assert!(!ids(&world.run(seconds(5), ticking)).contains(&"unacked-stuck"));
+    // One that waits for its time is stuck as well when nobody has it.
+    dead.answer().scheduled.clear();
+    let verdicts = dead.run(seconds(200), ticking);
+    assert!(found(&verdicts, "unacked-stuck").what.contains("the same for 1 more"));
+}
+
+#[test]
+fn what_a_rate_limit_holds_back_is_neither_stuck_nor_a_worker_that_takes_nothing() {
+    let held = |number| UnackedMessage {
+        tag: format!("tag-{number}"),
+        delivered_at: START - seconds(600),
+        queue: Some("dataset".to_owned()),
+        eta: None,
+        message: task(number),
+    };
+    let mut world = World::new();
+    world.seen.unacked = Unacked { count: 2, oldest: vec![held(90), held(91)] };
+    let limit =
+        |task: &str, lifted_at| RateLimit { task: task.to_owned(), rate: "1/h".to_owned(), lifted_at };
+    let waits = |world: &mut World| {
+        ticking(world);
+        world.waits("dataset", 5, 0);
+    };
+    let limited = |limits: Vec<RateLimit>| {
+        let mut limited = world.clone();
+        limited.seen.workers[0].limits = limits;
+        limited.run(seconds(200), waits)
+    };
+    let on = limited(vec![limit("tasks.index", None)]);
+    assert_eq!(ids(&on), ["rate-limited"]);
+    assert!(
+        on.findings[0].remedy.contains("rate-limit tasks.index 0 --worker w"),
+        "{}",
+        on.findings[0].remedy
+    );
+    let off = limited(vec![limit("tasks.index", Some(START))]);
+    assert_eq!(ids(&off), ["rate-limited"]);
+    assert!(
+        off.findings[0].remedy.starts_with("mainstay queue act shutdown w"),
+        "{}",
+        off.findings[0].remedy
+    );
+    // A limit of another task, and one that was off before they were taken, hold nothing of it.
+    for other in [limit("tasks.other", None), limit("tasks.index", Some(START - seconds(900)))] {
+        assert_eq!(ids(&limited(vec![other])), ["worker-takes-nothing", "unacked-stuck"]);
+    }
 }
 
 #[test]
@@ -403,11 +467,30 @@ fn broken_and_large_messages_are_named_and_a_gap_forgets_what_stood() {
     let mut world = World::new();
     let bad = |world: &mut World| {
         world.waits("dataset", 2, 0);
-        world.queue("dataset").oldest = vec![Peek::Broken { why: "it is not JSON".to_owned(), bytes: 3 }];
+        world.queue("dataset").oldest = vec![broken("thrown-away", false), broken("deadly", true)];
         world.waits("schedule_poller", 1, 0);
         world.queue("schedule_poller").oldest = vec![Peek::TooLarge { bytes: 100_000_000 }];
     };
-    assert_eq!(ids(&world.run(seconds(10), bad)), ["broken-message", "large-message"]);
+    let verdicts = world.run(seconds(10), bad);
+    assert_eq!(ids(&verdicts), ["broken-message", "large-message"]);
+    let finding = &verdicts.findings[0];
+    assert_eq!(finding.severity, Severity::Critical);
+    assert!(
+        finding.remedy.contains("mainstay queue act purge dataset --message deadly --yes"),
+        "{finding:?}"
+    );
+    assert!(finding.what.contains("1 more"), "{finding:?}");
+    // Nobody is told to consume a queue that ends its consumers.
+    let mut unconsumed = World::new();
+    let verdicts = unconsumed.run(seconds(60), |world| {
+        world.waits("mail", 1, 0);
+        world.queue("mail").oldest = vec![broken("deadly", true)];
+    });
+    assert_eq!(ids(&verdicts), ["broken-message"]);
+    assert!(verdicts.findings[0].what.contains("no worker consumes it"), "{:?}", verdicts.findings[0]);
+    let verdicts =
+        world.run(seconds(10), |world| world.queue("dataset").oldest = vec![broken("thrown-away", false)]);
+    assert_eq!(found(&verdicts, "broken-message").severity, Severity::Warning);
     let mut slept = World::new();
     let waits = |world: &mut World| world.waits("mail", 1, 0);
     slept.run(seconds(25), waits);

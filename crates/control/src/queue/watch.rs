@@ -32,6 +32,8 @@ struct Shared {
     observer: Mutex<Observer>,
     latest: watch::Sender<Arc<Latest>>,
     rows: watch::Sender<Arc<Rows>>,
+    /// Counts actions that were done.
+    acted: watch::Sender<u64>,
     limits: Limits,
     clock: Clock,
     /// Where purges write; `None`: nowhere, so they are refused.
@@ -75,6 +77,7 @@ impl Watch {
             observer: Mutex::new(observer),
             latest: watch::Sender::new(Arc::default()),
             rows: watch::Sender::new(Arc::default()),
+            acted: watch::Sender::new(0),
             limits,
             clock,
             folder,
@@ -106,6 +109,11 @@ impl Watch {
     /// Follows what is seen.
     pub fn follow(&self) -> watch::Receiver<Arc<Latest>> {
         self.shared.latest.subscribe()
+    }
+
+    /// Changes when an action was done, so that what it changed is looked at again at once.
+    pub(super) fn acted(&self) -> watch::Receiver<u64> {
+        self.shared.acted.subscribe()
     }
 
     /// What the database tells, for the verdicts that need it.
@@ -148,6 +156,7 @@ impl Facade {
         self.note(SUBJECT, "queue.asked", &change.actor, &format!("{what}: {}", change.why), detail).await?;
         let now = self.shared.clock.now();
         let done = act::perform(&mut observer, plan.clone(), &terms, now).await;
+        watch.shared.acted.send_modify(|count| *count += 1);
         let (kind, text, detail) = match &done {
             Ok(done) => ("queue.done", done.text.clone(), json!({ "done": done })),
             Err(refused) => ("queue.failed", format!("{what}: {refused}"), json!({ "next": refused.next() })),

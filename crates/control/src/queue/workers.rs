@@ -43,8 +43,7 @@ fn silent(bench: &mut Bench<'_>, seen: &Seen, worker: &Worker) {
     let answering =
         seen.workers.iter().filter(|worker| worker.answer.is_some() && worker.silent_rounds == 0).count();
     let is_connected = seen.listeners.is_some_and(|listeners| listeners > answering as u64);
-    let held: Vec<&Running> =
-        worker.answer.iter().flat_map(|answer| answer.active.iter().chain(&answer.reserved)).collect();
+    let held: Vec<&Running> = worker.answer.iter().flat_map(Answer::held).collect();
     let left = left_alone(seen, worker);
     let evidence = vec![
         Evidence::new(

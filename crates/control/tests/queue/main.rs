@@ -2,111 +2,20 @@
 //! deployment gives none.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should fail")]
 
+mod held;
+mod soak;
+mod world;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use mainstay_base::{Clock, Finding, Micros};
-use mainstay_control::queue::{Judge, Limits, Rows, Verdicts};
-use mainstay_dify::{
-    Deployment,
-    celery::{Observer, Options},
-    deployment::{Redis, RedisAt, Tls},
-    redis::{Link, Waits, cmd},
-};
-use mainstay_testkit::celery::{Broker, RunningWorker, Worker};
-use mainstay_wire::celery::NewTask;
-use serde_json::{Map, Value, json};
+use mainstay_control::queue::Verdicts;
+use mainstay_dify::redis::cmd;
+use serde_json::json;
 
-const INDEXING: &str = "tasks.document_indexing_task.priority_document_indexing_task";
-const WORKFLOW: &str = "tasks.app_generate.workflow_execute_task.workflow_based_app_execution_task";
-const POLLER: &str = "schedule.workflow_schedule_task.poll_workflow_schedules";
-const PATIENT: Waits = Waits { connect: Duration::from_secs(60), response: Duration::from_secs(60) };
-/// A stuck worker is named within this, by the clock of the looks.
-const NAMED_WITHIN: Duration = Duration::from_secs(60);
-
-struct World {
-    broker: Broker,
-    link: Link,
-    observer: Observer,
-    judge: Judge,
-    /// The looks' clock runs faster than the machine's, so that a minute of it is some seconds.
-    clock: Micros,
-    sent: u64,
-}
-
-/// Between two looks by their clock, and by the machine's.
-const LOOK: Duration = Duration::from_secs(5);
-const REAL: Duration = Duration::from_millis(700);
-
-impl World {
-    fn start() -> Option<World> {
-        let broker = Broker::start()?;
-        let redis = Redis {
-            at: RedisAt::Server { host: broker.host.clone(), port: broker.port },
-            user: None,
-            password: None,
-            database: broker.database,
-            tls: Tls::Off,
-            key_prefix: String::new(),
-        };
-        let mut deployment = Deployment::named("test");
-        deployment.redis = Some(redis.clone());
-        deployment.broker = Some(redis.clone());
-        let observer = Observer::new(&deployment, Options { waits: PATIENT, ..Options::default() })?;
-        let link = Link::new(&redis, PATIENT);
-        let judge = Judge::new(Limits::default());
-        Some(World { broker, link, observer, judge, clock: Clock::System.now(), sent: 0 })
-    }
-
-    async fn push(&mut self, queue: &str, task: &str, kwargs: &Value, count: usize) {
-        let kwargs: Map<String, Value> = kwargs.as_object().unwrap().clone();
-        for _ in 0..count {
-            self.sent += 1;
-            let id = format!("{queue}-{}", self.sent);
-            let message = NewTask { task, queue, id: &id, delivery_tag: &id, kwargs: &kwargs }.encode();
-            self.link.ask::<u64>(cmd("LPUSH").arg(queue).arg(message)).await.unwrap();
-        }
-    }
-
-    async fn look(&mut self) -> Verdicts {
-        self.clock = self.clock + LOOK;
-        let seen = self.observer.observe(self.clock).await.unwrap();
-        self.judge.step(&seen, &Rows::default())
-    }
-
-    /// Looks until something is found; by the looks' clock, within a limit.
-    async fn named(&mut self, id: &str, within: Duration) -> Finding {
-        let began = self.clock;
-        loop {
-            let verdicts = self.look().await;
-            if let Some(found) = verdicts.findings.iter().find(|finding| finding.id == id) {
-                return found.clone();
-            }
-            let took = self.clock.since(began);
-            assert!(took < within, "{id} was not found in {took:?}: {:?}", verdicts.findings);
-            tokio::time::sleep(REAL).await;
-        }
-    }
-
-    async fn worker(&mut self, name: &str, queues: &[&str], concurrency: u32) -> Option<RunningWorker> {
-        let worker = Worker { name, pool: "gevent", concurrency, queues, key_prefix: "" };
-        let running = worker.start(&self.broker)?;
-        let until = Instant::now() + Duration::from_secs(60);
-        loop {
-            let seen = self.observer.fresh(self.clock).await.unwrap();
-            if seen
-                .workers
-                .iter()
-                .any(|there| there.name == running.name && there.heard.is_some() && there.answer.is_some())
-            {
-                return Some(running);
-            }
-            assert!(Instant::now() < until, "{name} does not answer");
-        }
-    }
-}
+use world::{INDEXING, NAMED_WITHIN, POLLER, REAL, WORKFLOW, World};
 
 #[tokio::test]
 async fn a_queue_that_nobody_consumes_and_one_that_grows_are_named() {
@@ -222,80 +131,5 @@ async fn a_busy_deployment_gives_no_verdict() {
         let verdicts = world.look().await;
         assert!(verdicts.findings.is_empty(), "look {look}: {:?}", verdicts.findings);
         tokio::time::sleep(REAL).await;
-    }
-}
-
-/// Ten minutes in real time with every kind of traffic, then each trouble with the time until it was named. Run by
-/// `cargo xtask bench queue`, which says for how long.
-#[tokio::test]
-#[ignore = "takes ten minutes and more: cargo xtask bench queue"]
-#[expect(clippy::disallowed_methods, reason = "the command says for how long")]
-async fn soak_in_real_time() {
-    let seconds = std::env::var("TEST_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let Some(mut world) = World::start() else { return };
-    let queues = ["priority_dataset", "workflow_based_app_execution", "schedule_poller", "dataset", "mail"];
-    let Some(one) = world.worker("one", &queues, 4).await else { return };
-    let Some(mut two) = world.worker("two", &queues, 4).await else { return };
-    let (mut chance, mut false_verdicts, mut pushed) =
-        (mainstay_signal::simulate::Chance::new(5), Vec::new(), 0);
-    let began = Instant::now();
-    let (mut minute, mut peak) = (0, 0);
-    while began.elapsed() < Duration::from_secs(seconds) {
-        // Three quarters of what eight places do, 30 of 40 seconds a look, with a burst of a minute's work now and then.
-        let burst = if chance.draw() < 0.03 { 100 } else { 0 };
-        let (flows, documents) = (20 + burst / 2, (chance.draw() * 20.0) as usize + burst / 2);
-        let took = |seconds: f64| json!({ "tenant_id": "t", "app_id": "a", "seconds": seconds });
-        let length = 0.2 + chance.draw() * 2.0;
-        world.push("workflow_based_app_execution", WORKFLOW, &took(length), flows).await;
-        world.push("priority_dataset", INDEXING, &took(length / 4.0), documents).await;
-        world.push("dataset", INDEXING, &took(0.1), usize::from(chance.draw() < 0.3)).await;
-        pushed += flows + documents;
-        if began.elapsed().as_secs() / 60 >= minute {
-            minute += 1;
-            world.push("schedule_poller", POLLER, &json!({}), 1).await;
-        }
-        let verdicts = world.look_now().await;
-        peak = peak.max(verdicts.queues.iter().map(|queue| queue.waiting).max().unwrap_or(0));
-        false_verdicts.extend(verdicts.findings.into_iter().map(|finding| finding.what));
-        tokio::time::sleep(LOOK).await;
-    }
-    println!(
-        "soak: {seconds} s, {pushed} tasks, at most {peak} waiting, {} false verdicts",
-        false_verdicts.len()
-    );
-    two.kill();
-    println!("killed worker: named after {:.0} s", world.named_after("worker-lost").await);
-    one.freeze();
-    println!("stopped worker: named after {:.0} s", world.named_after("worker-wedged").await);
-    one.thaw();
-    world.push("plugin", INDEXING, &json!({}), 1).await;
-    println!("queue without a consumer: named after {:.0} s", world.named_after("S18").await);
-    world.push("workflow_based_app_execution", WORKFLOW, &json!({ "seconds": 60 }), 10).await;
-    println!("saturated queue: named after {:.0} s", world.named_after("S22").await);
-    let Some(computes) = world.worker("three", &["mail"], 2).await else { return };
-    world.push("mail", INDEXING, &json!({ "computes": 90 }), 1).await;
-    println!("worker held whole by one task: named after {:.0} s", world.named_after("worker-wedged").await);
-    drop(computes);
-    assert!(false_verdicts.is_empty(), "{false_verdicts:?}");
-}
-
-impl World {
-    async fn look_now(&mut self) -> Verdicts {
-        self.clock = Clock::System.now();
-        let seen = self.observer.observe(self.clock).await.unwrap();
-        self.judge.step(&seen, &Rows::default())
-    }
-
-    /// Seconds of the machine's clock until something was found; a queue gets more meanwhile.
-    async fn named_after(&mut self, id: &str) -> f64 {
-        let began = Instant::now();
-        while !self.look_now().await.findings.iter().any(|finding| finding.id == id) {
-            assert!(began.elapsed() < Duration::from_secs(300), "{id} was not found");
-            if id == "S22" {
-                self.push("workflow_based_app_execution", WORKFLOW, &json!({ "seconds": 60 }), 5).await;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        began.elapsed().as_secs_f64()
     }
 }

@@ -26,5 +26,5 @@ pub use keys::{KNOWN_QUEUES, PRIORITY_STEPS};
 pub use observer::{Observer, Options};
 pub use peek::MAX_PEEK_BYTES;
 pub use seen::{
-    Answer, Heard, Missed, Peek, Queue, Running, Seen, TenantList, Unacked, UnackedMessage, Worker,
+    Answer, Heard, Missed, Peek, Queue, RateLimit, Running, Seen, TenantList, Unacked, UnackedMessage, Worker,
 };

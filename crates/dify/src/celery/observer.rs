@@ -10,7 +10,7 @@ use super::{
     keys,
     names::Names,
     peek, remote,
-    seen::{Answer, Missed, Queue, Seen, Unacked, Worker},
+    seen::{Answer, Missed, Queue, RateLimit, Seen, Unacked, Worker},
     tenant::Tenants,
     unacked,
 };
@@ -25,6 +25,8 @@ const MAX_PEEKED: usize = 30;
 const LARGE_RESTS: Duration = Duration::from_secs(60);
 /// What a look may take; a broker that is slower is told as such.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
+/// Rate limits kept of one worker, with those that are off again.
+const MAX_LIMITS: usize = 100;
 /// A worker that is neither heard nor answers is forgotten after this.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -93,6 +95,31 @@ struct Known {
     silent_since: Option<Micros>,
     /// Heard or answered last.
     alive_at: Micros,
+    limits: Vec<RateLimit>,
+    /// This process of it answered first.
+    since: Option<Micros>,
+}
+
+impl Known {
+    /// Limits that are on now, and those that this process of the worker had before; and since when it is known.
+    fn limits_after(self, answer: &Answer) -> (Vec<RateLimit>, Option<Micros>) {
+        let on = answer.limits.iter().map(|(task, rate)| RateLimit {
+            task: task.clone(),
+            rate: rate.clone(),
+            lifted_at: None,
+        });
+        let mut limits: Vec<RateLimit> = on.collect();
+        let before = self.answer.and_then(|before| before.uptime_s);
+        // A process that began anew holds nothing back.
+        let is_same = answer.uptime_s.zip(before).is_none_or(|(now, before)| now >= before);
+        let is_on =
+            |old: &RateLimit| answer.limits.iter().any(|(task, rate)| *task == old.task && *rate == old.rate);
+        let old = self.limits.into_iter().filter(|old| is_same && !is_on(old));
+        limits
+            .extend(old.map(|old| RateLimit { lifted_at: Some(old.lifted_at.unwrap_or(answer.at)), ..old }));
+        limits.truncate(MAX_LIMITS);
+        (limits, self.since.filter(|_| is_same).or(Some(answer.at)))
+    }
 }
 
 impl Observer {
@@ -170,6 +197,11 @@ impl Observer {
         self.observe(now).await
     }
 
+    /// The next look asks the workers: an action may have changed them.
+    pub(super) fn ask_soon(&mut self) {
+        self.asked.is_wanted = true;
+    }
+
     /// The connection for commands, for actions.
     pub(super) fn link(&mut self) -> &mut Link {
         &mut self.link
@@ -241,7 +273,8 @@ impl Observer {
         let wait = self.options.remote_wait;
         let round = remote::ask(&mut self.link, &remote::inspection(), None, wait, now).await?;
         self.asked.listeners = Some(round.listeners);
-        let mut answers = remote::answers(round, now);
+        let before = |worker: &str| self.asked.known.get(worker)?.answer.clone();
+        let mut answers = remote::answers(round, now, before);
         for queue in answers.values().filter_map(|answer| answer.queues.as_ref()).flatten() {
             self.names.learn(queue);
         }
@@ -256,7 +289,8 @@ impl Observer {
                 continue;
             }
             self.ears.gone.remove(&worker);
-            let known = Known { answer: Some(answer), alive_at: now, ..Known::default() };
+            let (limits, since) = self.asked.known.remove(&worker).unwrap_or_default().limits_after(&answer);
+            let known = Known { answer: Some(answer), alive_at: now, limits, since, ..Known::default() };
             self.asked.known.insert(worker, known);
         }
         Ok(())
@@ -289,6 +323,8 @@ impl Observer {
             silent_rounds: known.silent_rounds,
             silent_since: known.silent_since,
             said_goodbye: self.ears.gone.contains_key(name),
+            limits: known.limits.clone(),
+            known_since: known.since,
         });
         workers.collect()
     }

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_wire::celery::Message;
+use mainstay_wire::celery::{Broken, Message, fingerprint};
 
 use super::{about::about, keys, script, seen::Peek};
 use crate::redis::{Error, Link};
+
+/// Messages fetched at once when one is looked for; together no more than so many times [`MAX_PEEK_BYTES`].
+const FETCHED: i64 = 40;
+/// From either end of a list, so many are looked through.
+pub(super) const LOOKED_THROUGH: i64 = 1_000;
 
 /// A larger message is measured and left where it is.
 pub const MAX_PEEK_BYTES: usize = 256 * 1024;
@@ -40,21 +45,50 @@ pub(super) async fn ends(
     Ok((oldest, newest))
 }
 
-fn read(bytes: u64, element: &[u8]) -> Peek {
+/// The message of this name, the one nearest to being taken; `None` when it is not among [`LOOKED_THROUGH`] at either end.
+pub(super) async fn named(link: &mut Link, list: &str, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let places = (0..LOOKED_THROUGH).map(|place| -place - 1).chain(0..LOOKED_THROUGH);
+    let places: Vec<i64> = places.collect();
+    for some in places.chunks(FETCHED as usize) {
+        let mut command = script::eval(script::PEEK, list);
+        command.arg(MAX_PEEK_BYTES).arg(MAX_PEEK_BYTES as i64 * FETCHED);
+        for place in some {
+            command.arg(*place);
+        }
+        let found: Vec<(u64, Vec<u8>)> = link.ask(&command).await?;
+        if found.is_empty() {
+            break;
+        }
+        let is_it = |element: &Vec<u8>| !element.is_empty() && fingerprint(element) == name;
+        if let Some((_, element)) = found.into_iter().find(|(_, element)| is_it(element)) {
+            return Ok(Some(element));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn read(bytes: u64, element: &[u8]) -> Peek {
     if element.is_empty() && bytes > 0 {
         return Peek::TooLarge { bytes };
     }
-    match Message::parse(element) {
-        Ok(message) => of(message, bytes),
-        Err(broken) => Peek::Broken { why: broken.to_string(), bytes },
-    }
+    of(Message::parse(element), element, bytes)
 }
 
-/// A message whose body cannot be read would be thrown away by the worker that takes it.
-pub(super) fn of(message: Message, bytes: u64) -> Peek {
-    let Message { id, task, redelivered, body, .. } = message;
-    match body {
-        Ok(body) => Peek::Task { id, task, about: about(&body.args, &body.kwargs), redelivered, bytes },
-        Err(broken) => Peek::Broken { why: format!("task {task} {id}: {broken}"), bytes },
+/// `element` is what was parsed, of so many bytes.
+pub(super) fn of(parsed: Result<Message, Broken>, element: &[u8], bytes: u64) -> Peek {
+    let (whose, broken) = match parsed {
+        Err(broken) => (String::new(), broken),
+        Ok(Message { id, task, redelivered, body, .. }) => match body {
+            Ok(body) => {
+                return Peek::Task { id, task, about: about(&body.args, &body.kwargs), redelivered, bytes };
+            }
+            Err(broken) => (format!("task {task} {id}: "), broken),
+        },
+    };
+    Peek::Broken {
+        name: fingerprint(element),
+        why: format!("{whose}{broken}"),
+        bytes,
+        ends_worker: broken.ends_worker(),
     }
 }

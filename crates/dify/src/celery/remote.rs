@@ -1,7 +1,7 @@
 //! Questions to workers over Redis ("pidbox"), and their answers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -165,29 +165,58 @@ fn made_at(id: &str) -> Option<Micros> {
 }
 
 /// Everything that is asked of workers to know how they are.
-pub(super) fn inspection() -> [Question<'static>; 4] {
-    ["stats", "active_queues", "active", "reserved"].map(|method| Question { method, arguments: json!({}) })
+pub(super) fn inspection() -> [Question<'static>; 6] {
+    ["stats", "active_queues", "active", "reserved", "scheduled", "registered"].map(|method| {
+        let arguments = match method {
+            "registered" => json!({ "taskinfoitems": ["rate_limit"] }),
+            _ => json!({}),
+        };
+        Question { method, arguments }
+    })
 }
 
-/// The answers of one round of [`inspection`], by worker.
-pub(super) fn answers(round: Round, now: Micros) -> BTreeMap<String, Answer> {
-    let mut answers: BTreeMap<String, Answer> = BTreeMap::new();
+/// The answers of one round of [`inspection`], by worker. What a busy worker did not answer in time is as it was `before`.
+pub(super) fn answers(
+    round: Round,
+    now: Micros,
+    before: impl Fn(&str) -> Option<Answer>,
+) -> BTreeMap<String, Answer> {
+    let asked = round.replies.len();
+    let mut answers: BTreeMap<String, (Answer, usize)> = BTreeMap::new();
     let mut replies = round.replies.into_iter();
-    let mut each = |take: fn(&mut Answer, &Value)| {
+    // Each takes one answer and says whether it was whole.
+    let mut each = |take: fn(&mut Answer, &Value) -> bool| {
         for reply in replies.next().into_iter().flatten() {
-            let answer =
-                answers.entry(reply.worker).or_insert_with(|| Answer { at: now, ..Answer::default() });
-            take(answer, &reply.value);
+            let (answer, whole) = match answers.entry(reply.worker) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let answer = Answer { at: now, ..before(new.key()).unwrap_or_default() };
+                    new.insert((answer, 0))
+                }
+            };
+            *whole += usize::from(take(answer, &reply.value));
         }
     };
     each(stats);
-    each(|answer, value| answer.queues = queues(value));
-    each(|answer, value| answer.active = tasks(value));
-    each(|answer, value| answer.reserved = tasks(value));
-    answers
+    each(|answer, value| {
+        let said = queues(value);
+        let is_said = said.is_some();
+        answer.queues = said.or(answer.queues.take());
+        is_said
+    });
+    each(|answer, value| tasks(&mut answer.active, value, |task| Some(task)));
+    each(|answer, value| tasks(&mut answer.reserved, value, |task| Some(task)));
+    each(|answer, value| tasks(&mut answer.scheduled, value, |waiting| waiting.get("request")));
+    each(limits);
+    let whole = answers.into_iter().map(|(worker, (answer, whole))| {
+        let is_whole = whole == asked;
+        (worker, Answer { is_whole, ..answer })
+    });
+    whole.collect()
 }
 
-fn stats(answer: &mut Answer, value: &Value) {
+fn stats(answer: &mut Answer, value: &Value) -> bool {
+    let Some(done) = value.get("total").and_then(Value::as_object) else { return false };
     let implementation = value.pointer("/pool/implementation").and_then(Value::as_str);
     // `celery.concurrency.gevent:TaskPool`
     let pool = implementation.and_then(|name| name.split(':').next()?.rsplit('.').next());
@@ -197,8 +226,9 @@ fn stats(answer: &mut Answer, value: &Value) {
     answer.uptime_s = value.get("uptime").and_then(Value::as_u64);
     let scale = |name: &str| value.get("autoscaler")?.get(name)?.as_u64();
     answer.autoscale = scale("max").zip(scale("min"));
-    let done = value.get("total").and_then(Value::as_object).into_iter().flatten().take(MAX_TASK_NAMES);
+    let done = done.iter().take(MAX_TASK_NAMES);
     answer.done = done.filter_map(|(task, count)| Some((task.clone(), count.as_u64()?))).collect();
+    true
 }
 
 fn queues(value: &Value) -> Option<Vec<String>> {
@@ -206,9 +236,24 @@ fn queues(value: &Value) -> Option<Vec<String>> {
     Some(names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-fn tasks(value: &Value) -> Vec<Running> {
-    let tasks = value.as_array().into_iter().flatten().take(MAX_TASKS);
-    tasks.filter_map(|task| running(task.as_object()?)).collect()
+/// Whether each of them could be read and kept.
+fn tasks(kept: &mut Vec<Running>, value: &Value, task: fn(&Value) -> Option<&Value>) -> bool {
+    let Some(all) = value.as_array() else { return false };
+    let known = all.iter().take(MAX_TASKS).filter_map(|one| running(task(one)?.as_object()?));
+    *kept = known.collect();
+    kept.len() == all.len()
+}
+
+/// Each task by its name; one with a limit as `tasks.x [rate_limit=10/m]`.
+fn limits(answer: &mut Answer, value: &Value) -> bool {
+    let Some(names) = value.as_array() else { return false };
+    let limited = names.iter().filter_map(Value::as_str).filter_map(|name| {
+        let (task, rate) = name.strip_suffix(']')?.split_once(" [rate_limit=")?;
+        let number = rate.split('/').next()?.parse::<f64>().ok()?;
+        (number > 0.0).then(|| (task.to_owned(), rate.to_owned()))
+    });
+    answer.limits = limited.take(MAX_TASK_NAMES).collect();
+    true
 }
 
 fn running(task: &Map<String, Value>) -> Option<Running> {

@@ -1,6 +1,6 @@
 //! What one look saw: plain values, for `control::queue` and every surface.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use mainstay_base::Micros;
 use serde::{Deserialize, Serialize};
@@ -64,8 +64,14 @@ pub enum Peek {
     },
     /// No message of Celery's, or one with a body that cannot be read.
     Broken {
+        /// What it is called in place of an id: [`mainstay_wire::celery::fingerprint`].
+        #[serde(default)]
+        name: String,
         why: String,
         bytes: u64,
+        /// The worker that takes it ends by it, and all that it runs.
+        #[serde(default)]
+        ends_worker: bool,
     },
     /// Not fetched.
     TooLarge {
@@ -86,6 +92,11 @@ impl Peek {
             Peek::Task { task, .. } => Some(task),
             Peek::Broken { .. } | Peek::TooLarge { .. } => None,
         }
+    }
+
+    /// Whether the worker that takes it ends.
+    pub fn ends_worker(&self) -> bool {
+        matches!(self, Peek::Broken { ends_worker: true, .. })
     }
 }
 
@@ -110,6 +121,7 @@ pub struct UnackedMessage {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Worker {
     /// `celery@host`.
     pub name: String,
@@ -123,6 +135,44 @@ pub struct Worker {
     pub silent_since: Option<Micros>,
     /// It said that it ends.
     pub said_goodbye: bool,
+    /// Its rate limits, and those that were taken off since it began.
+    pub limits: Vec<RateLimit>,
+    /// Since when this process of it is asked; a limit that was taken off before that is not known.
+    #[serde(skip)]
+    pub known_since: Option<Micros>,
+}
+
+impl Worker {
+    /// The limit by which it may hold back a task that it took then. No answer of a worker tells of such a task: Celery
+    /// keeps it in a bucket of its own (`worker/consumer/consumer.py`, `_limit_task`), which lives on when the limit is
+    /// taken off and lets tasks go at the old rate.
+    pub fn may_hold_back(&self, task: &str, since: Option<Micros>) -> Option<&RateLimit> {
+        let holds = |limit: &&RateLimit| {
+            let was_on = limit.lifted_at.is_none_or(|lifted| since.is_none_or(|since| since <= lifted));
+            limit.task == task && was_on
+        };
+        self.limits.iter().find(holds).filter(|_| !self.said_goodbye)
+    }
+
+    /// Whether it may have taken a message then, before anybody asked it for its limits.
+    pub fn was_there_unasked(&self, delivered_at: Micros) -> bool {
+        let Some(answer) = &self.answer else { return false };
+        // Clocks of machines differ.
+        let slack = Duration::from_secs(5);
+        let began = answer.uptime_s.map(|uptime_s| answer.at - Duration::from_secs(uptime_s) - slack);
+        let was_there = began.is_none_or(|began| began <= delivered_at);
+        was_there && self.known_since.is_none_or(|since| since > delivered_at)
+    }
+}
+
+/// How fast a worker starts tasks of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    pub task: String,
+    /// `10/m`, `2/s`.
+    pub rate: String,
+    /// When it was seen to be off; `None`: it is on.
+    pub lifted_at: Option<Micros>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,6 +188,7 @@ pub struct Heard {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Answer {
     pub at: Micros,
     /// `gevent`, `threads`, `prefork`, …
@@ -148,11 +199,24 @@ pub struct Answer {
     pub queues: Option<Vec<String>>,
     pub active: Vec<Running>,
     pub reserved: Vec<Running>,
+    /// Those that wait for their time.
+    pub scheduled: Vec<Running>,
+    /// Rate limits that are on: a task and its rate.
+    pub limits: Vec<(String, String)>,
+    /// Every question was answered and no list was cut, so that a task that is in none of them is not here.
+    pub is_whole: bool,
     /// Tasks since its start, by name.
     pub done: Vec<(String, u64)>,
     pub uptime_s: Option<u64>,
     /// The most and the fewest places, for a worker that sizes its pool by itself.
     pub autoscale: Option<(u64, u64)>,
+}
+
+impl Answer {
+    /// Every task that it has by its own word. What a rate limit holds back is not among them.
+    pub fn held(&self) -> impl Iterator<Item = &Running> {
+        self.active.iter().chain(&self.reserved).chain(&self.scheduled)
+    }
 }
 
 /// A task that a worker has.

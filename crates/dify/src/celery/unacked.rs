@@ -47,19 +47,10 @@ fn read(tag: String, delivered_at: Micros, bytes: u64, value: &[u8]) -> UnackedM
         let message = Peek::TooLarge { bytes };
         return UnackedMessage { tag, delivered_at, queue: None, eta: None, message };
     }
-    match celery::unacked(value) {
-        Ok(message) => UnackedMessage {
-            tag,
-            delivered_at,
-            queue: Some(message.routing_key.clone()),
-            eta: message.eta.clone(),
-            message: peek::of(message, bytes),
-        },
-        Err(broken) => {
-            let message = Peek::Broken { why: broken.to_string(), bytes };
-            UnackedMessage { tag, delivered_at, queue: None, eta: None, message }
-        }
-    }
+    let parsed = celery::unacked(value);
+    let known = parsed.as_ref().ok().map(|message| (message.routing_key.clone(), message.eta.clone()));
+    let (queue, eta) = known.map_or((None, None), |(queue, eta)| (Some(queue), eta));
+    UnackedMessage { tag, delivered_at, queue, eta, message: peek::of(parsed, value, bytes) }
 }
 
 /// Unix seconds as Python writes them.

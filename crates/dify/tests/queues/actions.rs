@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use mainstay_dify::{
-    celery::act::{self, Action, Refused, Terms, Undo},
+    celery::{
+        Observer, Options,
+        act::{self, Action, Refused, Terms, Undo},
+    },
     redis::cmd,
 };
 use mainstay_testkit::celery::Worker;
 use serde_json::json;
 
-use crate::fixture::{INDEXING, WORKFLOW, World, answer, lines, now};
+use crate::fixture::{INDEXING, PATIENT, WORKFLOW, World, answer, lines, now};
 
 fn terms(folder: &Path) -> Terms {
     Terms { force: false, folder: Some(folder.to_owned()) }
@@ -36,7 +39,8 @@ async fn actions_change_what_a_worker_is() {
     let grow = Action::GrowPool { worker: worker.clone(), by: 3 };
     let plan = act::plan(&mut world.observer, grow, &terms, now()).await.unwrap();
     assert_eq!(answer(&world.look().await, &worker).unwrap().concurrency, Some(2), "a plan changes nothing");
-    assert_eq!(plan.undo, Undo::By(format!("mainstay queue act shrink-pool {worker} --by 3 --yes")));
+    // The pool goes on telling two places, so that its guard has to be passed.
+    assert_eq!(plan.undo, Undo::By(format!("mainstay queue act shrink-pool {worker} --by 3 --force --yes")));
     act::perform(&mut world.observer, plan, &terms, now()).await.unwrap();
     // Its stats go on saying 2; what it does says 5.
     world.push("workflow", WORKFLOW, &json!({ "seconds": 3 }), 6).await;
@@ -63,9 +67,11 @@ async fn actions_change_what_a_worker_is() {
             (queues.iter().any(|name| name == queue) == wanted).then_some(())
         }
     };
-    run(&mut world, Action::AddConsumer { queue: "mail".to_owned(), worker: Some(worker.clone()) }, &terms)
-        .await
-        .unwrap();
+    let add = Action::AddConsumer { queue: "mail".to_owned(), worker: Some(worker.clone()) };
+    let added = run(&mut world, add, &terms).await.unwrap();
+    // Nobody consumed it before, so that the way back has to pass its guard.
+    let undo = format!("mainstay queue act cancel-consumer mail --worker {worker} --force --yes");
+    assert_eq!(added.undo, Undo::By(undo));
     world.until("it consumes mail", consumes("mail", true)).await;
     let cancel =
         |queue: &str| Action::CancelConsumer { queue: queue.to_owned(), worker: Some(worker.clone()) };
@@ -154,12 +160,14 @@ async fn a_purge_writes_every_message_to_a_file_that_can_be_put_back_in_order() 
         .unwrap();
     let before: Vec<Vec<u8>> =
         world.link.ask(cmd("LRANGE").arg("dify:dataset").arg(0).arg(-1)).await.unwrap();
-    let done = run(&mut world, Action::Purge { queue: "dataset".to_owned() }, &terms).await.unwrap();
+    let done =
+        run(&mut world, Action::Purge { queue: "dataset".to_owned(), message: None }, &terms).await.unwrap();
     let file = done.file.unwrap();
     assert_eq!(lines(&file).len(), 451);
     let keys: Vec<String> = world.link.ask(cmd("KEYS").arg("*")).await.unwrap();
     assert_eq!(keys, [""; 0], "nothing is left in the broker");
-    let empty = refusal(&mut world, Action::Purge { queue: "dataset".to_owned() }, &terms).await;
+    let empty =
+        refusal(&mut world, Action::Purge { queue: "dataset".to_owned(), message: None }, &terms).await;
     assert_eq!(empty, "dataset is empty");
 
     world.push("dataset", INDEXING, &json!({ "later": true }), 1).await;
@@ -186,6 +194,8 @@ async fn what_a_dead_worker_held_goes_back_and_what_a_living_one_holds_does_not(
         key_prefix: "",
     };
     let Some(mut holder) = world.worker(holder).await else { return };
+    let lives = Worker { name: "lives", pool: "threads", concurrency: 1, queues: &["mail"], key_prefix: "" };
+    let Some(_lives) = world.worker(lives).await else { return };
     world.push("priority_dataset", INDEXING, &json!({ "seconds": 60 }), 2).await;
     let tag = world
         .until("one is reserved", |seen| seen.unacked.oldest.first().map(|message| message.tag.clone()))
@@ -197,9 +207,14 @@ async fn what_a_dead_worker_held_goes_back_and_what_a_living_one_holds_does_not(
     let lives = refusal(&mut world, requeue.clone(), &terms).await;
     assert!(lives.contains("it would run twice"), "{lives}");
     holder.kill();
-    world.until("nobody listens", |seen| (seen.listeners == Some(0)).then_some(())).await;
+    world.until("one listens", |seen| (seen.listeners == Some(1)).then_some(())).await;
     let young = refusal(&mut world, requeue.clone(), &terms).await;
     assert!(young.contains("less than a minute ago"), "{young}");
+    // Who asks only now knows nothing of limits that were taken off since, by which one that lives may hold it back.
+    let options = Options { waits: PATIENT, ..Options::default() };
+    let mut late = Observer::new(&world.deployment, options).unwrap();
+    let refused = act::plan(&mut late, requeue.clone(), &terms, now()).await.unwrap_err().to_string();
+    assert!(refused.contains("lives@test was there when it was delivered"), "{refused}");
     let forced = Terms { force: true, ..terms };
     run(&mut world, requeue.clone(), &forced).await.unwrap();
     let seen = world.look().await;

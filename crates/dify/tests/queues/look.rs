@@ -173,7 +173,7 @@ async fn hostile_names_and_many_lists_are_looked_at_within_bounds() {
     let terms = act::Terms { force: true, folder: Some("unused".into()) };
     let add = act::Action::AddConsumer { queue: name.to_owned(), worker: None };
     let plan = act::plan(&mut world.observer, add, &terms, now()).await.unwrap();
-    let undo =
-        r"mainstay queue act cancel-consumer 'q#[31m; rm -rf $HOME '\''x' --yes".replace('#', "\u{1b}");
+    let undo = r"mainstay queue act cancel-consumer 'q#[31m; rm -rf $HOME '\''x' --force --yes";
+    let undo = undo.replace('#', "\u{1b}");
     assert_eq!(plan.undo, act::Undo::By(undo));
 }

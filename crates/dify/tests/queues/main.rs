@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should fail")]
 
 mod actions;
+mod broken;
 #[path = "../database/fixture.rs"]
 #[expect(dead_code, reason = "the tests of the database use more of it")]
 mod database;

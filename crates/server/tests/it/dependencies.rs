@@ -7,13 +7,16 @@ use std::{
 };
 
 use mainstay_base::id;
-use mainstay_testkit::{HttpServer, wait_until};
+use mainstay_testkit::{
+    HttpServer,
+    proxy::{Line, Proxy},
+    wait_until,
+};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
     kill::{on_server, postgres_server},
-    proxy::{Line, Proxy},
     reload::{chat, configuration, provider, write_keys},
     support::{Caller, Home, Process, READY, SOON, quote},
 };

@@ -154,6 +154,11 @@ impl World {
         !self.env.contains_key("STORAGE_TYPE")
     }
 
+    /// The name of the main database.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     pub(crate) fn server_address(&self) -> String {
         let (host, port) = host_port(&self.server);
         format!("{host}:{port}")

@@ -11,6 +11,7 @@ use flate2::read::GzDecoder;
 use mainstay_testkit::{
     HttpServer,
     http_server::whole,
+    proxy::{Line, Proxy},
     raw::{RawServer, Step},
     wait_until,
 };
@@ -19,7 +20,6 @@ use serde_json::Value;
 
 use crate::{
     dify_world::World,
-    proxy::{Line, Proxy},
     support::{Ran, SOON},
 };
 
@@ -117,8 +117,11 @@ async fn each_hostile_world_is_one_finding_with_a_remedy() {
     let (mute_database, mute_broker) = (Proxy::start(database).await, Proxy::start(broker.clone()).await);
     mute_database.set(Line::Frozen);
     mute_broker.set(Line::Frozen);
-    let slow = Proxy::start(broker).await;
+    // A command of it takes twice as long: there and back.
+    let slow = Proxy::start(broker.clone()).await;
     slow.set(Line::Slow(Duration::from_millis(400)));
+    let slowest = Proxy::start(broker).await;
+    slowest.set(Line::Slow(Duration::from_millis(2_500)));
     let mute_api = RawServer::start(vec![Step::Hang]).await;
     let redis_at = |port: String, password: &str| {
         let number = world.broker.database;
@@ -160,6 +163,7 @@ async fn each_hostile_world_is_one_finding_with_a_remedy() {
         one("redis-unreachable", redis_at(CLOSED.to_owned(), ""), "redis-down"),
         one("redis-half-open", redis_at(mute_broker.address.port().to_string(), ""), "redis-silent"),
         one("redis-slow", redis_at(slow.address.port().to_string(), ""), "redis-slow"),
+        one("redis-slowest", redis_at(slowest.address.port().to_string(), ""), "redis-silent"),
         one("api-unreachable", vec![("PLUGIN_DIFY_INNER_API_URL", nowhere)], "api-down"),
         one("api-half-open", vec![("PLUGIN_DIFY_INNER_API_URL", mute_api.url())], "api-down"),
         Hostile { code: 3, ..one("nothing", nothing_answers.concat(), "") },

@@ -1,8 +1,11 @@
 //! One element of a queue's list.
 
+use std::fmt::Write as _;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// Larger messages are not read; Dify's are a few kilobytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -16,8 +19,35 @@ pub enum Broken {
     NotJson(String),
     #[error("it has no {0}")]
     Without(&'static str),
+    /// Not what a worker takes apart before it begins.
+    #[error("its body is {0}")]
+    NoBody(String),
     #[error("its body is {0}")]
     Body(String),
+}
+
+const TASK_NAME: &str = "task name";
+
+impl Broken {
+    /// Whether the worker that takes it ends by it, with every task that it runs; else it throws the message away. What is
+    /// read before a task is known is read without a net (kombu 5.5.4 `transport/virtual/base.py`, Celery 5.5.3
+    /// `worker/consumer/consumer.py`).
+    pub fn ends_worker(&self) -> bool {
+        match self {
+            Broken::NotJson(_) | Broken::NoBody(_) => true,
+            Broken::Without(part) => *part != TASK_NAME,
+            Broken::TooLarge(_) | Broken::Body(_) => false,
+        }
+    }
+}
+
+/// What a message is called that has no id: the first 16 digits of the SHA-256 of its bytes.
+pub fn fingerprint(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A task that waits. What protocol 2 leaves empty is `None`.
@@ -60,15 +90,17 @@ impl Message {
     fn from_raw(raw: Raw) -> Result<Message, Broken> {
         let body = raw.body_value();
         let Raw { headers, properties, .. } = raw;
-        let redelivered =
-            headers.redelivered.unwrap_or(false) || properties.delivery_info.redelivered.unwrap_or(false);
+        let properties = properties.ok_or(Broken::Without("properties"))?;
+        let delivery = properties.delivery_info.filter(DeliveryInfo::is_whole);
+        let delivery = delivery.ok_or(Broken::Without("delivery info"))?;
+        let redelivered = headers.redelivered.unwrap_or(false) || delivery.redelivered.unwrap_or(false);
         Ok(Message {
+            delivery_tag: properties.delivery_tag.ok_or(Broken::Without("delivery tag"))?,
+            task: headers.task.ok_or(Broken::Without(TASK_NAME))?,
             id: headers.id.or(properties.correlation_id).ok_or(Broken::Without("task id"))?,
-            task: headers.task.ok_or(Broken::Without("task name"))?,
-            routing_key: properties.delivery_info.routing_key.unwrap_or_default(),
-            exchange: properties.delivery_info.exchange.unwrap_or_default(),
+            routing_key: delivery.routing_key.unwrap_or_default(),
+            exchange: delivery.exchange.unwrap_or_default(),
             priority: properties.priority.and_then(|priority| u8::try_from(priority).ok()).unwrap_or(0),
-            delivery_tag: properties.delivery_tag.unwrap_or_default(),
             retries: headers.retries.and_then(|retries| u32::try_from(retries).ok()).unwrap_or(0),
             eta: headers.eta.and_then(text),
             expires: headers.expires.and_then(text),
@@ -117,7 +149,7 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) headers: Headers,
     #[serde(default)]
-    properties: Properties,
+    properties: Option<Properties>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,7 +171,7 @@ struct Properties {
     priority: Option<i64>,
     body_encoding: Option<String>,
     #[serde(default)]
-    delivery_info: DeliveryInfo,
+    delivery_info: Option<DeliveryInfo>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,23 +181,40 @@ struct DeliveryInfo {
     redelivered: Option<bool>,
 }
 
+impl DeliveryInfo {
+    fn is_whole(&self) -> bool {
+        self.exchange.is_some() && self.routing_key.is_some()
+    }
+}
+
 impl Raw {
     /// The body, decoded; base64 unless it says that it is plain.
     pub(super) fn body_bytes(&self) -> Result<Vec<u8>, Broken> {
         let Value::String(text) = &self.body else {
-            return Err(Broken::Body("no text".to_owned()));
+            return Err(Broken::NoBody("no text".to_owned()));
         };
-        if self.properties.body_encoding.as_deref() != Some("base64") {
+        let encoding = self.properties.as_ref().and_then(|properties| properties.body_encoding.as_deref());
+        if encoding != Some("base64") {
             return Ok(text.clone().into_bytes());
         }
-        STANDARD.decode(text).map_err(|error| Broken::Body(format!("not base64: {error}")))
+        STANDARD.decode(text).map_err(|error| Broken::NoBody(format!("not base64: {error}")))
     }
 
     fn body_value(&self) -> Result<Body, Broken> {
         let bytes = self.body_bytes()?;
-        let body: (Vec<Value>, Map<String, Value>, Value) = serde_json::from_slice(&bytes)
-            .map_err(|error| Broken::Body(format!("not [args, kwargs, embed]: {error}")))?;
-        Ok(Body { args: body.0, kwargs: body.1 })
+        if bytes.is_empty() {
+            return Err(Broken::NoBody("empty".to_owned()));
+        }
+        let body: Value =
+            serde_json::from_slice(&bytes).map_err(|error| Broken::Body(format!("not JSON: {error}")))?;
+        let parts = match body {
+            Value::Array(parts) => <[Value; 3]>::try_from(parts).ok(),
+            _ => None,
+        };
+        match parts.ok_or_else(|| Broken::NoBody("not [args, kwargs, embed]".to_owned()))? {
+            [Value::Array(args), Value::Object(kwargs), _] => Ok(Body { args, kwargs }),
+            _ => Err(Broken::Body("not a list and an object of arguments".to_owned())),
+        }
     }
 }
 

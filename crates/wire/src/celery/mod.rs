@@ -12,4 +12,4 @@ mod message;
 
 pub use control::{Reply, Request};
 pub use event::{Event, Heartbeat};
-pub use message::{Body, Broken, MAX_MESSAGE_BYTES, Message, NewTask, redelivered, unacked};
+pub use message::{Body, Broken, MAX_MESSAGE_BYTES, Message, NewTask, fingerprint, redelivered, unacked};

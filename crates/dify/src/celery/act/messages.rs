@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Action, Done, Parts, Plan, Refused, Terms, Undo, step};
 use crate::{
     celery::{
-        Observer, Peek, Seen, keys, script,
+        Answer, Observer, Peek, Seen, keys, script,
         tenant::{flag_key, list_key},
     },
     redis::{Link, cmd},
@@ -197,26 +197,58 @@ fn unreadable(tag: &str, why: String) -> Refused {
 }
 
 fn guard_requeue(seen: &Seen, tag: &str, held: &Held, terms: &Terms, now: Micros) -> Result<(), Refused> {
-    let has = |worker: &&crate::celery::Worker| {
-        let tasks = worker.answer.iter().flat_map(|answer| answer.active.iter().chain(&answer.reserved));
-        worker.silent_rounds == 0 && tasks.into_iter().any(|task| task.id == held.id)
+    let answering = || {
+        let alive = seen.workers.iter().filter(|worker| worker.silent_rounds == 0);
+        alive.filter_map(|worker| Some((worker, worker.answer.as_ref()?)))
     };
-    if let Some(worker) = seen.workers.iter().find(has) {
-        let why = format!("{} has task {} and will run it; it would run twice", worker.name, held.id);
+    let has = |answer: &Answer| answer.held().any(|task| task.id == held.id);
+    if let Some((worker, _)) = answering().find(|(_, answer)| has(answer)) {
+        let when = held.eta.as_ref().map_or_else(String::new, |eta| format!(" at its time, {eta}"));
+        let why = format!("{} has task {} and will run it{when}; it would run twice", worker.name, held.id);
         return Err(Refused::because(why, "shut that worker down first"));
     }
-    if let Some(eta) = &held.eta {
-        return Err(Refused::because(format!("the task waits for its time, {eta}"), "let it wait"));
-    }
-    let young = seen.unacked.oldest.iter().find(|message| message.tag == tag);
-    if young.is_some_and(|message| now.since(message.delivered_at) < YOUNGEST_REQUEUED) && !terms.force {
-        return Err(Refused::unless_forced("it was delivered less than a minute ago", "wait a minute"));
-    }
-    let answered =
-        seen.workers.iter().filter(|worker| worker.answer.is_some() && worker.silent_rounds == 0).count();
-    if seen.listeners.is_none_or(|listeners| listeners > answered as u64) && !terms.force {
+    let delivered = seen.unacked.oldest.iter().find(|message| message.tag == tag);
+    let delivered_at = delivered.map(|message| message.delivered_at);
+    if seen.listeners.is_none_or(|listeners| listeners > answering().count() as u64) && !terms.force {
         let why = "a worker that does not answer may hold it; it would run twice";
         return Err(Refused::unless_forced(why, "end the worker that does not answer"));
+    }
+    if let Some((worker, _)) = answering().find(|(_, answer)| !answer.is_whole)
+        && !terms.force
+    {
+        let why = format!("{} did not tell all that it has; the task may run twice", worker.name);
+        return Err(Refused::unless_forced(why, "try again"));
+    }
+    let limited =
+        answering().find_map(|(worker, _)| Some((worker, worker.may_hold_back(&held.task, delivered_at)?)));
+    if let Some((worker, limit)) = limited
+        && !terms.force
+    {
+        let was = if limit.lifted_at.is_some() {
+            "was taken off and holds on for what it took before"
+        } else {
+            "is on"
+        };
+        let why = format!(
+            "{} may hold it back: the rate limit {} of {} {was}; it would run twice",
+            worker.name, limit.rate, limit.task
+        );
+        return Err(Refused::unless_forced(why, "shut that worker down: it gives back what it holds"));
+    }
+    let unasked = answering().find(|(worker, _)| delivered_at.is_none_or(|at| worker.was_there_unasked(at)));
+    if let Some((worker, _)) = unasked
+        && !terms.force
+    {
+        let why = format!(
+            "{} was there when it was delivered, and a rate limit that was taken off before it was asked may hold it back",
+            worker.name
+        );
+        let next =
+            "shut that worker down: it gives back what it holds; or ask an instance that watched it since";
+        return Err(Refused::unless_forced(why, next));
+    }
+    if delivered_at.is_some_and(|at| now.since(at) < YOUNGEST_REQUEUED) && !terms.force {
+        return Err(Refused::unless_forced("it was delivered less than a minute ago", "wait a minute"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod messages;
 mod purge;
 mod run;
+mod take_out;
 mod workers;
 
 use std::{
@@ -74,9 +75,11 @@ pub enum Action {
     Requeue {
         tag: String,
     },
-    /// Empties a queue into a file.
+    /// Empties a queue into a file; or takes one message out that no worker can read, by the name that a look gave it.
     Purge {
         queue: String,
+        #[serde(default)]
+        message: Option<String>,
     },
     /// Puts back what a purge took.
     Import {
@@ -204,6 +207,9 @@ pub async fn plan(
         Action::Requeue { .. } | Action::Redispatch { .. } | Action::ClearSlots { .. } => {
             messages::plan(observer, &seen, &action, terms, now).await?
         }
+        Action::Purge { queue, message: Some(message) } => {
+            take_out::plan(observer, &seen, queue, message, terms).await?
+        }
         Action::Purge { .. } | Action::Import { .. } => purge::plan(&seen, &action, terms)?,
         Action::FailRun { .. } | Action::ReopenRun { .. } => {
             run::plan(observer.repairs(), &seen, &action, terms).await?
@@ -221,9 +227,13 @@ pub async fn perform(
     now: Micros,
 ) -> Result<Done, Refused> {
     let plan = plan(observer, shown.action, terms, now).await?;
+    observer.ask_soon();
     match &plan.action {
         Action::Requeue { .. } | Action::Redispatch { .. } | Action::ClearSlots { .. } => {
             messages::perform(observer, &plan, now).await
+        }
+        Action::Purge { queue, message: Some(message) } => {
+            take_out::perform(observer, queue, message, terms, now).await
         }
         Action::Purge { .. } | Action::Import { .. } => purge::perform(observer, &plan, terms, now).await,
         Action::FailRun { .. } | Action::ReopenRun { .. } => run::perform(observer.repairs(), &plan).await,

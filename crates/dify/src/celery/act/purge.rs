@@ -5,6 +5,7 @@
 //! whatever happens, it lies under its other name and a second purge of the same queue takes it along.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Done, Parts, Plan, Refused, Terms, Undo, consumers, step};
 use crate::{
-    celery::{Observer, Seen, keys, script},
+    celery::{Observer, Seen, keys, peek, script},
     redis::{Link, Pipeline, cmd},
 };
 
@@ -49,7 +50,7 @@ struct Line {
 
 pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts, Refused> {
     match action {
-        Action::Purge { queue } => {
+        Action::Purge { queue, .. } => {
             let found = seen.queues.iter().find(|known| known.name == *queue);
             let length = found.map_or(0, crate::celery::Queue::length);
             if length == 0 {
@@ -80,14 +81,19 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
         }
         Action::Import { file } => {
             let path = inside(terms.folder()?, file)?;
-            let count = count_lines(&path)?;
+            let (count, deadly) = count_lines(&path)?;
+            let warnings = if deadly == 0 {
+                Vec::new()
+            } else {
+                vec![format!("{deadly} of them end the worker that takes them, with every task that it runs")]
+            };
             let steps = vec![step(
                 "RPUSH",
                 "the broker",
                 format!("{count} messages are at the tail of their queues, taken next"),
             )];
             let why = "consumers begin with them at once; purge again what is still there";
-            Ok((steps, Undo::Irreversible(why.to_owned()), Vec::new()))
+            Ok((steps, Undo::Irreversible(why.to_owned()), warnings))
         }
         _ => Err(Refused::because("this is no purge", "")),
     }
@@ -100,10 +106,9 @@ pub(super) async fn perform(
     now: Micros,
 ) -> Result<Done, Refused> {
     match &plan.action {
-        Action::Purge { queue } => {
+        Action::Purge { queue, .. } => {
             let (count, file) = purge(observer.link(), queue, terms.folder()?, now).await?;
-            let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            let undo = Undo::By(format!("mainstay queue act import {name} --yes"));
+            let undo = undo(&file);
             let text = format!("{count} messages of {queue} are in {}", file.display());
             Ok(Done { text, undo, said: Vec::new(), file: Some(file) })
         }
@@ -118,21 +123,8 @@ pub(super) async fn perform(
 }
 
 async fn purge(link: &mut Link, queue: &str, folder: &Path, now: Micros) -> Result<(u64, PathBuf), Refused> {
-    // Messages may hold what users wrote.
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|source| Refused::File { path: folder.to_owned(), source })?;
-    let safe: String =
-        queue.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
-    let path = folder.join(format!("{safe}-{}.jsonl", now.0));
+    let (path, mut file) = create(folder, queue, now)?;
     let failed = |source| Refused::File { path: path.clone(), source };
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = BufWriter::new(options.open(&path).map_err(failed)?);
     let (mut count, mut written) = (0, Vec::new());
     for step in keys::PRIORITY_STEPS {
         let (list, held) = (link.key(&keys::list(queue, step)), link.key(&held_key(queue, step)));
@@ -156,6 +148,32 @@ async fn purge(link: &mut Link, queue: &str, folder: &Path, now: Micros) -> Resu
     }
     link.ask_all(&mut delete).await?;
     Ok((count, path))
+}
+
+/// The command that puts back what is in a file.
+pub(super) fn undo(file: &Path) -> Undo {
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Undo::By(format!("mainstay queue act import {name} --yes"))
+}
+
+/// A new file for messages of a queue; private, as is its folder: messages may hold what users wrote.
+pub(super) fn create(folder: &Path, queue: &str, now: Micros) -> Result<(PathBuf, BufWriter<File>), Refused> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| Refused::File { path: folder.to_owned(), source })?;
+    let safe: String =
+        queue.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
+    let path = folder.join(format!("{safe}-{}.jsonl", now.0));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(&path) {
+        Ok(file) => Ok((path, BufWriter::new(file))),
+        Err(source) => Err(Refused::File { path, source }),
+    }
 }
 
 async fn write_out(
@@ -190,9 +208,7 @@ async fn write_out(
             let mut range = cmd("LRANGE");
             range.arg(held).arg(first).arg(first + many - 1);
             for element in link.ask::<Vec<Vec<u8>>>(&range).await? {
-                let line = line(queue, step, element);
-                serde_json::to_writer(&mut *file, &line).map_err(|error| failed(error.into()))?;
-                file.write_all(b"\n").map_err(failed)?;
+                write_line(file, queue, step, element).map_err(failed)?;
                 count += 1;
             }
             first += many;
@@ -200,12 +216,19 @@ async fn write_out(
     }
 }
 
-fn line(queue: &str, step: u8, element: Vec<u8>) -> Line {
+/// One message, as an import reads it.
+pub(super) fn write_line(
+    file: &mut impl Write,
+    queue: &str,
+    step: u8,
+    element: Vec<u8>,
+) -> std::io::Result<()> {
     let (text, base64) = match String::from_utf8(element) {
         Ok(text) => (Some(text), None),
         Err(bytes) => (None, Some(STANDARD.encode(bytes.into_bytes()))),
     };
-    Line { queue: queue.to_owned(), step, text, base64 }
+    serde_json::to_writer(&mut *file, &Line { queue: queue.to_owned(), step, text, base64 })?;
+    file.write_all(b"\n")
 }
 
 async fn import(link: &mut Link, path: &Path) -> Result<u64, Refused> {
@@ -237,9 +260,13 @@ async fn push(link: &mut Link, pushes: &mut Pipeline) -> Result<(), Refused> {
 /// The list and the element of each line. The whole file is read once before, so that a broken one changes nothing.
 fn lines(path: &Path) -> Result<impl Iterator<Item = Result<(String, Vec<u8>), Refused>>, Refused> {
     let path = path.to_owned();
-    let file = std::fs::File::open(&path).map_err(|source| Refused::File { path: path.clone(), source })?;
+    let unread = |path: &Path, source: &std::io::Error| {
+        let why = format!("cannot read {}: {source}", path.display());
+        Refused::because(why, "give the name that the purge told; it is looked for in the folder of purges")
+    };
+    let file = File::open(&path).map_err(|source| unread(&path, &source))?;
     Ok(BufReader::new(file).lines().enumerate().map(move |(number, line)| {
-        let line = line.map_err(|source| Refused::File { path: path.clone(), source })?;
+        let line = line.map_err(|source| unread(&path, &source))?;
         let broken = |why: String| {
             Refused::because(
                 format!("line {} of {} is no message: {why}", number + 1, path.display()),
@@ -263,8 +290,12 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = Result<(String, Vec<u8>), R
     }))
 }
 
-fn count_lines(path: &Path) -> Result<u64, Refused> {
-    lines(path)?.try_fold(0, |count, line| line.map(|_| count + 1))
+/// How many there are, and how many of them end a worker.
+fn count_lines(path: &Path) -> Result<(u64, u64), Refused> {
+    lines(path)?.try_fold((0, 0), |(count, deadly), line| {
+        let (_, element) = line?;
+        Ok((count + 1, deadly + u64::from(peek::read(element.len() as u64, &element).ends_worker())))
+    })
 }
 
 /// Only files of the folder that purges write to are put back.

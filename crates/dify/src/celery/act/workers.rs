@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Action, Done, Parts, Plan, Refused, Terms, Undo, consumers, step, word};
 use crate::celery::{
-    Answer, Observer, Seen, Worker,
+    Answer, Observer, Peek, Seen, Worker,
     remote::{self, Question},
 };
 
@@ -28,7 +28,10 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 concurrency + u64::from(*by)
             );
             let warning = format!("each may hold a database connection; it has {} now", answer.active.len());
-            let undo = Undo::By(format!("mainstay queue act shrink-pool {} --by {by} --yes", word(worker)));
+            // By the number that its pool goes on telling, none may seem to be left.
+            let force = if u64::from(*by) >= concurrency { " --force" } else { "" };
+            let undo =
+                Undo::By(format!("mainstay queue act shrink-pool {} --by {by}{force} --yes", word(worker)));
             (changes, undo, [vec![warning], untold(answer, concurrency)].concat())
         }
         Action::ShrinkPool { worker, by } => {
@@ -71,6 +74,18 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 let why = format!("there is no queue `{queue}`");
                 return Err(Refused::unless_forced(why, "see mainstay queue list"));
             }
+            let held = seen.queues.iter().find(|known| known.name == *queue);
+            let mut peeks = held.into_iter().flat_map(|queue| queue.oldest.iter().chain(&queue.newest));
+            if let Some(Peek::Broken { name, .. }) = peeks.find(|peek| peek.ends_worker())
+                && !terms.force
+            {
+                let why = format!("{queue} holds a message that ends the worker that takes it");
+                let next = format!(
+                    "take it out first: mainstay queue act purge {} --message {name} --yes",
+                    word(queue)
+                );
+                return Err(Refused::unless_forced(why, next));
+            }
             if let Some(worker) = worker {
                 answering(seen, worker)?;
             }
@@ -86,7 +101,9 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             }
             let target =
                 worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {}", word(worker)));
-            let undo = format!("mainstay queue act cancel-consumer {}{target} --yes", word(queue));
+            // Nobody had it before, so that nobody has it after.
+            let force = if now.is_empty() { " --force" } else { "" };
+            let undo = format!("mainstay queue act cancel-consumer {}{target}{force} --yes", word(queue));
             (format!("{to} takes from {queue}"), Undo::By(undo), warnings)
         }
         Action::CancelConsumer { queue, worker } => {
@@ -121,11 +138,23 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
             }
             let target =
                 worker.as_deref().map_or_else(String::new, |worker| format!(" --worker {}", word(worker)));
-            let undo = Undo::By(format!("mainstay queue act rate-limit {} 0{target} --yes", word(task)));
-            let warnings = vec![
-                "the limit is for each worker, and lost when it restarts".to_owned(),
-                "what it holds back looks as if no worker had it: do not requeue that".to_owned(),
-            ];
+            let (before, mixed) = rate_before(seen, task, worker.as_deref());
+            let undo = Undo::By(format!(
+                "mainstay queue act rate-limit {} {}{target} --yes",
+                word(task),
+                word(&before)
+            ));
+            let mut warnings = vec!["the limit is for each worker, and lost when it restarts".to_owned()];
+            if mixed {
+                warnings.push(
+                    "the workers have different limits now; the undo takes it off all of them".to_owned(),
+                );
+            }
+            if before != NO_RATE {
+                warnings.push(format!(
+                    "what a worker took already goes on at the old rate, {before}; shut it down to have it given back"
+                ));
+            }
             (format!("{to} starts {task} no faster than {rate}"), undo, warnings)
         }
         Action::Revoke { task_id, terminate } => {
@@ -278,9 +307,29 @@ fn untold(answer: &Answer, concurrency: u64) -> Vec<String> {
 }
 
 fn holders(seen: &Seen, task_id: &str) -> Vec<String> {
-    let holds = |answer: &Answer| answer.active.iter().chain(&answer.reserved).any(|task| task.id == task_id);
+    let holds = |answer: &Answer| answer.held().any(|task| task.id == task_id);
     let holders = seen.workers.iter().filter(|worker| worker.answer.as_ref().is_some_and(holds));
     holders.map(|worker| worker.name.clone()).collect()
+}
+
+const NO_RATE: &str = "0";
+
+/// The limit that the workers have now, and whether they differ.
+fn rate_before(seen: &Seen, task: &str, worker: Option<&str>) -> (String, bool) {
+    let answering = seen.workers.iter().filter(|there| there.silent_rounds == 0);
+    let meant = answering.filter(|there| worker.is_none_or(|worker| worker == there.name));
+    let rate = |answer: &Answer| {
+        let limit = answer.limits.iter().find(|(name, _)| name == task);
+        limit.map_or_else(|| NO_RATE.to_owned(), |(_, rate)| rate.clone())
+    };
+    let mut rates: Vec<String> = meant.filter_map(|there| there.answer.as_ref()).map(rate).collect();
+    rates.sort();
+    rates.dedup();
+    match rates.as_slice() {
+        [one] => (one.clone(), false),
+        [] => (NO_RATE.to_owned(), false),
+        _ => (NO_RATE.to_owned(), true),
+    }
 }
 
 /// `10/m`, `2/s`, `100/h`, `3`, `0`.

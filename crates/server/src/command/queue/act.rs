@@ -87,7 +87,7 @@ pub(super) fn action(what: QueueAct) -> (Action, QueueHow) {
         QueueAct::Revoke { task_id, terminate, how } => (Action::Revoke { task_id, terminate }, how),
         QueueAct::Shutdown { worker, how } => (Action::Shutdown { worker }, how),
         QueueAct::Requeue { tag, how } => (Action::Requeue { tag }, how),
-        QueueAct::Purge { queue, how } => (Action::Purge { queue }, how),
+        QueueAct::Purge { queue, message, how } => (Action::Purge { queue, message }, how),
         QueueAct::Import { file, how } => (Action::Import { file }, how),
         QueueAct::Redispatch { kind, tenant, how } => (Action::Redispatch { kind, tenant }, how),
         QueueAct::ClearSlots { app, how } => (Action::ClearSlots { app }, how),

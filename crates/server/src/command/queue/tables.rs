@@ -76,11 +76,12 @@ pub(super) fn tasks(answer: &Value) {
             Some(kind) if kind != "task" => format!("({})", kind.replace('_', " ")),
             _ => cell(task, "/task"),
         };
+        let broken = &row["message"]["broken"];
         table.row([
             cell(row, "/state"),
             cell(row, "/queue"),
             name,
-            cell(task, "/id"),
+            if broken.is_null() { cell(task, "/id") } else { cell(broken, "/name") },
             cell(row, "/worker"),
             about.unwrap_or_else(|| "-".to_owned()),
         ]);
