@@ -102,12 +102,86 @@ async fn resting(app: &App, source: &str, id: &str) -> Result<AppView, Failure> 
     Ok(AppView { app_id: id.to_owned(), name: text("name"), mode: text("mode"), ..AppView::default() })
 }
 
+/// Failures that say the same.
+pub(crate) struct Alike<'a> {
+    pub(crate) newest: &'a Item,
+    pub(crate) count: usize,
+}
+
 impl AppPage {
+    /// The failures shown, each kind once, in the order of the newest of it. One that was marked by hand stands for itself: that
+    /// can be taken back.
+    pub(crate) fn failures_alike(&self) -> Vec<Alike<'_>> {
+        let mut kinds: Vec<Alike<'_>> = Vec::new();
+        for item in &self.failures {
+            let is_alike = |other: &&mut Alike<'_>| {
+                let other = other.newest;
+                !item.was_marked()
+                    && (&item.class, &item.signature, &item.error)
+                        == (&other.class, &other.signature, &other.error)
+            };
+            match kinds.iter_mut().find(is_alike) {
+                Some(kind) => kind.count += 1,
+                None => kinds.push(Alike { newest: item, count: 1 }),
+            }
+        }
+        kinds
+    }
+
     pub(crate) fn is_span(&self, name: &str) -> bool {
         SPANS[self.place].0 == name
     }
 
     pub(crate) fn span_words(&self) -> &'static str {
         SPANS[self.place].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::Micros;
+    use mainstay_control::queue::MARKED_FAILED;
+
+    use super::*;
+
+    fn item(id: &str, class: &str, error: &str) -> Item {
+        Item {
+            id: id.to_owned(),
+            at: Micros(0),
+            status: "failed".to_owned(),
+            class: class.to_owned(),
+            error: Some(error.to_owned()),
+            signature: None,
+            cause: None,
+            remedy: None,
+            took_us: None,
+            wait_us: None,
+            tokens: None,
+            origin: None,
+        }
+    }
+
+    #[test]
+    fn failures_that_say_the_same_are_shown_once_but_for_what_can_be_taken_back() {
+        let failures = vec![
+            item("1", "code", "x is not defined"),
+            item("2", "unknown", MARKED_FAILED),
+            item("3", "code", "x is not defined"),
+            item("4", "bug", "x is not defined"),
+            item("5", "unknown", MARKED_FAILED),
+            item("6", "code", "x is not defined"),
+        ];
+        let page = AppPage {
+            span: "day",
+            view: AppView::default(),
+            findings: Vec::new(),
+            failures,
+            newest: Vec::new(),
+            reading: None,
+            place: 0,
+        };
+        let shown: Vec<(&str, usize)> =
+            page.failures_alike().iter().map(|kind| (kind.newest.id.as_str(), kind.count)).collect();
+        assert_eq!(shown, [("1", 3), ("2", 1), ("4", 1), ("5", 1)]);
     }
 }

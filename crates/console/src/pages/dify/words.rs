@@ -130,6 +130,15 @@ pub(crate) fn bytes(peek: &Peek) -> u64 {
     }
 }
 
+/// The last word of a task's name, and what stands before it.
+pub(crate) fn task_parts(name: &str) -> (&str, &str) {
+    match name.rsplit_once('.') {
+        // What is no name is told whole.
+        Some((path, end)) if !end.is_empty() && !name.contains(' ') => (end, path),
+        _ => (name, ""),
+    }
+}
+
 /// Whom it is about.
 pub(crate) fn about(peek: &Peek) -> String {
     let Peek::Task { about, .. } = peek else { return "–".to_owned() };
@@ -163,6 +172,14 @@ mod tests {
             (Drain::Uncertain { not_before_s: f64::NAN }, "not before 0 s", None),
         ] {
             assert_eq!((drain(&said).as_str(), interval(&said).as_deref()), (words, range));
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_a_task_stands_apart() {
+        assert_eq!(task_parts("tasks.mail_task.send_mail"), ("send_mail", "tasks.mail_task"));
+        for whole in ["send_mail", "cannot be read: v1.2 is no JSON", "ends.", ""] {
+            assert_eq!(task_parts(whole), (whole, ""));
         }
     }
 
