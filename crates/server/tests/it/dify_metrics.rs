@@ -25,21 +25,8 @@ const WRONG: (&str, &str) = ("CODE_EXECUTION_API_KEY", "not-the-key");
 
 /// What happened before the start is not counted, but what is said of it afterwards is: once in this minute and once in the
 /// next, so that one of them comes after the start.
-const BEFORE: &str = "CALL generate(1, 100, (now() AT TIME ZONE 'utc')::timestamp - interval '10 minutes', 0.1);
-    INSERT INTO message_feedbacks (app_id, conversation_id, message_id, rating, from_source, created_at)
-      SELECT generated_id('app', 0), generated_id('conversation', 50 * i), generated_id('message', 50 * i), 'like',
-        'user', (now() AT TIME ZONE 'utc')::timestamp + (i - 1) * interval '1 minute'
-      FROM generate_series(1, 2) i;
-    INSERT INTO apps (id, tenant_id, name, mode, enable_site, enable_api)
-      SELECT generated_id('one of many', i), generated_id('tenant', 1), 'One of many ' || i, 'workflow', true, true
-      FROM generate_series(1, 230) i;";
-const AFTER: &str = "CALL generate(1001, 1400, (now() AT TIME ZONE 'utc')::timestamp, 0);
-    INSERT INTO workflow_runs (id, tenant_id, app_id, workflow_id, type, triggered_from, version, status, elapsed_time,
-        created_by_role, created_by, created_at, finished_at)
-      SELECT generated_id('run of many', i), generated_id('tenant', 1), generated_id('one of many', i),
-        generated_id('workflow', i), 'workflow', 'app-run', '1', 'succeeded', 0.5, 'end_user', generated_id('user', 1),
-        (now() AT TIME ZONE 'utc')::timestamp, (now() AT TIME ZONE 'utc')::timestamp
-      FROM generate_series(1, 230) i;";
+const BEFORE: &str = include_str!("dify_metrics_before.sql");
+const AFTER: &str = include_str!("dify_metrics_after.sql");
 
 /// Labels of each name under `mainstay_dify_`, as operators read them.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {

@@ -10,6 +10,7 @@ use crate::{
     support::{Home, Process, Ran, SOON, wait_for_instance},
 };
 
+const RUNS: &str = include_str!("../../../dify/tests/stuck_runs.sql");
 /// One that nobody works on, and one that a worker has.
 const DEAD: &str = "00000000-0000-4000-8000-000000000001";
 const HELD: &str = "00000000-0000-4000-8000-000000000002";
@@ -20,14 +21,7 @@ const QUEUE: &str = "retention";
 /// A world whose database has two runs that began long ago, and an instance's configuration for it.
 fn prepare(world: &World) {
     let (reader, writer) = (world.role("reader"), world.role("writer"));
-    world.run_sql(&format!("GRANT UPDATE (status, error, finished_at) ON workflow_runs TO {writer}"));
-    for run in [DEAD, HELD] {
-        world.run_sql(&format!(
-            "SET timezone = 'UTC'; INSERT INTO workflow_runs (id, tenant_id, app_id, workflow_id, type, triggered_from, \
-             version, status, created_by_role, created_by, created_at) VALUES ('{run}', '{run}', '{run}', '{run}', \
-             'workflow', 'app-run', '1', 'running', 'account', '{run}', LOCALTIMESTAMP - interval '2 hours')"
-        ));
-    }
+    world.run_sql(&RUNS.replace("WRITER", &writer));
     let server = world.server_address();
     let (host, port) = server.split_once(':').unwrap();
     let broker = &world.broker;
