@@ -17,8 +17,9 @@ const QUEUES: [&str; 5] =
 /// Places of each of the two workers.
 const PLACES: u32 = 4;
 /// A burst comes now and then: so much work of all places at once, of which less comes afterwards.
-const BURST_S: f64 = 20.0;
-const BURST_CHANCE: f64 = 0.03;
+const BURST_S: f64 = 15.0;
+/// In each second.
+const BURST_CHANCE: f64 = 0.02;
 
 #[expect(clippy::disallowed_methods, reason = "the command says for how long and how much")]
 fn option<T: FromStr>(name: &str, default: T) -> T {
@@ -39,9 +40,9 @@ async fn soak_in_real_time() {
     let (mut busy, mut samples, mut looks) = (0_u64, 0_u32, 0_u32);
     while began.elapsed() < Duration::from_secs(seconds) {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        producer.owed_s += load * places * last.elapsed().as_secs_f64();
+        let due_s = load * places * last.elapsed().as_secs_f64();
         last = Instant::now();
-        producer.produce(&mut world, places).await;
+        producer.produce(&mut world, due_s, places).await;
         if began.elapsed().as_secs() / 60 >= minute {
             minute += 1;
             world.push("schedule_poller", POLLER, &json!({}), 1).await;
@@ -87,22 +88,28 @@ async fn soak_in_real_time() {
 /// Sends work of every kind, as much of it as is owed.
 struct Producer {
     chance: Chance,
-    /// Seconds of work to be sent; less than nothing after a burst.
+    /// Seconds of work to be sent.
     owed_s: f64,
+    /// What a burst sent before it was due.
+    ahead_s: f64,
     pushed_s: f64,
     tasks: u64,
 }
 
 impl Producer {
     fn new() -> Producer {
-        Producer { chance: Chance::new(5), owed_s: 0.0, pushed_s: 0.0, tasks: 0 }
+        Producer { chance: Chance::new(5), owed_s: 0.0, ahead_s: 0.0, pushed_s: 0.0, tasks: 0 }
     }
 
-    async fn produce(&mut self, world: &mut World, places: f64) {
-        let burst_s = if self.chance.draw() < BURST_CHANCE { BURST_S * places } else { 0.0 };
-        // What a burst sent ahead is saved over some looks, and not by silence.
-        let floor_s = if self.owed_s <= 0.0 { self.owed_s - places } else { 0.0 };
-        while self.owed_s + burst_s > floor_s {
+    /// Sends what is due after so long.
+    async fn produce(&mut self, world: &mut World, due_s: f64, places: f64) {
+        // What a burst sent ahead is saved again, and not by silence.
+        let saved_s = self.ahead_s.min(due_s / 2.0);
+        (self.ahead_s, self.owed_s) = (self.ahead_s - saved_s, self.owed_s + due_s - saved_s);
+        if self.ahead_s <= 0.0 && self.chance.draw() < BURST_CHANCE {
+            (self.ahead_s, self.owed_s) = (BURST_S * places, self.owed_s + BURST_S * places);
+        }
+        while self.owed_s > 0.0 {
             let kind = self.chance.draw();
             let (queue, task, seconds) = match kind {
                 kind if kind < 0.5 => (QUEUES[1], WORKFLOW, 0.2 + self.chance.draw() * 2.0),

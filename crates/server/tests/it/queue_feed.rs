@@ -27,16 +27,8 @@ fn prepare(world: &World) {
     let broker = &world.broker;
     let redis =
         format!("host = \"{}\"\nport = {}\ndatabase = {}\n", broker.host, broker.port, broker.database);
-    world.home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    world.home.configure(&format!(
+        r#"
 [workers]
 count = 0
 [dify.database]
@@ -50,9 +42,8 @@ tls = "off"
 {redis}
 [dify.broker]
 {redis}"#,
-            world.database()
-        ),
-    );
+        world.database()
+    ));
 }
 
 /// The component of queues, when it is in a state with the finding of this id.
