@@ -100,20 +100,24 @@ fn apps(answer: &Value) {
         Table::new(&["app", "mode", "runs", "failed", "p50", "p95", "wait", "tokens", "price", "failures"]);
     for row in items(answer, "apps") {
         let named = row["name"].as_str().is_some_and(|name| !name.is_empty());
-        table.row([
-            cell(row, if named { "/name" } else { "/app_id" }),
-            cell(row, "/mode"),
-            cell(row, "/runs"),
-            cell(row, "/failed"),
-            millis(&row["p50_ms"]),
-            millis(&row["p95_ms"]),
-            millis(&row["mean_wait_ms"]),
-            cell(row, "/tokens"),
-            prices(&row["cost_micros"]),
-            counts(&row["failures"]),
-        ]);
+        let first =
+            [cell(row, if named { "/name" } else { "/app_id" }), cell(row, "/mode"), cell(row, "/runs")];
+        table.row(first.into_iter().chain(figures(row)));
     }
     table.print("no app did anything in this time");
+}
+
+/// Under `failed`, `p50`, `p95`, `wait`, `tokens`, `price` and `failures`.
+fn figures(row: &Value) -> [String; 7] {
+    [
+        cell(row, "/failed"),
+        millis(&row["p50_ms"]),
+        millis(&row["p95_ms"]),
+        millis(&row["mean_wait_ms"]),
+        cell(row, "/tokens"),
+        prices(&row["cost_micros"]),
+        counts(&row["failures"]),
+    ]
 }
 
 fn used(answer: &Value) {
@@ -121,17 +125,8 @@ fn used(answer: &Value) {
     let mut table = Table::new(&[by, "count", "failed", "p50", "p95", "wait", "tokens", "price", "failures"]);
     for row in items(answer, "usage") {
         let named = row["value"].as_str().is_some_and(|value| !value.is_empty());
-        table.row([
-            if named { cell(row, "/value") } else { "(none)".to_owned() },
-            cell(row, "/count"),
-            cell(row, "/failed"),
-            millis(&row["p50_ms"]),
-            millis(&row["p95_ms"]),
-            millis(&row["mean_wait_ms"]),
-            cell(row, "/tokens"),
-            prices(&row["cost_micros"]),
-            counts(&row["failures"]),
-        ]);
+        let first = [if named { cell(row, "/value") } else { "(none)".to_owned() }, cell(row, "/count")];
+        table.row(first.into_iter().chain(figures(row)));
     }
     table.print("nothing was counted in this time");
 }

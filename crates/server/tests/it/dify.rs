@@ -88,9 +88,6 @@ impl Drop for Database {
 /// Takes a part of what the shipped rows know for something else.
 const OWN_ROWS: &str = "[[signature]]\nid = \"our-proxy\"\npatterns = ['Errno 111. Connection refused']\npriority = 100\n\
      class = \"edge\"\ncause = \"The outgoing proxy is restarted at night.\"\nremedy = \"Ask the network team.\"\n";
-const LISTENERS: &str = "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n\
-     [log]\nfilter = \"warn\"\n[workers]\ncount = 0\n";
-
 fn ingest(home: &Home) -> Option<Value> {
     let report = home.run(&["health", "--json"]).json();
     let components = report["components"].as_array()?.clone();
@@ -102,7 +99,8 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
     let Some(database) = Database::start() else { return };
     database.generate(1, 400);
     let home = Home::new();
-    let mut config = format!("{LISTENERS}[dify]\nsignatures = \"own.toml\"\n{}", database.configuration());
+    let mut config =
+        format!("[workers]\ncount = 0\n[dify]\nsignatures = \"own.toml\"\n{}", database.configuration());
     home.write("own.toml", OWN_ROWS);
     // Whoever looks at queues asks the database too, over the same connection.
     let broker = Broker::start();
@@ -110,7 +108,7 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
         let broker = format!("[dify.broker]\nhost = \"{host}\"\nport = {port}\ndatabase = {database}\n");
         config.push_str(&broker);
     }
-    home.write("mainstay.toml", &config);
+    home.configure(&config);
     let mut process = Process::start(home.command(&["serve", "--migrate"]));
     wait_for_instance(&home, &process).await;
     let read_of = |runs: i64| {
@@ -196,7 +194,7 @@ async fn what_a_dify_did_is_read_over_one_connection_and_told_and_a_break_is_sur
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_dify_each_answer_says_how_to_name_one() {
     let home = Home::new();
-    home.write("mainstay.toml", LISTENERS);
+    home.configure("[workers]\ncount = 0\n");
     let process = Process::start(home.command(&["serve", "--migrate"]));
     wait_for_instance(&home, &process).await;
     for command in ["status", "apps", "usage", "runs", "errors"] {

@@ -12,16 +12,8 @@ use crate::support::{Home, Process, SOON, wait_for_instance};
 /// Each with a home of its own, over one store.
 async fn start(store: &str, api: &str, more: &[&str]) -> (Home, Process) {
     let home = Home::new();
-    home.write(
-        "mainstay.toml",
-        &format!(
-            r#"
-[listeners]
-admin = "127.0.0.1:0"
-app = "127.0.0.1:0"
-model = "127.0.0.1:0"
-[log]
-filter = "warn"
+    home.configure(&format!(
+        r#"
 [store]
 url = "{store}"
 state_dir = "{state}"
@@ -32,9 +24,8 @@ api_url = "{api}"
 [dify.probes]
 api = "5s"
 "#,
-            state = home.path("kept").display()
-        ),
-    );
+        state = home.path("kept").display()
+    ));
     let process = Process::start(home.command(&[&["serve", "--role", "control"], more].concat()));
     wait_for_instance(&home, &process).await;
     (home, process)

@@ -13,8 +13,6 @@ use crate::{
 
 const GENERATE: &str = include_str!("../../../dify/tests/generate.sql");
 const DOCUMENTED: &str = include_str!("../../../../docs/metrics.md");
-const LISTENERS: &str = "[listeners]\nadmin = \"127.0.0.1:0\"\napp = \"127.0.0.1:0\"\nmodel = \"127.0.0.1:0\"\n\
-     [log]\nfilter = \"warn\"\n[workers]\ncount = 0\n";
 /// What is told of rates is told after a minute at the earliest.
 const LATER: [&str; 1] = ["mainstay_dify_queue_wait_seconds"];
 /// As the page bounds them, and `other`.
@@ -82,7 +80,7 @@ async fn every_documented_name_is_there_with_its_labels_and_a_plausible_figure()
     let home = &world.home;
     let init = home.run(&["init", "--dify-env", "metrics.env", "--output", "found.toml"]);
     let found = std::fs::read_to_string(home.path("found.toml")).unwrap_or_else(|_| panic!("{init:?}"));
-    home.write("mainstay.toml", &format!("{found}\n{LISTENERS}"));
+    home.configure(&format!("[workers]\ncount = 0\n{found}"));
     world.run_sql(&format!("{GENERATE}{BEFORE}"));
     // No worker takes from it.
     for id in ["r-1", "r-2", "r-3"] {
