@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use askama::Template;
 use mainstay_base::Finding;
-use mainstay_control::ingest::view::{self, AppView};
+use mainstay_control::ingest::{
+    By, Figures, usage,
+    view::{self, AppView},
+};
 use mainstay_store::model::DifyFilter;
 use serde::Serialize;
 use serde_json::Value;
@@ -22,6 +25,14 @@ use crate::{
 const NAME_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 const FAILURES_SHOWN: u32 = 20;
 const ITEMS_SHOWN: u32 = 20;
+/// What it did is shown by these, the parts with most failures first, then the largest.
+const PARTS: [(&str, By, &str); 4] = [
+    ("endpoint", By::Endpoint, "Asked by"),
+    ("version", By::Version, "Version"),
+    ("node", By::Node, "Node"),
+    ("model", By::Model, "Model"),
+];
+const PARTS_SHOWN: usize = 12;
 
 #[derive(Serialize)]
 pub(crate) struct AppPage {
@@ -30,11 +41,20 @@ pub(crate) struct AppPage {
     pub(crate) view: AppView,
     /// Of its queues and workers, where the task told the app.
     pub(crate) findings: Vec<Finding>,
+    pub(crate) usage: Vec<Usage>,
     pub(crate) failures: Vec<Item>,
     pub(crate) newest: Vec<Item>,
     pub(crate) reading: Option<Read>,
     #[serde(skip)]
     place: usize,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Usage {
+    pub(crate) by: &'static str,
+    #[serde(skip)]
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Figures>,
 }
 
 #[derive(Template)]
@@ -59,6 +79,12 @@ impl Page for AppPage {
             Some(view) => view,
             None => resting(app, &source, id).await?,
         };
+        let mut parts = Vec::new();
+        for (by, label, title) in PARTS {
+            let mut rows = usage(store, &source, label, Some(id), now - span, now).await?;
+            rows.truncate(PARTS_SHOWN);
+            parts.push(Usage { by, title, rows });
+        }
         let failed = DifyFilter { failed_only: true, limit: FAILURES_SHOWN, ..apps::of(&view) };
         let newest = DifyFilter { limit: ITEMS_SHOWN, ..apps::of(&view) };
         let failures = view::latest(store, &source, failed).await?;
@@ -70,6 +96,7 @@ impl Page for AppPage {
         Ok(AppPage {
             span: span_name,
             findings: findings.filter(is_about).cloned().collect(),
+            usage: parts,
             failures: failures.into_iter().map(item).collect(),
             newest: newest.into_iter().map(item).collect(),
             reading: apps::reading(app, &source).await?,
@@ -175,6 +202,7 @@ mod tests {
             span: "day",
             view: AppView::default(),
             findings: Vec::new(),
+            usage: Vec::new(),
             failures,
             newest: Vec::new(),
             reading: None,
