@@ -51,6 +51,10 @@ pub enum Failure {
     Other { at: String, cause: String },
 }
 
+/// How the client says that an answer is none of PostgreSQL's.
+const NOT_POSTGRES: [&str; 3] =
+    ["bytes remaining on stream", "unexpected message from server", "error parsing response from server"];
+
 impl Failure {
     /// One line that can be done.
     pub fn remedy(&self) -> String {
@@ -123,6 +127,10 @@ impl Failure {
             None if cause.contains("authentication") || cause.contains("password") => {
                 Failure::Refused { at, user: String::new(), cause }
             }
+            None if NOT_POSTGRES.iter().any(|words| cause.contains(words)) => Failure::Unreachable {
+                at,
+                cause: format!("what answers there does not speak as PostgreSQL does ({cause})"),
+            },
             None => Failure::Unreachable { at, cause },
         }
     }

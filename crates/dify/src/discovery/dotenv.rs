@@ -25,6 +25,8 @@ pub fn parse(text: &str, before: &dyn Fn(&str) -> Option<String>) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut cursor = Cursor { rest: &text, line: 1 };
     let mut parsed = Parsed::default();
+    // The line in which the last quote was closed, and whose it was.
+    let mut last = (0, String::new());
     while cursor.reach_statement() {
         if parsed.variables.len() >= MAX_VARIABLES || parsed.problems.len() >= MAX_PROBLEMS {
             parsed.problems.push(format!("line {}: and more, which is not read", cursor.line));
@@ -34,7 +36,16 @@ pub fn parse(text: &str, before: &dyn Fn(&str) -> Option<String>) -> Parsed {
         let outcome = statement(&mut cursor, &parsed.variables, before);
         match outcome {
             Ok((name, Some(value))) => {
+                // A closing quote ends a statement within its line; all others take their lines whole.
+                if !text[..text.len() - cursor.rest.len()].ends_with('\n') {
+                    last = (cursor.line, name.clone());
+                }
                 parsed.variables.insert(name, value);
+            }
+            Err(_) if line == last.0 => {
+                parsed
+                    .problems
+                    .push(format!("line {line}: something stands behind the closing quote of {}", last.1));
             }
             // A bare name is passed on from the shell that starts compose, which nobody can ask any more.
             Ok((_, None)) => {}
@@ -264,6 +275,15 @@ mod tests {
                 "line 3: B has a `${` that is not closed or names no variable",
                 "line 5: the quote of C is not closed",
             ],
+        );
+    }
+
+    #[test]
+    fn what_stands_behind_a_quote_is_told_as_that() {
+        check(
+            "A='it's'\nB=1",
+            &[("A", "it"), ("B", "1")],
+            &["line 1: something stands behind the closing quote of A"],
         );
     }
 

@@ -95,6 +95,11 @@ impl Environment {
         self.said(name).is_some_and(|value| value.source != Source::Default)
     }
 
+    /// Whether the `.env` says nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// What the `.env` itself says, for what compose takes from there alone.
     pub(super) fn own(&self, name: &str) -> Option<&str> {
         self.own.get(name).map(String::as_str).filter(|text| !text.is_empty())

@@ -106,6 +106,13 @@ pub fn discover(ask: &Ask<'_>) -> Result<Discovered, Refused> {
     let environment = Environment::read(ask.env_file, &mut problems);
     let mut search = Search::new(&environment, ask.host, problems);
     let mut deployment = Deployment::named("dify");
+    if environment.is_empty() {
+        search.gap(
+            "settings",
+            "the .env sets nothing",
+            "all that follows is what Dify's own compose file gives; see that it is the right file",
+        );
+    }
     let version = services::version(&mut search);
     (deployment.database, deployment.plugin_database) = database::find(&mut search);
     deployment.redis = redis::find(&mut search);

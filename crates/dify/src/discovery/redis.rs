@@ -105,7 +105,10 @@ pub(super) fn described(redis: &Redis) -> String {
     let Redis { at, user: _, password: _, database, tls, key_prefix } = redis;
     let place = match at {
         RedisAt::Server { host, port } => format!("{host}:{port}"),
-        RedisAt::Sentinel { sentinels, service, .. } => format!("{service} by {} sentinels", sentinels.len()),
+        RedisAt::Sentinel { sentinels, service, .. } => match sentinels.len() {
+            1 => format!("{service} by 1 sentinel"),
+            count => format!("{service} by {count} sentinels"),
+        },
     };
     let prefix = if key_prefix.is_empty() { String::new() } else { format!(", keys {key_prefix}*") };
     format!("{place}, database {database}, {}{prefix}", shown(*tls))

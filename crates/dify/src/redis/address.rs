@@ -30,7 +30,8 @@ pub(super) fn name(redis: &Redis) -> String {
     }
 }
 
-/// Asks one sentinel after the other; the first that knows the master decides.
+/// Asks one sentinel after the other; the first that knows the master decides. That none knows it is said only when one
+/// was asked: what kept us from all of them is told as of any server.
 async fn master(
     sentinels: &[(String, u16)],
     service: &str,
@@ -39,14 +40,17 @@ async fn master(
     tls: Tls,
     waits: Waits,
 ) -> Result<(String, u16), Error> {
-    let mut last = "no sentinel is configured".to_owned();
+    let at = sentinels.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",");
+    let none = |reason: String| Error::NoMaster { at: at.clone(), service: service.to_owned(), reason };
+    let mut last = none("no sentinel is configured".to_owned());
+    let mut answered = None;
     for (host, port) in sentinels.iter().take(MAX_SENTINELS) {
         let at = format!("{host}:{port}");
         let client = open(host.clone(), *port, tls, login(user, password), &at)?;
         let mut connection = match dial(&client, &at, waits).await {
             Ok(connection) => connection,
             Err(error) => {
-                last = error.to_string();
+                last = error;
                 continue;
             }
         };
@@ -54,12 +58,11 @@ async fn master(
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
         match question.query_async::<Option<(String, u16)>>(&mut connection).await {
             Ok(Some(master)) => return Ok(master),
-            Ok(None) => last = format!("{at} does not know it"),
-            Err(error) => last = Error::of(&error, &at, waits.response.as_millis() as u64).to_string(),
+            Ok(None) => answered = Some(format!("{at} does not know it")),
+            Err(error) => last = Error::of(&error, &at, waits.response.as_millis() as u64),
         }
     }
-    let at = sentinels.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",");
-    Err(Error::NoMaster { at, service: service.to_owned(), reason: last })
+    Err(answered.map_or(last, none))
 }
 
 /// More sentinels than this are not asked.

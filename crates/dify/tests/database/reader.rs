@@ -181,6 +181,14 @@ async fn a_port_where_nobody_listens_is_unreachable() {
     assert!(!format!("{failure} {}", failure.remedy()).contains("hunter2"));
 }
 
+#[tokio::test]
+async fn a_server_that_is_no_postgres_is_told_as_that() {
+    let peer = Peer::start(Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).await;
+    let failure = Reader::new(&peer.database()).rows("SELECT 1", NONE, FEW).await.unwrap_err();
+    assert!(matches!(failure, Failure::Unreachable { .. }), "{failure}");
+    assert!(failure.to_string().contains("does not speak as PostgreSQL does"), "{failure}");
+}
+
 /// Reads what a client sends first, and answers with these bytes; or accepts and never answers.
 struct Peer {
     port: u16,

@@ -125,6 +125,17 @@ fn what_a_reference_does_not_find_is_named_without_values() {
 }
 
 #[test]
+fn a_file_that_sets_nothing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    std::fs::write(&path, "# to come\n").unwrap();
+    let parts = |found: Discovered| found.gaps.iter().map(|gap| gap.part).collect::<Vec<_>>();
+    let found = discover(&Ask { env_file: &path, host: None }).unwrap();
+    assert!(parts(found).contains(&"settings"));
+    assert!(!parts(find("host-1.13", None).unwrap()).contains(&"settings"));
+}
+
+#[test]
 fn files_that_are_none_or_too_long_are_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join(".env");

@@ -129,8 +129,12 @@ async fn sentinels_lead_to_the_master_and_one_that_knows_none_is_told() {
     let knows = place(&peer(Some(Box::leak(master.into_boxed_str()))).await);
     let ignorant = place(&peer(Some("*-1\r\n")).await);
     Link::connect(&at(vec![mute, ignorant.clone(), knows]), two).await.unwrap().ping().await.unwrap();
-    let error = Link::connect(&at(vec![ignorant]), WAITS).await.err().unwrap();
+    let nobody = || ("127.0.0.1".to_owned(), 1);
+    let error = Link::connect(&at(vec![ignorant, nobody()]), WAITS).await.err().unwrap();
     assert!(matches!(error, Error::NoMaster { .. }), "{error:?}");
+    // Nobody who could know the master was asked: the name is not to blame.
+    let error = Link::connect(&at(vec![nobody()]), WAITS).await.err().unwrap();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
 }
 
 /// A Redis that takes a second for each command is not waited for longer than a look may take.
