@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mainstay_dify::{
     Deployment,
-    discovery::{Ask, Discovered, discover},
+    celery::act::word,
+    discovery::{Ask, Discovered, Gap, discover},
     signature::Catalogue,
 };
 
@@ -46,6 +47,28 @@ pub(crate) fn discovered(env_file: &Path, host: Option<&str>) -> Result<Discover
             "docs/dify.md says what is read and how",
         )
     })
+}
+
+/// Why a part of a Dify is not looked at, by its files.
+pub(crate) fn gap(asked: &cli::Dify, part: &str) -> Option<Gap> {
+    let found = discovered(asked.dify_env.as_ref()?, asked.host.as_deref()).ok()?;
+    found.gaps.into_iter().find(|gap| gap.part == part)
+}
+
+/// The flags that lead a command to the same Dify again.
+pub(crate) fn flags(asked: &cli::Dify) -> String {
+    let cli::Dify { config, dify_env, host } = asked;
+    let path = |flag, path: &Option<PathBuf>| Some((flag, path.as_ref()?.display().to_string()));
+    let flags = [path("config", config), path("dify-env", dify_env), host.clone().map(|host| ("host", host))];
+    flags.into_iter().flatten().map(|(flag, value)| format!(" --{flag} {}", word(&value))).collect()
+}
+
+/// A sentence whose commands lead to the same Dify again: flags stand before `--yes`.
+pub(crate) fn with_flags(sentence: &str, flags: &str) -> String {
+    match sentence.contains("mainstay queue act") {
+        true => sentence.replace(" --yes", &format!("{flags} --yes")),
+        false => sentence.to_owned(),
+    }
 }
 
 /// What errors mean: the rows built in, under those of the operators' own file.

@@ -55,6 +55,14 @@ impl Failure {
         Failure::new(Exit::Unreachable, thing, cause, next)
     }
 
+    /// Another way out, where there is one at all.
+    pub(crate) fn or(mut self, next: &str) -> Failure {
+        if !self.next.is_empty() {
+            self.next.push_str(next);
+        }
+        self
+    }
+
     fn new(
         exit: Exit,
         thing: impl Into<String>,

@@ -333,6 +333,7 @@ impl Round<'_> {
             schema: self.schema.clone(),
             sizes: deployment.sizes.clone(),
             upgrade: None,
+            by_files: Vec::new(),
             is_only_look: false,
             missed: Vec::new(),
         };

@@ -70,7 +70,10 @@ const RULES: &[Rule] = &[
     },
     Rule {
         cause: |finding| finding.id == "no-worker" || finding.id == "worker-mute",
-        symptom: |finding| is_of_queues(finding) || finding.id == "canary-not-started",
+        // A worker that is started would end at such a message.
+        symptom: |finding| {
+            is_of_queues(finding) && !ends_workers(finding) || finding.id == "canary-not-started"
+        },
     },
     Rule {
         cause: |finding| {
@@ -125,7 +128,12 @@ pub(super) fn by_cause(mut findings: Vec<Finding>) -> Vec<Finding> {
         findings.push(cause);
     }
     findings.sort_by(|one, other| {
-        let rank = |finding: &Finding| (std::cmp::Reverse(finding.severity), place(&finding.component));
+        // A deadly message is taken out before workers are looked after.
+        let place = |finding: &Finding| {
+            if ends_workers(finding) { place("worker") } else { place(&finding.component) }
+        };
+        let rank =
+            |finding: &Finding| (std::cmp::Reverse(finding.severity), place(finding), !ends_workers(finding));
         rank(one)
             .cmp(&rank(other))
             .then_with(|| one.id.cmp(&other.id))
@@ -171,6 +179,10 @@ fn is_refusal(finding: &Finding) -> bool {
 
 fn is_of_queues(finding: &Finding) -> bool {
     finding.component.starts_with("queue:") || finding.component == "beat" || finding.id == "documents-stuck"
+}
+
+fn ends_workers(finding: &Finding) -> bool {
+    finding.id == "broken-message" && is_critical(finding)
 }
 
 /// What others stand on comes first.

@@ -69,6 +69,7 @@ pub async fn gather(prober: &Prober, clock: &Clock, asked: Asked, each: impl FnM
         schema,
         sizes: deployment.sizes.clone(),
         upgrade,
+        by_files: Vec::new(),
         is_only_look: true,
         missed,
     }

@@ -38,6 +38,9 @@ pub struct Facts {
     #[serde(skip)]
     pub sizes: Sizes,
     pub upgrade: Option<Upgrade>,
+    /// What is wrong by the files of the Dify, where they were read.
+    #[serde(skip)]
+    pub by_files: Vec<Finding>,
     /// Nothing was seen before this look, and nothing will be after it.
     pub is_only_look: bool,
     /// What was not known in time, in sentences.
@@ -111,6 +114,7 @@ pub fn judge(facts: Facts, catalogue: &Catalogue) -> Diagnosis {
     findings.extend(schema(&facts));
     findings.extend(budget.as_ref().and_then(budget::finding));
     findings.extend(upgrade::findings(&facts));
+    findings.extend(facts.by_files.iter().cloned());
     for finding in &mut findings {
         complete(finding, catalogue);
     }

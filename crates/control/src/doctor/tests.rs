@@ -140,6 +140,19 @@ fn a_broker_that_is_away_explains_queues_and_the_other_redis_of_the_same_server(
     assert_eq!(ids(&diagnosed(facts)), ["redis-down"]);
 }
 
+/// Whoever starts a worker first has it ended by the message.
+#[test]
+fn a_message_that_ends_workers_is_told_before_the_worker_that_is_missing() {
+    let mut facts = Facts::default();
+    facts.queues.findings = vec![
+        finding("no-worker", "worker", Severity::Critical, "y"),
+        finding("broken-message", "queue:mail", Severity::Critical, "x"),
+        finding("broken-message", "queue:dataset", Severity::Warning, "thrown away"),
+        finding("S18", "queue:mail", Severity::Critical, "z"),
+    ];
+    assert_eq!(ids(&diagnosed(facts)), ["broken-message", "no-worker"]);
+}
+
 #[test]
 fn the_worst_comes_first_and_nothing_twice() {
     let facts = Facts {

@@ -24,6 +24,8 @@ fn an_env_becomes_a_configuration_that_check_takes() {
     for text in [&ran.out, &ran.err, &written] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+    let spaced = home.run(&["init", "--dify-env", ".env", "--output", "to see.toml"]);
+    assert!(spaced.out.contains("mainstay doctor --config 'to see.toml'"), "{}", spaced.out);
     let checked = home.run(&["check"]);
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(checked.out.contains("a Dify to look after"), "{}", checked.out);

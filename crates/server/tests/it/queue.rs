@@ -111,6 +111,8 @@ async fn without_an_instance_queues_are_read_straight_from_a_dify_and_actions_ar
     let purge = [&["queue", "act", "purge", "mail"][..], &here].concat();
     let plan = home.run(&purge);
     assert!(plan.out.contains("dry run: nothing was done"), "{plan:?}");
+    let undo = "import FILE --config mainstay.toml --folder mainstay-queue --yes, with";
+    assert!(plan.out.contains(undo), "the way back can be typed: {plan:?}");
     assert!(!home.path("mainstay-queue").exists(), "a dry run leaves nothing");
     let done = home.run(&[&purge[..], &["--yes", "--why", "before the upgrade", "--json"]].concat()).json();
     let journal = std::fs::read_to_string(done["journal"].as_str().unwrap()).unwrap();
@@ -135,4 +137,29 @@ async fn without_an_instance_queues_are_read_straight_from_a_dify_and_actions_ar
     let away = home.run(&["queue", "list", "--config", "away.toml"]);
     assert_eq!(away.code, 3, "{away:?}");
     assert!(away.err.contains("cannot be reached"), "{away:?}");
+}
+
+/// A broker that is named and cannot be read is not said to be missing.
+#[test]
+fn a_broker_that_is_no_redis_is_told_as_that() {
+    let home = Home::new();
+    let nobody = "http://127.0.0.1:1";
+    home.write(
+        ".env",
+        &format!(
+            "CELERY_BROKER_URL=amqp://dify:hunter2-rabbit@rabbit:5672//\nDB_HOST=127.0.0.1\nDB_PORT=1\nREDIS_HOST=127.0.0.1\n\
+             REDIS_PORT=1\nPLUGIN_DIFY_INNER_API_URL={nobody}\nPLUGIN_DAEMON_URL={nobody}\nWEAVIATE_ENDPOINT={nobody}\n\
+             CODE_EXECUTION_ENDPOINT={nobody}\nSSRF_PROXY_HTTP_URL={nobody}\nSANDBOX_API_KEY=another-one\n"
+        ),
+    );
+    let list = home.run(&["queue", "list", "--dify-env", ".env"]);
+    assert!(list.code == 2 && list.err.contains("names a RabbitMQ"), "{list:?}");
+    let doctor = home.run(&["doctor", "--dify-env", ".env"]);
+    assert_eq!(doctor.code, 3, "{doctor:?}");
+    assert!(doctor.out.contains("broker is not looked at: CELERY_BROKER_URL names a RabbitMQ"), "{doctor:?}");
+    assert!(doctor.out.contains("[keys-differ]"), "what only the files tell is told: {doctor:?}");
+    assert!(!format!("{doctor:?}{list:?}").contains("hunter2"), "{doctor:?}");
+    // Who has no instance is told of the other way.
+    let list = home.run(&["queue", "list"]);
+    assert!(list.code == 3 && list.err.contains("--dify-env"), "{list:?}");
 }

@@ -5,10 +5,11 @@ mod print;
 
 use std::{io::IsTerminal as _, path::Path};
 
-use mainstay_base::Clock;
-use mainstay_control::doctor::{Asked, Diagnosis, Outcome, Version, gather, judge};
+use mainstay_base::{Clock, Severity};
+use mainstay_control::doctor::{Asked, Diagnosis, Facts, Outcome, Version, gather, judge};
 use mainstay_dify::{
     Deployment,
+    discovery::{Discovered, Gap},
     probe::{Prober, Report, State},
 };
 use mainstay_net::{Client, ClientOptions};
@@ -24,7 +25,14 @@ use crate::{
 pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
     somewhere(&asked.dify)?;
     let upgrade_to = asked.upgrade_to.as_deref().map(version).transpose()?;
-    let deployment = deployment::deployment(&asked.dify)?;
+    let files = match &asked.dify.dify_env {
+        Some(env_file) => Some(deployment::discovered(env_file, asked.dify.host.as_deref())?),
+        None => None,
+    };
+    let deployment = match &files {
+        Some(found) => found.deployment.clone(),
+        None => deployment::deployment(&asked.dify)?,
+    };
     let catalogue = deployment::catalogue(&deployment)?;
     let client = Client::new(ClientOptions::default()).map_err(|error| {
         Failure::problem("cannot ask over HTTP", error, "report it: this is a mistake of Mainstay")
@@ -36,8 +44,15 @@ pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
             output::note(format!("  {:<16} {}", report.component, report.state.as_str()));
         }
     };
-    let facts = Box::pin(gather(&prober, &Clock::System, Asked { upgrade_to }, each)).await;
-    let diagnosis = judge(facts, &catalogue);
+    let mut facts = Box::pin(gather(&prober, &Clock::System, Asked { upgrade_to }, each)).await;
+    if let Some(found) = files {
+        by_files(&mut facts, found);
+    }
+    let mut diagnosis = judge(facts, &catalogue);
+    let flags = deployment::flags(&asked.dify);
+    for finding in &mut diagnosis.findings {
+        finding.remedy = deployment::with_flags(&finding.remedy, &flags);
+    }
     if let Some(path) = &asked.bundle {
         write_bundle(path, &diagnosis, prober.deployment(), &deployment::dotenv_texts(&asked.dify))?;
     }
@@ -50,6 +65,25 @@ pub(super) async fn run(asked: &Doctor) -> Result<Exit, Failure> {
         Outcome::Problem => Exit::Problem,
         Outcome::Unreachable => Exit::Unreachable,
     })
+}
+
+/// What only the files tell: pairs of settings that cannot both be right, and why a part is not looked at.
+fn by_files(facts: &mut Facts, found: Discovered) {
+    let Discovered { gaps, findings, .. } = found;
+    for report in facts.reports.iter_mut().filter(|report| report.state == State::NotConfigured) {
+        let of_report = |gap: &&Gap| match gap.part {
+            "vector store" => report.component == "vector",
+            part => part.replace(' ', "-") == report.component,
+        };
+        if let Some(gap) = gaps.iter().find(of_report) {
+            report.reason.clone_from(&gap.what);
+        }
+    }
+    facts.by_files = findings;
+    // A secret that everybody knows lets others in; it keeps nothing from working.
+    for finding in facts.by_files.iter_mut().filter(|finding| finding.id == "published-secret") {
+        finding.severity = Severity::Note;
+    }
 }
 
 /// Without any pointer at a Dify there is nothing to look at.

@@ -2,7 +2,7 @@
 
 use mainstay_base::{Finding, Severity};
 use mainstay_control::doctor::Diagnosis;
-use mainstay_dify::probe::State;
+use mainstay_dify::probe::{Component, Report, State};
 
 use crate::output;
 
@@ -68,6 +68,15 @@ fn components(page: &mut Page, diagnosis: &Diagnosis) {
         rows.push([worker.name.clone(), State::Ok.as_str().to_owned(), "-".to_owned(), reason]);
     }
     page.table(&["component", "state", "took", "what it says"], &rows);
+    let nowhere = Report::not_configured(Component::Api).reason;
+    let (unnamed, unseen): (Vec<_>, Vec<_>) =
+        unnamed.into_iter().partition(|report| report.reason == nowhere);
+    if !unseen.is_empty() {
+        page.line("");
+    }
+    for report in unseen {
+        page.hanging(&format!("{} is not looked at: ", report.component), 2, &report.reason);
+    }
     if !unnamed.is_empty() {
         let names: Vec<&str> = unnamed.iter().map(|report| report.component.as_str()).collect();
         page.line("");

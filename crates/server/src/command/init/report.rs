@@ -5,6 +5,7 @@ use std::path::Path;
 use mainstay_base::Finding;
 use mainstay_dify::{
     Deployment,
+    celery::act::word,
     discovery::{Discovered, Found, Gap, Grants, grants},
 };
 
@@ -65,7 +66,8 @@ pub(super) fn text(found: &Discovered, wrote: &Path) -> String {
         line(&indented(&repairs));
     }
     line(&format!("Wrote {} (readable by you only; it holds references, no secret).", wrote.display()));
-    let path = wrote.display();
+    let path = wrote.display().to_string();
+    let path = word(&path);
     line(&format!("Next: mainstay check --config {path} && mainstay doctor --config {path}"));
     page.trim_end().to_owned()
 }

@@ -4,10 +4,10 @@ use mainstay_base::Clock;
 use mainstay_dify::celery::act::{self, Action, Refused, Terms, Undo};
 use serde_json::{Value, json};
 
-use super::{is_direct, items, journal::Journal, observer, print};
+use super::{is_direct, items, journal::Journal, observer, or_direct, print};
 use crate::{
     cli::{QueueAct, QueueHow},
-    deployment::deployment,
+    deployment::{deployment, flags, with_flags},
     failure::{Exit, Failure, chain},
     output::{self, cell},
     remote::Remote,
@@ -19,14 +19,14 @@ pub(super) async fn run(action: Action, how: &QueueHow) -> Result<Exit, Failure>
         Box::pin(from_here(action, how)).await?
     } else {
         let body = json!({ "action": action, "yes": yes, "force": force, "why": why });
-        Remote::find(&read.read)?.post("/api/queue/act", body).await?
+        Remote::find(&read.read).map_err(or_direct)?.post("/api/queue/act", body).await?
     };
     Ok(print(read.read.json, &answer, told))
 }
 
 /// What is done stands in the journal before it is done; what cannot be written down is not done.
 async fn from_here(action: Action, how: &QueueHow) -> Result<Value, Failure> {
-    let mut observer = observer(&deployment(&how.read.dify)?)?;
+    let mut observer = observer(&deployment(&how.read.dify)?, &how.read.dify)?;
     let folder = std::path::absolute(&how.folder).unwrap_or_else(|_| how.folder.clone());
     let terms = Terms { force: how.force, folder: Some(folder.clone()) };
     let mut plan = act::plan(&mut observer, action, &terms, Clock::System.now())
@@ -57,15 +57,8 @@ async fn from_here(action: Action, how: &QueueHow) -> Result<Value, Failure> {
 fn direct(undo: &mut Undo, how: &QueueHow) {
     let QueueHow { folder, read, .. } = how;
     let Undo::By(command) = undo else { return };
-    let named =
-        |flag: &str, path: &std::path::Path| format!(" {flag} {}", act::word(&path.display().to_string()));
-    if let Some(path) = &read.dify.dify_env {
-        command.push_str(&named("--dify-env", path));
-    }
-    if let Some(path) = &read.dify.config {
-        command.push_str(&named("--config", path));
-    }
-    command.push_str(&named("--folder", folder));
+    let folder = act::word(&folder.display().to_string()).into_owned();
+    *command = with_flags(command, &format!("{} --folder {folder}", flags(&read.dify)));
 }
 
 fn refused(error: &Refused) -> Failure {

@@ -12,12 +12,13 @@ use mainstay_dify::{
     Deployment,
     celery::{Observer, Options, act::longest_run},
     db::Reader,
+    discovery::Gap,
 };
 use serde_json::Value;
 
 use crate::{
-    cli::{Queue, QueueRead},
-    deployment::deployment,
+    cli::{self, Queue, QueueRead},
+    deployment::{deployment, flags, gap, with_flags},
     failure::{Exit, Failure, chain},
     output,
     queue_routes::{list_of, tasks_of, workers_of},
@@ -66,11 +67,14 @@ async fn ask(
     watch: Duration,
 ) -> Result<Value, Failure> {
     if !is_direct(read) {
-        return Remote::find(&read.read)?.get(path).await;
+        return Remote::find(&read.read).map_err(or_direct)?.get(path).await;
     }
     let deployment = deployment(&read.dify)?;
-    let mut observer = observer(&deployment)?;
+    let mut observer = observer(&deployment, &read.dify)?;
     let rows = rows(&deployment).await;
+    if !watch.is_zero() {
+        output::note(format!("watching the queues for {} s; --watch-seconds changes that", watch.as_secs()));
+    }
     // Twice, so that what is on its way is not taken for stuck; longer for rates.
     let limits = if watch.is_zero() { Limits::at_once() } else { Limits::default() };
     let (mut judge, mut latest) = (Judge::new(limits), Latest::default());
@@ -92,7 +96,17 @@ async fn ask(
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-    Ok(tell(&latest))
+    let mut answer = tell(&latest);
+    for finding in answer["findings"].as_array_mut().into_iter().flatten() {
+        let remedy = with_flags(finding["remedy"].as_str().unwrap_or_default(), &flags(&read.dify));
+        finding["remedy"] = remedy.into();
+    }
+    Ok(answer)
+}
+
+/// Who runs no instance may look all the same.
+fn or_direct(failure: Failure) -> Failure {
+    failure.or("; or look without an instance: --dify-env docker/.env, or --config mainstay.toml")
 }
 
 /// Whether a Dify is named, so that no instance is asked.
@@ -100,13 +114,14 @@ fn is_direct(read: &QueueRead) -> bool {
     read.dify.config.is_some() || read.dify.dify_env.is_some()
 }
 
-fn observer(deployment: &Deployment) -> Result<Observer, Failure> {
-    Observer::new(deployment, Options::once()).ok_or_else(|| {
-        Failure::usage(
+fn observer(deployment: &Deployment, asked: &cli::Dify) -> Result<Observer, Failure> {
+    Observer::new(deployment, Options::once()).ok_or_else(|| match gap(asked, "broker") {
+        Some(Gap { what, matters, .. }) => Failure::usage("cannot look at queues", what, matters),
+        None => Failure::usage(
             "cannot look at queues",
             "this Dify names no broker",
             "set CELERY_BROKER_URL, or [dify.broker] in the configuration",
-        )
+        ),
     })
 }
 
