@@ -132,6 +132,17 @@ async fn one_message_that_no_worker_can_read_is_taken_out_into_a_file_and_put_ba
     act::perform(&mut world.observer, plan, &terms, now()).await.unwrap();
     assert_eq!(world.link.ask::<String>(cmd("LINDEX").arg(list).arg(-1)).await.unwrap(), NO_JSON);
 
+    // And once: neither under its name nor under its new one is it put back again by mistake.
+    let again = |file: &std::path::Path| Action::Import { file: file.file_name().unwrap().into() };
+    let kept = file.with_added_extension("put-back");
+    for (file, can_be_forced) in [(&file, false), (&kept, true)] {
+        let refused = act::plan(&mut world.observer, again(file), &terms, now()).await.unwrap_err();
+        assert!(refused.to_string().contains("were put back before"), "{refused}");
+        assert_eq!(refused.next().contains("force"), can_be_forced, "{refused}");
+    }
+    let forced = Terms { force: true, ..terms.clone() };
+    act::plan(&mut world.observer, again(&kept), &forced, now()).await.unwrap();
+
     let refusal = async |world: &mut World, name: &str| {
         act::plan(&mut world.observer, out(name), &terms, now()).await.unwrap_err().to_string()
     };

@@ -31,7 +31,7 @@ pub(crate) struct Init {
 /// Which Dify a command is about.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Dify {
-    /// A configuration file with a [dify] section. Default: mainstay.toml, unless --dify-env is given.
+    /// A configuration file with a [dify] section. Default: mainstay.toml for `doctor`; `queue` asks the running instance.
     #[arg(long, value_name = "FILE", conflicts_with = "dify_env")]
     pub(crate) config: Option<PathBuf>,
     /// The .env of the Dify, as docker compose reads it: no configuration is needed.

@@ -171,6 +171,9 @@ pub(crate) struct QueueHow {
     /// Do it; without this, only what would be done is told.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Only tell what would be done, as without --yes.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
     /// Even if a guard says no that can be forced.
     #[arg(long)]
     pub(crate) force: bool,

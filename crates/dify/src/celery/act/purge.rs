@@ -20,6 +20,8 @@ use crate::{
     redis::{Link, Pipeline, cmd},
 };
 
+/// The end of the name of a file whose messages are in their queues again.
+const PUT_BACK: &str = "put-back";
 /// Messages measured at once, and bytes fetched at once.
 const MEASURED: i64 = 200;
 const FETCHED_BYTES: u64 = 4 * 1024 * 1024;
@@ -70,7 +72,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
                 step(
                     "LRANGE, in pieces",
                     "the broker",
-                    format!("{length} messages are in a file in {folder}"),
+                    format!("what waits ({length}) is in a file in {folder}"),
                 ),
                 step(format!("UNLINK {}", held_key(queue, 0)), "the broker", "they are gone from the broker"),
             ];
@@ -81,6 +83,7 @@ pub(super) fn plan(seen: &Seen, action: &Action, terms: &Terms) -> Result<Parts,
         }
         Action::Import { file } => {
             let path = inside(terms.folder()?, file)?;
+            not_put_back(&path, terms)?;
             let (count, deadly) = count_lines(&path)?;
             let warnings = if deadly == 0 {
                 Vec::new()
@@ -113,7 +116,7 @@ pub(super) async fn perform(
             Ok(Done { text, undo, said: Vec::new(), file: Some(file) })
         }
         Action::Import { file } => {
-            let path = inside(terms.folder()?, file)?;
+            let path = put_back(inside(terms.folder()?, file)?)?;
             let count = import(observer.link(), &path).await?;
             let text = format!("{count} messages are back in their queues");
             Ok(Done { text, undo: plan.undo.clone(), said: Vec::new(), file: Some(path) })
@@ -307,6 +310,32 @@ fn inside(folder: &Path, file: &Path) -> Result<PathBuf, Refused> {
             "give the name that the purge told",
         )),
     }
+}
+
+/// A file is put back once: twice, and every task in it runs twice.
+fn not_put_back(path: &Path, terms: &Terms) -> Result<(), Refused> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+    if path.extension().is_some_and(|extension| extension == PUT_BACK) && !terms.force {
+        let why = format!("the messages of {} were put back before", name(path));
+        return Err(Refused::unless_forced(why, "see whether they are in their queues"));
+    }
+    let after = path.with_added_extension(PUT_BACK);
+    if !path.exists() && after.exists() {
+        let why = format!("the messages of {} were put back before", name(path));
+        let next = format!("see whether they are in their queues; the file is {} now", name(&after));
+        return Err(Refused::because(why, next));
+    }
+    Ok(())
+}
+
+/// Renames the file before its first message is put back, so that nobody else puts it back too. Gives its new name.
+fn put_back(path: PathBuf) -> Result<PathBuf, Refused> {
+    if path.extension().is_some_and(|extension| extension == PUT_BACK) {
+        return Ok(path);
+    }
+    let after = path.with_added_extension(PUT_BACK);
+    std::fs::rename(&path, &after).map_err(|source| Refused::File { path, source })?;
+    Ok(after)
 }
 
 fn held_key(queue: &str, step: u8) -> String {

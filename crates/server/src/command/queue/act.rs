@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) async fn run(action: Action, how: &QueueHow) -> Result<Exit, Failure> {
-    let QueueHow { yes, force, why, folder: _, read } = how;
+    let QueueHow { yes, dry_run: _, force, why, folder: _, read } = how;
     let answer = if is_direct(read) {
         Box::pin(from_here(action, how)).await?
     } else {
