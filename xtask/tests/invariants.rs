@@ -97,6 +97,30 @@ fn our_sql_is_written_in_store_and_difys_in_dify_only() {
     }
 }
 
+/// What breaks the rule in a statement, if anything does: all columns, or a count over a table that grows without end.
+fn reads_too_much(code: &str) -> Option<&'static str> {
+    let code = code.to_uppercase();
+    let counts = code.contains("COUNT(")
+        && ["WORKFLOW_RUNS", "WORKFLOW_NODE_EXECUTIONS", "MESSAGES", "WORKFLOW_APP_LOGS"]
+            .iter()
+            .any(|table| code.contains(table));
+    (code.contains("SELECT *").then_some("all columns")).or(counts.then_some("a count over all rows"))
+}
+
+#[test]
+fn difys_tables_are_read_by_column_and_never_counted() {
+    for (path, text) in sources(|path| path.starts_with("crates/dify/src")) {
+        // A statement may go over lines.
+        for piece in text.split(';') {
+            let found = reads_too_much(piece);
+            assert!(found.is_none(), "{} reads {}: {piece}", path.display(), found.unwrap_or_default());
+        }
+    }
+    assert!(reads_too_much("SELECT * FROM apps").is_some());
+    assert!(reads_too_much("SELECT count(*)\n FROM workflow_runs").is_some());
+    assert!(reads_too_much("SELECT id FROM workflow_runs WHERE id = $1 LIMIT $2").is_none());
+}
+
 #[test]
 fn only_server_reads_the_environment_prints_and_exits() {
     let words = ["std::env::var", "env::var_os", "process::exit", "println!", "eprintln!"];
