@@ -73,11 +73,13 @@ impl Spawned {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        // Some serve from children that outlive a killed parent and would hold our caller's pipe.
-        for pid in process::tree(self.child.id()).into_iter().skip(1) {
+        // Some serve from children that outlive a killed parent and would hold our caller's pipe. The parent ends first:
+        // it would start others for them.
+        let below = process::tree(self.child.id()).into_iter().skip(1);
+        let _ = self.child.kill();
+        for pid in below {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
