@@ -108,7 +108,7 @@ fn reads_too_much(code: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn difys_tables_are_read_by_column_and_never_counted() {
+fn dify_is_read_by_column_and_its_runs_are_never_counted() {
     for (path, text) in sources(|path| path.starts_with("crates/dify/src")) {
         // A statement may go over lines.
         for piece in text.split(';') {
