@@ -191,7 +191,7 @@ impl Act {
         }
         self.incidents.refresh().await?;
         let says = self.runbooks.says(&self.incidents).await?;
-        self.incidents.look(&report, &says, self.shared.clock.now()).await?;
+        self.incidents.look(&report.components, &says, self.shared.clock.now()).await?;
         if self.may_act(started) {
             self.act(&report, &overrides, &freeze).await?;
         }

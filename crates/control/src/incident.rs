@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::{
     alert::{self, Alert, Effect, Input, Notice, Phase},
-    health::{Component, Report, State},
+    health::{Component, State},
     options::Options,
 };
 
@@ -106,20 +106,20 @@ impl Incidents {
         Ok(())
     }
 
-    /// One look at everything.
+    /// One look at everything that alerts can be about: the report's components, and those that it does not have.
     pub(crate) async fn look(
         &mut self,
-        report: &Report,
+        components: &[Component],
         says: &HashMap<String, RunbookSays>,
         now: Micros,
     ) -> Result<(), StoreError> {
         if std::mem::take(&mut self.is_new) {
             self.repeat_last_notices(now).await.inspect_err(|_| self.is_new = true)?;
         }
-        for component in &report.components {
+        for component in components {
             self.look_at(component, says.get(&component.id).copied().unwrap_or_default(), now).await?;
         }
-        self.close_what_is_gone(report, now).await
+        self.close_what_is_gone(components, now).await
     }
 
     async fn look_at(
@@ -314,8 +314,8 @@ impl Incidents {
     }
 
     /// A component that is not looked at any more (removed from the configuration, a worker that left) has no state.
-    async fn close_what_is_gone(&mut self, report: &Report, now: Micros) -> Result<(), StoreError> {
-        let there: HashSet<&str> = report.components.iter().map(|component| component.id.as_str()).collect();
+    async fn close_what_is_gone(&mut self, components: &[Component], now: Micros) -> Result<(), StoreError> {
+        let there: HashSet<&str> = components.iter().map(|component| component.id.as_str()).collect();
         let gone: Vec<String> = self.open.keys().filter(|id| !there.contains(id.as_str())).cloned().collect();
         for component in gone {
             let Some(incident) = self.open.get(&component) else { continue };

@@ -152,6 +152,7 @@ mod tests {
             last_check: None,
             trouble: None,
             finding: None,
+            labels: std::collections::BTreeMap::new(),
         };
         Report { components: vec![component], ..Report::unknown(since) }
     }

@@ -50,6 +50,7 @@ impl Control for Judge {
             last_check: Some(NOW - Duration::from_secs(1)),
             trouble: (id == "provider:openai").then(|| trouble("anthropic")),
             finding: None,
+            labels: std::collections::BTreeMap::new(),
         };
         if let Some(name) = &self.named {
             let id = format!("provider:{name}");

@@ -97,6 +97,14 @@ pub const RULES: &[Rule] = &[
         degraded: None,
         down: Some(Severity::Warning),
     },
+    // Its detector has waited and weighed already: degraded is what a ticket is for, down is a page.
+    Rule {
+        group: Group::Slo,
+        fire_after: Duration::ZERO,
+        resolve_after: seconds(60),
+        degraded: Some(Severity::Warning),
+        down: Some(Severity::Page),
+    },
 ];
 
 /// What an alert's rule is called.
@@ -104,6 +112,7 @@ pub fn name_of(group: Group) -> &'static str {
     match group {
         Group::Provider => "provider-incident",
         Group::ProviderKey => "provider-key-refused",
+        Group::Slo => "slo",
         _ => "component-health",
     }
 }

@@ -3,7 +3,7 @@
 //! Overall: `down` when nobody can answer the app path (without an app path: no provider can); `degraded` when any
 //! component is degraded or down; `ok` otherwise. The engine answers only while the store does.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::Micros;
 
@@ -209,6 +209,7 @@ impl Draft<'_> {
             last_check,
             trouble,
             finding,
+            labels: BTreeMap::new(),
         });
     }
 

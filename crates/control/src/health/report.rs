@@ -1,5 +1,7 @@
 //! The answer of `GET /health`.
 
+use std::collections::BTreeMap;
+
 use mainstay_base::{Finding, Micros};
 use serde::{Serialize, Serializer};
 
@@ -54,6 +56,8 @@ pub enum Group {
     Dify,
     /// The configuration of this process.
     Config,
+    /// An objective as its judge sees it. Only alerts know it: it is never part of a [`Report`].
+    Slo,
 }
 
 impl Group {
@@ -69,6 +73,7 @@ impl Group {
             Group::Ingest => "ingest",
             Group::Dify => "dify",
             Group::Config => "config",
+            Group::Slo => "slo",
             Group::ProviderKey => "provider-key",
         }
     }
@@ -94,6 +99,10 @@ pub struct Component {
     /// Of a part of a Dify: what is wrong with it, with cause and remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
+    /// What alerts of it are grouped, silenced and routed by, beside what its id says: `provider`, `model`, `app`,
+    /// `mode`, `endpoint`, `slo`, `owner`, `alerting`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Component {
@@ -111,6 +120,7 @@ impl Component {
             last_check: Some(at),
             trouble: None,
             finding: None,
+            labels: BTreeMap::new(),
         }
     }
 }

@@ -306,6 +306,7 @@ fn a_detour_never_leaves_a_model_without_a_provider() {
             last_check: None,
             trouble: None,
             finding: None,
+            labels: std::collections::BTreeMap::new(),
         });
         Report { components: components.collect(), ..Report::unknown(Micros(0)) }
     };
