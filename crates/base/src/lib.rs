@@ -4,6 +4,7 @@
 //! Promises: no I/O beyond reading the clock, no async runtime, no knowledge of HTTP or SQL.
 
 pub mod app;
+pub mod blame;
 pub mod clock;
 pub mod finding;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod usd;
 pub mod verdict;
 
 pub use app::AppMode;
+pub use blame::Blame;
 pub use clock::{Clock, Micros};
 pub use finding::{Evidence, Finding, Severity};
 pub use kind::Kind;

@@ -22,6 +22,7 @@ mod runbooks;
 mod runs;
 mod schema;
 mod settings;
+mod slo;
 mod standings;
 mod timeline;
 mod workers;
@@ -48,6 +49,7 @@ pub use retention::Retention;
 pub use runbooks::Runbooks;
 pub use runs::{MAX_LIST, Runs};
 pub use settings::Settings;
+pub use slo::{MAX_SLI_ROWS, Slis, Slos};
 pub use standings::Standings;
 pub use timeline::Timeline;
 pub use workers::Workers;
@@ -165,6 +167,16 @@ impl Store {
 
     pub fn settings(&self) -> Settings {
         Settings { db: self.db.clone() }
+    }
+
+    /// Documents of service levels, and how they stand.
+    pub fn slos(&self) -> Slos {
+        Slos { db: self.db.clone() }
+    }
+
+    /// What is counted for service levels.
+    pub fn slis(&self) -> Slis {
+        Slis { db: self.db.clone() }
     }
 
     pub fn allowances(&self) -> Allowances {

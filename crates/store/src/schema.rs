@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "models", sql: include_str!("../migrations/0002_models.sql") },
     Migration { number: 3, name: "dify", sql: include_str!("../migrations/0003_dify.sql") },
     Migration { number: 4, name: "hours", sql: include_str!("../migrations/0004_hours.sql") },
+    Migration { number: 5, name: "alerting", sql: include_str!("../migrations/0005_alerting.sql") },
 ];
 
 /// The version this code works with.

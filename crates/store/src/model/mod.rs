@@ -8,6 +8,7 @@ mod dify;
 mod job;
 mod operations;
 mod run;
+mod slo;
 
 pub use app::{App, Imported, NewApp, NewKey, Version, VersionInfo};
 pub use call::{Allowance, CallCursor, CallFilter, CallPage, Stood};
@@ -32,3 +33,4 @@ pub use run::{
     LogFilter, LogPage, NewRun, NodeExecution, Run, RunEvent, RunFilter, RunJob, RunResult, RunStatus,
     RunSummary, Tally,
 };
+pub use slo::{SliBatch, SliCounts, SliRow, SliSeries, SloChange, SloRow, SloState};

@@ -14,4 +14,5 @@ mod runs;
 mod schedule;
 mod schema;
 mod sharing;
+mod slo;
 mod timeline;

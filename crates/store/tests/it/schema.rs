@@ -58,8 +58,8 @@ async fn a_database_of_the_first_version_is_brought_up_with_what_is_in_it() {
         let settings = "INSERT INTO settings VALUES ('control.overrides', '{\"revision\":0,\"drained\":{}}', 4, 'ann', 1)";
         raw(&options, settings).await;
         let refused = Store::open(options.clone()).await.unwrap_err();
-        assert!(matches!(refused, OpenError::Older { found: 1, needed: 4, .. }), "{refused}");
-        assert_eq!(Store::migrate(&options).await.unwrap(), (1, 4));
+        assert!(matches!(refused, OpenError::Older { found: 1, needed: 5, .. }), "{refused}");
+        assert_eq!(Store::migrate(&options).await.unwrap(), (1, 5));
 
         let store = Store::open(options).await.unwrap();
         let found = async |model: &str| {
@@ -92,7 +92,7 @@ async fn what_was_counted_in_minutes_is_there_in_hours_after_the_fourth_migratio
             );
             raw(&options, &row).await;
         }
-        assert_eq!(Store::migrate(&options).await.unwrap(), (3, 4));
+        assert_eq!(Store::migrate(&options).await.unwrap(), (3, 5));
         let store = Store::open(options).await.unwrap();
         let (since, until) = (Micros(hour * 3_600_000_000), Micros((hour + 3) * 3_600_000_000));
         let totals = store.dify().totals("dify", "run", since, until).await.unwrap();

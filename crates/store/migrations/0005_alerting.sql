@@ -1,0 +1,93 @@
+-- Outbox: for whom a delivery is, and which others it follows.
+-- Deliveries of one topic to one receiver go out one after the other, by their turn. `lease_until` is set while one is
+-- in somebody's hands.
+ALTER TABLE outbox ADD COLUMN receiver KEYTEXT;
+ALTER TABLE outbox ADD COLUMN topic KEYTEXT;
+ALTER TABLE outbox ADD COLUMN turn BIGINT;
+ALTER TABLE outbox ADD COLUMN lease_until BIGINT;
+CREATE INDEX outbox_topic ON outbox (receiver, topic, turn) WHERE topic IS NOT NULL;
+CREATE INDEX outbox_receiver ON outbox (receiver, next_at) WHERE receiver IS NOT NULL;
+CREATE INDEX outbox_alerts ON outbox (created_at) WHERE kind = 'alert';
+
+-- Service levels: what is counted for them, their documents with each change, and how they stand.
+
+-- The labels of what is counted; the number is made from them.
+CREATE TABLE sli_series (
+  id BIGINT PRIMARY KEY,
+  path KEYTEXT NOT NULL,
+  app_id KEYTEXT NOT NULL,
+  app KEYTEXT NOT NULL,
+  mode KEYTEXT NOT NULL,
+  endpoint KEYTEXT NOT NULL,
+  model KEYTEXT NOT NULL,
+  provider KEYTEXT NOT NULL,
+  version KEYTEXT NOT NULL
+);
+
+-- What one process counted in one minute, whole: written again until the minute is over. `slots`: good and bad in each
+-- tenth second. `took` and `first_token` are sketches of good requests.
+CREATE TABLE sli_minutes (
+  minute BIGINT NOT NULL,
+  series BIGINT NOT NULL,
+  instance KEYTEXT NOT NULL,
+  good BIGINT NOT NULL,
+  client BIGINT NOT NULL,
+  gateway BIGINT NOT NULL,
+  dify BIGINT NOT NULL,
+  worker BIGINT NOT NULL,
+  plugin BIGINT NOT NULL,
+  provider BIGINT NOT NULL,
+  vector BIGINT NOT NULL,
+  slots TEXT NOT NULL,
+  took TEXT NOT NULL,
+  first_token TEXT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  PRIMARY KEY (minute, series, instance)
+) STORED BY KEY;
+CREATE INDEX sli_minutes_updated ON sli_minutes (updated_at);
+
+-- The same by hour, for windows of weeks.
+CREATE TABLE sli_hours (
+  hour BIGINT NOT NULL,
+  series BIGINT NOT NULL,
+  instance KEYTEXT NOT NULL,
+  good BIGINT NOT NULL,
+  client BIGINT NOT NULL,
+  gateway BIGINT NOT NULL,
+  dify BIGINT NOT NULL,
+  worker BIGINT NOT NULL,
+  plugin BIGINT NOT NULL,
+  provider BIGINT NOT NULL,
+  vector BIGINT NOT NULL,
+  took TEXT NOT NULL,
+  first_token TEXT NOT NULL,
+  PRIMARY KEY (hour, series, instance)
+) STORED BY KEY;
+
+-- What operators decided; those that nobody changed are not here. `body` NULL: removed.
+CREATE TABLE slos (
+  name KEYTEXT PRIMARY KEY,
+  body TEXT,
+  revision BIGINT NOT NULL,
+  actor KEYTEXT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE slo_changes (
+  name KEYTEXT NOT NULL,
+  revision BIGINT NOT NULL,
+  at BIGINT NOT NULL,
+  actor KEYTEXT NOT NULL,
+  why TEXT NOT NULL,
+  before TEXT,
+  after TEXT,
+  PRIMARY KEY (name, revision)
+);
+CREATE INDEX slo_changes_at ON slo_changes (at);
+
+-- The last word of the control that judges, with what it has to remember.
+CREATE TABLE slo_states (
+  name KEYTEXT PRIMARY KEY,
+  at BIGINT NOT NULL,
+  body TEXT NOT NULL
+);
