@@ -43,7 +43,7 @@ pub use error::{OpenError, StoreError};
 pub use files::{Files, MAX_FILE_BYTES};
 pub use jobs::{CRASH, Jobs, MAX_CLAIM, MAX_CRASHES};
 pub use leases::Leases;
-pub use outbox::Outbox;
+pub use outbox::{Lane, Outbox};
 pub use records::{MAX_CALLS, Records};
 pub use retention::Retention;
 pub use runbooks::Runbooks;

@@ -69,7 +69,14 @@ fn sweep_idempotency(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError>
 
 fn sweep_alerts(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
     let old = ids(tx, "SELECT id FROM alerts WHERE resolved_at < $1 ORDER BY resolved_at LIMIT $2", before)?;
-    let removed = remove(tx, "alerts", "id", &old)?;
+    let mut removed = remove(tx, "alerts", "id", &old)?;
+    let old = ids(
+        tx,
+        "SELECT id FROM outbox WHERE kind = 'alert' AND created_at < $1 AND next_at IS NULL \
+         ORDER BY created_at LIMIT $2",
+        before,
+    )?;
+    removed += remove(tx, "outbox", "id", &old)?;
     let old = ids(
         tx,
         "SELECT id FROM runbook_executions WHERE ended = 1 AND updated_at < $1 ORDER BY updated_at LIMIT $2",

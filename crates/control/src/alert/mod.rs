@@ -5,6 +5,6 @@ mod notice;
 mod rule;
 mod step;
 
-pub(crate) use notice::{Notice, deliveries, receiver_of};
+pub(crate) use notice::{Notice, deliveries};
 pub use rule::{RULES, Rule, is_rule, name_of, rule_for, severity_of};
 pub use step::{Alert, Effect, Input, Phase, step};

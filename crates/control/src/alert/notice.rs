@@ -25,14 +25,6 @@ pub(crate) struct Notice<'a> {
 }
 
 const ID_PREFIX: &str = "alert-";
-const UUID_CHARS: usize = 36;
-
-/// The name of the receiver that a delivery of [`deliveries`] is for.
-pub(crate) fn receiver_of(delivery_id: &str) -> Option<&str> {
-    let rest = delivery_id.strip_prefix(ID_PREFIX)?.get(UUID_CHARS..)?.strip_prefix('-')?;
-    // `what` and the number have no dash; a name may.
-    rest.splitn(3, '-').nth(2)
-}
 
 /// One delivery for each receiver that wants it. The ids are made from the notice, so that a control that dies
 /// between storing the alert and this can do it again without telling anybody twice.
@@ -62,7 +54,10 @@ pub(crate) fn deliveries(notice: &Notice<'_>, receivers: &[Receiver]) -> Vec<New
             id: format!("{ID_PREFIX}{alert_id}-{what}-{number}-{}", receiver.name),
             kind: DeliveryKind::Alert,
             run_id: None,
-            url: receiver.url.clone(),
+            receiver: Some(receiver.name.clone()),
+            topic: Some((*alert_id).to_owned()),
+            replaces: *what != "acknowledged",
+            url: String::new(),
             payload: Some(payload.clone()),
         })
         .collect()
@@ -98,8 +93,7 @@ mod tests {
             at: Micros(0),
         };
         let made = deliveries(&notice, &names.map(receiver));
-        let told: Vec<_> = made.iter().map(|delivery| receiver_of(&delivery.id).unwrap()).collect();
+        let told: Vec<_> = made.iter().map(|delivery| delivery.receiver.as_deref().unwrap()).collect();
         assert_eq!(told, names);
-        assert_eq!(receiver_of("alert-1"), None);
     }
 }

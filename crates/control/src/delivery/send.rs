@@ -10,7 +10,7 @@ use http::{
 use mainstay_base::{Clock, snapshot::Timeouts};
 use mainstay_net::{AddressRule, Client};
 use mainstay_store::{
-    Store, StoreError,
+    Lane, Store, StoreError,
     model::{Delivery, DeliveryKind},
 };
 use mainstay_wire::webhook;
@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::schedule::{Next, Verdict, next, retry_after, verdict};
-use crate::{alert, options::Options, ports::CallbackBody};
+use crate::{options::Options, ports::CallbackBody};
 
-/// Deliveries in hand at a time, under way or waiting for their host.
+/// Callbacks in hand at a time, under way or waiting for their host.
 const CONCURRENCY: usize = 128;
+/// Notices under way to one receiver at a time. Each receiver has its own places: one that is down holds up no other.
+const PER_RECEIVER: usize = 8;
 /// Calls under way to one host at a time, so that a slow receiver does not take all places.
 const PER_HOST: usize = 32;
 /// How long one may wait for its host; then it is let go and comes again when its lease ends.
@@ -61,8 +63,10 @@ struct Context {
 pub(crate) struct Deliverer {
     context: Arc<Context>,
     calls: JoinSet<()>,
-    /// Calls under way by host.
+    /// Callbacks under way by host.
     under_way: HashMap<String, Arc<Semaphore>>,
+    /// What may be in hand of each lane.
+    places: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Deliverer {
@@ -74,7 +78,12 @@ impl Deliverer {
         options: watch::Receiver<Arc<Options>>,
     ) -> Deliverer {
         let context = Context { store, client, clock, callbacks, options, timeouts: TIMEOUTS };
-        Deliverer { context: Arc::new(context), calls: JoinSet::new(), under_way: HashMap::new() }
+        Deliverer {
+            context: Arc::new(context),
+            calls: JoinSet::new(),
+            under_way: HashMap::new(),
+            places: HashMap::new(),
+        }
     }
 
     /// A test does not wait as long for a slow receiver.
@@ -96,12 +105,12 @@ impl Deliverer {
                     0
                 }
             };
-            // Where some were due, more may be, as soon as there is room.
-            let more = taken > 0 && self.calls.len() < CONCURRENCY;
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(POLL), if !more => {}
-                () = std::future::ready(()), if more => {}
+            // Where some were taken, more may be due.
+            if taken == 0 {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = tokio::time::sleep(POLL) => {}
+                }
             }
         }
         let all = async { while self.calls.join_next().await.is_some() {} };
@@ -119,22 +128,67 @@ impl Deliverer {
             }
         }
         self.under_way.retain(|_, places| Arc::strong_count(places) > 1);
-        let room = CONCURRENCY.saturating_sub(self.calls.len());
-        if room == 0 {
-            return Ok(0);
+        self.places.retain(|_, places| Arc::strong_count(places) > 1);
+        let lanes = self.lanes_with_room();
+        let mut count = 0;
+        for lane in self.context.store.outbox().lanes_due(lanes).await? {
+            let places = self.places_of(&lane);
+            let taken = self.context.store.outbox().due(&lane, places.available_permits(), LEASE).await?;
+            count += taken.len();
+            for delivery in taken {
+                self.start(&places, delivery);
+            }
         }
-        let due = self.context.store.outbox().due(room, LEASE).await?;
-        let taken = due.len();
-        for delivery in due {
+        Ok(count)
+    }
+
+    fn lanes_with_room(&self) -> Vec<Lane> {
+        let options = self.context.options.borrow().clone();
+        let names: Vec<String> = options.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+        let mut lanes: Vec<Lane> = names.iter().cloned().map(Lane::Receiver).collect();
+        lanes.push(Lane::Besides(names));
+        let has_room =
+            |lane: &Lane| self.places.get(key_of(lane)).is_none_or(|places| places.available_permits() > 0);
+        lanes.retain(has_room);
+        lanes
+    }
+
+    fn places_of(&mut self, lane: &Lane) -> Arc<Semaphore> {
+        let most = match lane {
+            Lane::Receiver(_) => PER_RECEIVER,
+            Lane::Besides(_) => CONCURRENCY,
+        };
+        let places = self.places.entry(key_of(lane).to_owned());
+        places.or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    fn start(&mut self, places: &Arc<Semaphore>, delivery: Delivery) {
+        // Nobody else takes of them: there are as many as were asked for.
+        let Ok(in_hand) = places.clone().try_acquire_owned() else { return };
+        let host = delivery.receiver.is_none().then(|| {
             let places = self.under_way.entry(host_of(&delivery.url));
-            let places = places.or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone();
-            let context = self.context.clone();
-            self.calls.spawn(async move {
-                let Ok(Ok(_place)) = tokio::time::timeout(WAIT, places.acquire()).await else { return };
-                deliver(&context, delivery).await;
-            });
-        }
-        Ok(taken)
+            places.or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()
+        });
+        let context = self.context.clone();
+        self.calls.spawn(async move {
+            let _in_hand = in_hand;
+            let _place = match host {
+                Some(places) => match tokio::time::timeout(WAIT, places.acquire_owned()).await {
+                    Ok(Ok(place)) => Some(place),
+                    _ => return,
+                },
+                None => None,
+            };
+            deliver(&context, delivery).await;
+        });
+    }
+}
+
+/// The name of a lane's places; no receiver has an empty name.
+fn key_of(lane: &Lane) -> &str {
+    match lane {
+        Lane::Receiver(name) => name,
+        Lane::Besides(_) => "",
     }
 }
 
@@ -210,11 +264,11 @@ fn way(context: &Context, delivery: &Delivery) -> Result<Way, String> {
             Ok(Way { url, key: options.callback_key.clone(), rule: options.callback_rule.clone() })
         }
         DeliveryKind::Alert => {
-            let Some(name) = alert::receiver_of(&delivery.id) else {
+            let Some(name) = &delivery.receiver else {
                 return Ok(Way { url, key: None, rule: AddressRule::Any });
             };
             // Another process may know it; an address that was taken out is not called.
-            let known = options.receivers.iter().find(|receiver| receiver.name == name);
+            let known = options.receivers.iter().find(|receiver| receiver.name == *name);
             let receiver =
                 known.ok_or_else(|| format!("no receiver {name} is configured here (any more)"))?;
             Ok(Way { url: receiver.url.clone(), key: receiver.key.clone(), rule: AddressRule::Any })

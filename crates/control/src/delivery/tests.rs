@@ -82,6 +82,9 @@ impl Bench {
             id: id.to_owned(),
             kind: DeliveryKind::Callback,
             run_id: Some(RUN.to_owned()),
+            receiver: None,
+            topic: None,
+            replaces: false,
             url: url.to_owned(),
             payload: None,
         };
@@ -269,6 +272,9 @@ async fn an_alert_goes_to_its_configured_receiver_signed_with_its_key() {
         id: id.clone(),
         kind: DeliveryKind::Alert,
         run_id: Some(RUN.to_owned()),
+        receiver: Some("on-call".to_owned()),
+        topic: None,
+        replaces: false,
         // Where the receiver was when it was told; it has moved since.
         url: "http://127.0.0.1:9/".to_owned(),
         payload: Some(json!({ "type": "alert.firing" })),
@@ -307,6 +313,9 @@ async fn what_is_queued_is_sent_by_the_options_of_the_moment() {
         id: id.clone(),
         kind: DeliveryKind::Alert,
         run_id: Some(RUN.to_owned()),
+        receiver: Some("gone".to_owned()),
+        topic: None,
+        replaces: false,
         url: server.url(),
         payload: Some(json!({ "type": "alert.firing" })),
     };

@@ -48,6 +48,8 @@ pub enum DeliveryState {
     Delivered,
     /// Given up.
     Failed,
+    /// A later one of its topic says all that it would have said.
+    Superseded,
 }
 
 impl DeliveryState {
@@ -56,11 +58,12 @@ impl DeliveryState {
             DeliveryState::Pending => "pending",
             DeliveryState::Delivered => "delivered",
             DeliveryState::Failed => "failed",
+            DeliveryState::Superseded => "superseded",
         }
     }
 
     pub fn parse(text: &str) -> Option<DeliveryState> {
-        [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Failed]
+        [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Superseded]
             .into_iter()
             .find(|state| state.as_str() == text)
     }
@@ -73,6 +76,13 @@ pub struct NewDelivery {
     pub id: String,
     pub kind: DeliveryKind,
     pub run_id: Option<String>,
+    /// The name of the receiver that it is for; where that is and how it is spoken to is known when it is sent.
+    pub receiver: Option<String>,
+    /// Deliveries of one topic to one receiver go out one after the other. Needs a receiver.
+    pub topic: Option<String>,
+    /// It says all that earlier ones of its topic say: those that are still pending are not sent any more.
+    pub replaces: bool,
+    /// Empty for a receiver.
     pub url: String,
     pub payload: Option<Value>,
 }
@@ -83,6 +93,8 @@ pub struct Delivery {
     pub id: String,
     pub kind: DeliveryKind,
     pub run_id: Option<String>,
+    pub receiver: Option<String>,
+    pub topic: Option<String>,
     pub url: String,
     pub payload: Option<Value>,
     pub state: DeliveryState,

@@ -6,9 +6,12 @@ use mainstay_base::{
     Record, id,
     record::{Outcome, Path},
 };
-use mainstay_store::model::{
-    Alert, AlertFilter, AlertState, DeliveryKind, DeliveryState, Execution, ExecutionFilter, Finish,
-    Idempotency, NewDelivery, NewJob, Policy, RecordFilter, RunStatus, Severity, Worker,
+use mainstay_store::{
+    Lane,
+    model::{
+        Alert, AlertFilter, AlertState, DeliveryKind, DeliveryState, Execution, ExecutionFilter, Finish,
+        Idempotency, NewDelivery, NewJob, Policy, RecordFilter, RunStatus, Severity, Worker,
+    },
 };
 use serde_json::json;
 
@@ -44,19 +47,23 @@ async fn a_worker_is_as_old_as_its_last_beat() {
 async fn a_delivery_comes_again_until_it_is_delivered_or_given_up() {
     on_each(|fixture| async move {
         let outbox = fixture.store.outbox();
+        let all = || Lane::Besides(Vec::new());
         let new = |id: &str| NewDelivery {
             id: id.to_owned(),
             kind: DeliveryKind::Alert,
             run_id: Some("run-1".to_owned()),
+            receiver: None,
+            topic: None,
+            replaces: false,
             url: "https://receiver.example".to_owned(),
             payload: Some(json!({"text": "down"})),
         };
         assert!(outbox.enqueue(new("msg_1")).await.unwrap());
         assert!(!outbox.enqueue(new("msg_1")).await.unwrap(), "once");
         assert!(outbox.enqueue(new("msg_2")).await.unwrap());
-        let taken = outbox.due(9, LEASE).await.unwrap();
+        let taken = outbox.due(&all(), 9, LEASE).await.unwrap();
         assert_eq!((taken.len(), taken[0].attempts), (2, 1));
-        assert!(outbox.due(9, LEASE).await.unwrap().is_empty(), "taken");
+        assert!(outbox.due(&all(), 9, LEASE).await.unwrap().is_empty(), "taken");
         assert_eq!(outbox.backlog().await.unwrap(), (2, 0));
 
         assert!(outbox.delivered("msg_1", 204).await.unwrap());
@@ -64,17 +71,70 @@ async fn a_delivery_comes_again_until_it_is_delivered_or_given_up() {
         let again = START + MINUTE;
         assert!(outbox.failed("msg_2", Some(503), "busy", Some(again)).await.unwrap());
         fixture.clock.advance(LEASE);
-        assert!(outbox.due(9, LEASE).await.unwrap().is_empty(), "put off");
+        assert!(outbox.due(&all(), 9, LEASE).await.unwrap().is_empty(), "put off");
         fixture.clock.advance(MINUTE);
-        let taken = outbox.due(9, LEASE).await.unwrap();
+        let taken = outbox.due(&all(), 9, LEASE).await.unwrap();
         assert_eq!((taken.len(), taken[0].attempts, taken[0].last_status), (1, 2, Some(503)));
         fixture.clock.advance(LEASE);
-        assert_eq!(outbox.due(9, LEASE).await.unwrap()[0].attempts, 3, "its sender died");
+        assert_eq!(outbox.due(&all(), 9, LEASE).await.unwrap()[0].attempts, 3, "its sender died");
         assert!(outbox.failed("msg_2", None, "given up", None).await.unwrap());
         let states: Vec<DeliveryState> =
             outbox.list("run-1").await.unwrap().into_iter().map(|delivery| delivery.state).collect();
         assert_eq!(states, [DeliveryState::Delivered, DeliveryState::Failed]);
         assert_eq!(outbox.backlog().await.unwrap(), (0, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_of_one_topic_go_out_in_turn_and_a_later_one_may_replace_them() {
+    on_each(|fixture| async move {
+        let outbox = fixture.store.outbox();
+        let put = async |id: &str, receiver: &str, replaces: bool| {
+            let new = NewDelivery {
+                id: id.to_owned(),
+                kind: DeliveryKind::Alert,
+                run_id: Some("run-1".to_owned()),
+                receiver: Some(receiver.to_owned()),
+                topic: Some("topic".to_owned()),
+                replaces,
+                url: String::new(),
+                payload: None,
+            };
+            assert!(outbox.enqueue(new).await.unwrap());
+        };
+        let (pager, others) = (Lane::Receiver("pager".into()), Lane::Besides(vec!["pager".into()]));
+        let take = async |lane: &Lane| {
+            let taken = outbox.due(lane, 9, LEASE).await.unwrap();
+            Vec::from_iter(taken.into_iter().map(|delivery| delivery.id))
+        };
+        put("firing", "pager", true).await;
+        put("acknowledged", "pager", false).await;
+        put("chat", "chat", true).await;
+        let lanes = vec![pager.clone(), others.clone(), Lane::Receiver("mail".into())];
+        assert_eq!(outbox.lanes_due(lanes).await.unwrap(), [pager.clone(), others.clone()]);
+        assert_eq!(take(&others).await, ["chat"]);
+        assert_eq!(take(&pager).await, ["firing"]);
+        assert!(take(&pager).await.is_empty(), "the acknowledgement waits for what it is about");
+        assert!(outbox.delivered("firing", 200).await.unwrap());
+        assert_eq!(take(&pager).await, ["acknowledged"]);
+
+        // What is in somebody's hands may arrive yet: its successor waits, but not for one that is put off.
+        put("escalated", "pager", true).await;
+        put("resolved", "pager", true).await;
+        assert!(take(&pager).await.is_empty());
+        let again = fixture.clock.now() + MINUTE;
+        assert!(!outbox.failed("acknowledged", Some(503), "busy", Some(again)).await.unwrap(), "replaced");
+        assert_eq!(take(&pager).await, ["resolved"]);
+        // Its sender died; when the lease has ended it comes again.
+        fixture.clock.advance(LEASE);
+        assert_eq!(take(&pager).await, ["resolved"]);
+        assert!(outbox.delivered("resolved", 200).await.unwrap());
+        let states = outbox.list("run-1").await.unwrap();
+        let state = |id: &str| states.iter().find(|one| one.id == id).unwrap().state;
+        assert_eq!(state("firing"), DeliveryState::Delivered);
+        assert_eq!(state("acknowledged"), DeliveryState::Superseded);
+        assert_eq!(state("escalated"), DeliveryState::Superseded);
     })
     .await;
 }
