@@ -4,6 +4,7 @@ pub mod celery;
 pub mod dify;
 pub mod dsl;
 pub mod llm;
+pub mod notify;
 pub mod openai;
 pub mod python_json;
 pub mod sse;
