@@ -30,3 +30,4 @@ pub mod limits;
 pub mod next;
 pub mod retry;
 pub mod simulate;
+pub mod slo;
