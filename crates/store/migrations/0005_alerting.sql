@@ -9,6 +9,10 @@ CREATE INDEX outbox_topic ON outbox (receiver, topic, turn) WHERE topic IS NOT N
 CREATE INDEX outbox_receiver ON outbox (receiver, next_at) WHERE receiver IS NOT NULL;
 CREATE INDEX outbox_alerts ON outbox (created_at) WHERE kind = 'alert';
 
+-- How long triggered runs waited, as a sketch; of what was counted before there is none.
+ALTER TABLE dify_minutes ADD COLUMN wait_sketch TEXT NOT NULL DEFAULT '';
+ALTER TABLE dify_hours ADD COLUMN wait_sketch TEXT NOT NULL DEFAULT '';
+
 -- Service levels: what is counted for them, their documents with each change, and how they stand.
 
 -- The labels of what is counted; the number is made from them.
@@ -91,3 +95,45 @@ CREATE TABLE slo_states (
   at BIGINT NOT NULL,
   body TEXT NOT NULL
 );
+
+-- Alerts: who is told of them together, what keeps them quiet, and who is on call instead of somebody else.
+
+-- Why nobody is told of it: `shadow`, `silence:ID` or `inhibited:COMPONENT`; NULL: whoever is to know is told.
+ALTER TABLE alerts ADD COLUMN suppressed TEXT;
+ALTER TABLE alerts ADD COLUMN acknowledged_by TEXT;
+ALTER TABLE alerts ADD COLUMN acknowledged_at BIGINT;
+
+-- Alerts that are told of together, with what was told, to whom, and how far it was escalated.
+CREATE TABLE alert_groups (
+  id KEYTEXT PRIMARY KEY,
+  shadow BIGINT NOT NULL,
+  body TEXT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  ended_at BIGINT
+);
+CREATE INDEX alert_groups_ended ON alert_groups (ended_at);
+
+CREATE TABLE silences (
+  id KEYTEXT PRIMARY KEY,
+  matchers TEXT NOT NULL,
+  starts_at BIGINT NOT NULL,
+  ends_at BIGINT NOT NULL,
+  author TEXT NOT NULL,
+  comment TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  ended_by TEXT
+);
+CREATE INDEX silences_ends ON silences (ends_at);
+
+CREATE TABLE oncall_overrides (
+  id KEYTEXT PRIMARY KEY,
+  schedule TEXT NOT NULL,
+  person TEXT NOT NULL,
+  starts_at BIGINT NOT NULL,
+  ends_at BIGINT NOT NULL,
+  author TEXT NOT NULL,
+  comment TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  ended_by TEXT
+);
+CREATE INDEX oncall_overrides_ends ON oncall_overrides (ends_at);

@@ -15,6 +15,7 @@ mod files;
 mod jobs;
 mod leases;
 pub mod model;
+mod oncall;
 mod outbox;
 mod records;
 mod retention;
@@ -22,6 +23,7 @@ mod runbooks;
 mod runs;
 mod schema;
 mod settings;
+mod silences;
 mod slo;
 mod standings;
 mod timeline;
@@ -34,7 +36,7 @@ use std::{
 
 use mainstay_base::Clock;
 
-pub use alerts::Alerts;
+pub use alerts::{Alerts, MAX_OPEN_ALERTS};
 pub use allowances::Allowances;
 pub use apps::Apps;
 pub use chats::Chats;
@@ -43,12 +45,14 @@ pub use error::{OpenError, StoreError};
 pub use files::{Files, MAX_FILE_BYTES};
 pub use jobs::{CRASH, Jobs, MAX_CLAIM, MAX_CRASHES};
 pub use leases::Leases;
+pub use oncall::OnCall;
 pub use outbox::{Lane, Outbox};
 pub use records::{MAX_CALLS, Records};
 pub use retention::Retention;
 pub use runbooks::Runbooks;
 pub use runs::{MAX_LIST, Runs};
 pub use settings::Settings;
+pub use silences::Silences;
 pub use slo::{MAX_SLI_ROWS, Slis, Slos};
 pub use standings::Standings;
 pub use timeline::Timeline;
@@ -151,6 +155,14 @@ impl Store {
 
     pub fn alerts(&self) -> Alerts {
         Alerts { db: self.db.clone() }
+    }
+
+    pub fn silences(&self) -> Silences {
+        Silences { db: self.db.clone() }
+    }
+
+    pub fn on_call(&self) -> OnCall {
+        OnCall { db: self.db.clone() }
     }
 
     pub fn timeline(&self) -> Timeline {

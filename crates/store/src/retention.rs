@@ -77,6 +77,13 @@ fn sweep_alerts(tx: &mut Tx<'_>, before: Micros) -> Result<u64, StoreError> {
         before,
     )?;
     removed += remove(tx, "outbox", "id", &old)?;
+    for (table, ended) in
+        [("alert_groups", "ended_at"), ("silences", "ends_at"), ("oncall_overrides", "ends_at")]
+    {
+        let look = format!("SELECT id FROM {table} WHERE {ended} < $1 ORDER BY {ended} LIMIT $2");
+        let old = ids(tx, &look, before)?;
+        removed += remove(tx, table, "id", &old)?;
+    }
     let old = ids(
         tx,
         "SELECT id FROM runbook_executions WHERE ended = 1 AND updated_at < $1 ORDER BY updated_at LIMIT $2",

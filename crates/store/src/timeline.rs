@@ -102,6 +102,11 @@ impl Stored {
     }
 }
 
+/// For whoever changes a state and tells of it in one transaction.
+pub(crate) fn put(tx: &mut Tx<'_>, event: &NewEvent) -> Result<(), StoreError> {
+    append(tx, &Stored::of(event.clone())).map(drop)
+}
+
 fn append(tx: &mut Tx<'_>, event: &Stored) -> Result<Stored, StoreError> {
     const SQL: &str = "INSERT INTO timeline (seq, at, subject, kind, actor, text, detail, hash) \
          VALUES ($1,$2,$3,$4,$5,$6,$7,$8)";

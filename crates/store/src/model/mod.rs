@@ -1,6 +1,7 @@
 //! The rows of the store as plain values. Time is [`Micros`](mainstay_base::Micros), ids are strings, JSON is
 //! [`serde_json::Value`] and never filtered on.
 
+mod alerting;
 mod app;
 mod call;
 mod chat;
@@ -10,6 +11,7 @@ mod operations;
 mod run;
 mod slo;
 
+pub use alerting::{AlertBook, AlertGroup, Decided, Fence, OnCallOverride, Silence};
 pub use app::{App, Imported, NewApp, NewKey, Version, VersionInfo};
 pub use call::{Allowance, CallCursor, CallFilter, CallPage, Stood};
 pub use chat::{
@@ -17,7 +19,7 @@ pub use chat::{
     Page, Rating,
 };
 pub use dify::{
-    DifyAdd, DifyBatch, DifyCursor, DifyFilter, DifyItem, DifyListed, DifySeries, DifyState, DifyTaken,
+    DifyAdd, DifyBatch, DifyCounted, DifyCursor, DifyFilter, DifyItem, DifyListed, DifySeries, DifyState, DifyTaken,
     DifyTotal, Sketch,
 };
 pub use job::{

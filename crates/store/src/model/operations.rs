@@ -180,6 +180,11 @@ pub struct Alert {
     pub summary: String,
     /// Whatever control keeps with it; never filtered on.
     pub detail: Value,
+    /// Why nobody is told of it: `shadow`, `silence:ID` or `inhibited:COMPONENT`.
+    pub suppressed: Option<String>,
+    /// Who looks after it, and since when.
+    pub acknowledged_by: Option<String>,
+    pub acknowledged_at: Option<Micros>,
     pub opened_at: Micros,
     pub updated_at: Micros,
     pub resolved_at: Option<Micros>,
