@@ -51,10 +51,15 @@ pub enum Fault {
     /// Sends so many events, then an error in band.
     ErrorInBand { after_events: usize },
     /// Reads the request and closes the connection.
-    #[serde(alias = "refuse")]
     Close,
-    /// Resets each new connection as soon as anything is said on it, but those to the switch of faults.
+    /// Resets each new connection as soon as anything is said on it.
     Reset,
+    /// Nobody listens: connections are refused, and those there are end.
+    Refuse,
+    /// Its address is spoken to by TLS, which it does not speak. Needs somebody who tells callers the address.
+    Tls,
+    /// Its address has a name that does not resolve. Needs somebody who tells callers the address.
+    Dns,
     /// Reads the request and never answers.
     Hang,
     /// 200 and JSON that is no answer.
@@ -131,8 +136,8 @@ impl Plan {
         let is_for_some =
             self.share < 1.0 || self.times.is_some() || self.key.is_some() || self.model.is_some();
         match self.fault {
-            Fault::Reset if is_for_some => {
-                Err("reset hits every new connection: it takes no share, times, key or model".to_owned())
+            Fault::Reset | Fault::Refuse | Fault::Tls | Fault::Dns if is_for_some => {
+                Err("it hits every new connection: it takes no share, times, key or model".to_owned())
             }
             Fault::Status { status } if !(400..=599).contains(&status) => {
                 Err(format!("status is {status}, and must be between 400 and 599"))

@@ -1,4 +1,4 @@
-//! The listening side: connections, the switch of faults, and the memory of what was called.
+//! The listening side: connections, and the memory of what was called.
 
 use std::{
     io,
@@ -11,15 +11,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use socket2::SockRef;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -30,14 +32,16 @@ use crate::{
     fault::{Fault, Plan, Running},
     mind::{Mind, echo},
     play::{self, Scene},
+    switch,
 };
 
 /// Calls that are remembered; older ones are forgotten first.
 const MAX_CALLS: usize = 10_000;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// How long a connection that is to be reset may say nothing, and how much of its start is looked at.
-const SWITCH_WAIT: Duration = Duration::from_secs(1);
-const SWITCH_START_BYTES: usize = 12;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// How long closing or opening the listener may take.
+pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// How a provider behaves when nothing is wrong with it.
 #[derive(Clone)]
@@ -48,12 +52,28 @@ pub struct Options {
     pub pace: Pace,
     /// The credentials that are accepted; empty: any, and none.
     pub accepts: Vec<String>,
+    /// Tells callers another address of it; `None`: nobody can, so [`Fault::Tls`] and [`Fault::Dns`] are refused.
+    pub moves: Option<Moves>,
 }
+
+/// Where callers are told that a provider is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where it is.
+    Here,
+    /// At its own port, to be spoken to by TLS.
+    BehindTls,
+    /// Under a name that does not resolve.
+    Unresolvable,
+}
+
+/// Tells callers the place from now on; an error says in words why it could not.
+pub type Moves = Arc<dyn Fn(Place) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Default for Options {
     /// Echoes as fast as it can, on a free port.
     fn default() -> Options {
-        Options { port: 0, mind: Arc::new(echo), pace: Pace::default(), accepts: Vec::new() }
+        Options { port: 0, mind: Arc::new(echo), pace: Pace::default(), accepts: Vec::new(), moves: None }
     }
 }
 
@@ -121,30 +141,43 @@ impl Drop for Ended {
 #[derive(Clone)]
 pub struct Provider {
     address: SocketAddr,
+    switch: SocketAddr,
     shared: Arc<Shared>,
     _end: Arc<tokio_util::sync::DropGuard>,
 }
 
-struct Shared {
-    options: Options,
-    running: Mutex<Vec<Running>>,
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) running: Mutex<Vec<Running>>,
     calls: Mutex<std::collections::VecDeque<Call>>,
-    count: AtomicU64,
+    pub(crate) count: AtomicU64,
+    /// Whether connections are to be refused.
+    refuses: watch::Sender<bool>,
+    /// Whether the listener is open.
+    pub(crate) listens: watch::Sender<bool>,
+    /// Where callers were told last that it is.
+    pub(crate) place: tokio::sync::Mutex<Place>,
 }
 
 impl Provider {
     pub async fn start(options: Options) -> io::Result<Provider> {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
+        let listener = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)))?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
+        let switches = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let switch = switches.local_addr()?;
         let shared = Arc::new(Shared {
             options,
             running: Mutex::new(Vec::new()),
             calls: Mutex::default(),
             count: AtomicU64::new(0),
+            refuses: watch::Sender::new(false),
+            listens: watch::Sender::new(true),
+            place: tokio::sync::Mutex::new(Place::Here),
         });
         let end = CancellationToken::new();
-        tokio::spawn(accept(listener, Arc::clone(&shared), end.clone()));
-        Ok(Provider { address, shared, _end: Arc::new(end.drop_guard()) })
+        tokio::spawn(accept(listener, address, Arc::clone(&shared), end.clone()));
+        tokio::spawn(switch::accept(switches, Arc::clone(&shared), end.clone()));
+        Ok(Provider { address, switch, shared, _end: Arc::new(end.drop_guard()) })
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -156,14 +189,20 @@ impl Provider {
         self.address
     }
 
-    /// One fault instead of what was on. [`Fault::None`] ends all.
+    /// Where its faults are switched: a port of its own, which no fault hits.
+    pub fn switch_url(&self) -> String {
+        format!("http://{}/faults", self.switch)
+    }
+
+    /// One fault instead of what was on. [`Fault::None`] ends all. [`Fault::Refuse`] is in force a moment later;
+    /// [`Fault::Tls`] and [`Fault::Dns`] are played by the switch only.
     pub fn set(&self, plan: impl Into<Plan>) {
         self.set_all(vec![plan.into()]);
     }
 
     /// Several at once; the first that hits a call is played.
     pub fn set_all(&self, plans: Vec<Plan>) {
-        *self.shared.running.lock() = plans.into_iter().map(Running::of).collect();
+        self.shared.play(plans);
     }
 
     /// What was called, oldest first.
@@ -183,20 +222,47 @@ impl std::fmt::Debug for Provider {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationToken) {
+/// A socket that holds its port, and refuses who comes until it listens. A second one may hold the same port, so that it
+/// never gets into other hands while the provider is away.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+async fn accept(mut listener: TcpListener, address: SocketAddr, shared: Arc<Shared>, end: CancellationToken) {
+    let mut refuses = shared.refuses.subscribe();
     // Connections die with the provider, so that a stopped provider is a dead peer.
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = end.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            _ = refuses.wait_for(|refuses| *refuses) => None,
+            accepted = listener.accept() => Some(accepted),
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        let Some(accepted) = accepted else {
+            let Ok(away) = bound(address) else { return };
+            drop(listener);
+            connections.shutdown().await;
+            shared.listens.send_replace(false);
+            tokio::select! {
+                () = end.cancelled() => return,
+                _ = refuses.wait_for(|refuses| !refuses) => {}
+            }
+            let Ok(back) = away.listen(BACKLOG) else { return };
+            listener = back;
+            shared.listens.send_replace(true);
+            continue;
         };
         let Ok((stream, _)) = accepted else { continue };
         let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            if shared.resets() && !is_for_the_switch(&stream).await {
+            if shared.resets() {
+                let _ = stream.readable().await;
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 return;
             }
@@ -207,15 +273,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
     }
 }
 
-/// Whether a connection begins with a request to the switch of faults: a fault that could not be ended is none to rehearse.
-async fn is_for_the_switch(stream: &TcpStream) -> bool {
-    let mut start = [0; SWITCH_START_BYTES];
-    let peeked = tokio::time::timeout(SWITCH_WAIT, stream.peek(&mut start)).await;
-    let start = peeked.ok().and_then(Result::ok).map_or(&[][..], |read| &start[..read]);
-    [&b"POST /faults"[..], b"GET /faults"].iter().any(|switch| start.starts_with(switch))
-}
-
 impl Shared {
+    pub(crate) fn play(&self, plans: Vec<Plan>) {
+        let refuses = plans.iter().any(|plan| plan.fault == Fault::Refuse);
+        *self.running.lock() = plans.into_iter().map(Running::of).collect();
+        self.refuses.send_replace(refuses);
+    }
+
     fn resets(&self) -> bool {
         self.running.lock().iter().any(|running| running.plan.fault == Fault::Reset)
     }
@@ -245,9 +309,6 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Re
     let (head, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let path = head.uri.path().to_owned();
-    if path == "/faults" {
-        return Ok(switch(&shared, &head.method, &body));
-    }
     let credential = credential(&head.headers);
     let read = dialect::read(&head.method, &path, &body);
     let fault = read.as_ref().map_or_else(Fault::default, |(_, ask)| shared.fault(&credential, ask.model()));
@@ -280,36 +341,7 @@ fn credential(headers: &HeaderMap) -> String {
         .unwrap_or_default()
 }
 
-/// `GET` tells, `POST` switches: one plan or a list of plans.
-fn switch(shared: &Shared, method: &Method, body: &[u8]) -> Response<Body> {
-    if method == Method::POST {
-        let read = serde_json::from_slice(body).map_err(|error| error.to_string());
-        let plans: Result<Vec<Plan>, String> = read.and_then(|value| match &value {
-            Value::Array(plans) => plans.iter().map(Plan::read).collect(),
-            plan => Ok(vec![Plan::read(plan)?]),
-        });
-        match plans {
-            Ok(plans) => *shared.running.lock() = plans.into_iter().map(Running::of).collect(),
-            Err(error) => {
-                let message = format!("the body is neither a plan nor a list of plans: {error}");
-                let said =
-                    json!({ "error": message, "example": example(), "to end all faults": {"mode": "none"} });
-                return plain(StatusCode::BAD_REQUEST, said.to_string());
-            }
-        }
-    }
-    let plans: Vec<Plan> = shared.running.lock().iter().map(|running| running.plan.clone()).collect();
-    let count = shared.count.load(Ordering::Relaxed);
-    plain(StatusCode::OK, json!({ "plans": plans, "calls": count }).to_string())
-}
-
-fn example() -> [Plan; 2] {
-    let half = Plan { share: 0.5, ..Plan::from(Fault::Status { status: 500 }) };
-    let twice = Plan { times: Some(2), ..Plan::from(Fault::Stall { after_events: 3 }) };
-    [half, twice]
-}
-
-fn plain(status: StatusCode, body: String) -> Response<Body> {
+pub(crate) fn plain(status: StatusCode, body: String) -> Response<Body> {
     let mut response =
         Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;

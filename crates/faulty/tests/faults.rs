@@ -1,9 +1,12 @@
 //! Each fault shows on the wire as it should.
 #![expect(clippy::unwrap_used, reason = "a test that cannot talk to its own server should fail")]
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use mainstay_faulty::{End, Fault, Options, Plan, Provider};
+use mainstay_faulty::{End, Fault, Moves, Options, Place, Plan, Provider};
 use mainstay_testkit::wait_until;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -147,6 +150,7 @@ async fn faults_are_switched_over_http() {
         r#"{"mode":"stall","after":3}"#,
         r#"{"mode":"empty","after_events":3}"#,
         r#"{"mode":"reset","times":1}"#,
+        r#"{"mode":"refuse","share":0.5}"#,
         "[]x",
     ] {
         let answer = switched(&provider, wrong).await;
@@ -162,7 +166,9 @@ async fn faults_are_switched_over_http() {
 }
 
 async fn switched(provider: &Provider, body: &str) -> String {
-    let mut connection = TcpStream::connect(provider.address()).await.unwrap();
+    let url = provider.switch_url();
+    let address = url.trim_start_matches("http://").trim_end_matches("/faults");
+    let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST /faults HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -175,12 +181,38 @@ async fn switched(provider: &Provider, body: &str) -> String {
 
 /// Whoever rehearses can end every fault by the way it was begun.
 #[tokio::test]
-async fn resets_can_be_ended_over_http() {
+async fn a_provider_that_resets_or_refuses_can_be_mended_over_http() {
     let provider = Provider::start(Options::default()).await.unwrap();
     assert!(switched(&provider, r#"{"mode":"reset"}"#).await.starts_with("HTTP/1.1 200"));
     assert!(!ask(&provider, CHAT, false).await.0.contains("HTTP"), "it is reset");
+    let mut before = TcpStream::connect(provider.address()).await.unwrap();
+    assert!(switched(&provider, r#"{"mode":"refuse"}"#).await.starts_with("HTTP/1.1 200"));
+    let refused = TcpStream::connect(provider.address()).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(!matches!(before.read(&mut [0; 1]).await, Ok(1..)), "connections end with the listener");
     assert!(switched(&provider, r#"{"mode":"none"}"#).await.starts_with("HTTP/1.1 200"));
     assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
+}
+
+/// What no listener can play is played by whoever tells callers where the provider is; else it is refused.
+#[tokio::test]
+async fn a_wrong_address_is_told_by_whoever_tells_addresses() {
+    let alone = Provider::start(Options::default()).await.unwrap();
+    assert!(switched(&alone, r#"{"mode":"dns"}"#).await.starts_with("HTTP/1.1 400"));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let moves: Moves = {
+        let told = Arc::clone(&told);
+        Arc::new(move |place| {
+            told.lock().unwrap().push(place);
+            Box::pin(std::future::ready(Ok(())))
+        })
+    };
+    let provider = Provider::start(Options { moves: Some(moves), ..Options::default() }).await.unwrap();
+    for fault in ["dns", "dns", "tls", "close", "none"] {
+        let answer = switched(&provider, &format!(r#"{{"mode":"{fault}"}}"#)).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(*told.lock().unwrap(), [Place::Unresolvable, Place::BehindTls, Place::Here]);
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ impl Reloader {
         };
         match origin {
             Origin::BuiltIn => {}
-            Origin::File { text, .. } => reloader.accepted(&text),
+            Origin::File { text, .. } => reloader.accepted(Some(&text)),
             Origin::LastGood { refused, .. } => {
                 reloader.note_start();
                 reloader.refuse(refused);
@@ -274,7 +274,7 @@ impl Reloader {
             () = self.parts.stop.cancelled() => return Err(NotReloaded::Ending),
             read = read(path, self.may_be_empty, &self.looks) => read,
         };
-        let outcome = match read.and_then(|(config, text)| self.apply(config, &text, &by)) {
+        let outcome = match read.and_then(|(config, text)| self.apply(config, Some(&text), &by)) {
             Ok(applied) => Ok(applied),
             Err(error) => {
                 Err(NotReloaded::Refused(self.refuse(Refused::new(&error, &by, self.parts.clock.now()))))
@@ -284,7 +284,13 @@ impl Reloader {
         outcome
     }
 
-    fn apply(&self, new: Config, text: &str, by: &str) -> Result<Arc<Applied>, LoadError> {
+    /// Puts a configuration in force that was made in this process, as one that was read; nothing of it is kept.
+    pub(crate) async fn put(&self, config: Config, by: &str) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        self.apply(config, None, by).map(drop).map_err(|error| chain(&error))
+    }
+
+    fn apply(&self, new: Config, text: Option<&str>, by: &str) -> Result<Arc<Applied>, LoadError> {
         let running = self.running.load_full();
         let renamed = running.renamed_budgets(&new);
         if !renamed.is_empty() {
@@ -320,10 +326,10 @@ impl Reloader {
     }
 
     /// Whatever was wrong before is fixed now.
-    fn accepted(&self, text: &str) {
+    fn accepted(&self, text: Option<&str>) {
         let applied = self.applied();
         self.refused.store(None);
-        if let Some(files) = self.parts.files.clone() {
+        if let (Some(files), Some(text)) = (self.parts.files.clone(), text) {
             let (text, generation) = (text.to_owned(), applied.generation);
             // Best effort, and not worth waiting for: a failure is counted there.
             self.parts.tasks.spawn_blocking(move || files.keep_config(&text, generation));

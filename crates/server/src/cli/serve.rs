@@ -57,7 +57,7 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Demo {
     /// Where to keep data. Default: a new folder that is removed at the end.
     #[arg(long, value_name = "DIR")]

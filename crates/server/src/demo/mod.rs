@@ -18,7 +18,7 @@ use mainstay_faulty::Provider;
 use mainstay_store::{Options, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{receiver::Receiver, sample::Keys, traffic::Traffic};
+use self::{provider::Providers, receiver::Receiver, sample::Keys, traffic::Traffic};
 use crate::{
     cli::{self, Role},
     command::serve::publish,
@@ -89,28 +89,30 @@ async fn set(
     tasks: &TaskTracker,
     helpers: &CancellationToken,
 ) -> Result<Stage, Failure> {
-    let start = |error: std::io::Error| Failure::problem("cannot start the demo's model provider", error, "");
-    let primary = provider::start().await.map_err(start)?;
-    let reserve = provider::start().await.map_err(start)?;
-    let vectors = provider::start().await.map_err(start)?;
-    let policy = policy::Places {
-        primary: primary.url(),
-        reserve: reserve.url(),
-        vectors: vectors.url(),
-        folder: &folder.path,
-    };
-    let policy = policy::write(&policy, keys)
+    let Providers { all: [primary, reserve, vectors], places } = provider::start()
+        .await
+        .map_err(|error| Failure::problem("cannot start the demo's model providers", error, ""))?;
+    let policy = policy::write(&places.urls(), &folder.path, keys)
         .map_err(|error| broken("cannot write the demo's configuration", &error))?;
     let callback_secret = Secret::new(keys.callback_secret.clone());
     let receiver = Receiver::start(&callback_secret, Clock::System, tasks, helpers.clone())
         .await
         .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
-    let config = configuration(demo, folder, &policy, &receiver, callback_secret)?;
+    let configuration = {
+        let (demo, policy, receiver_at) = (demo.clone(), policy.clone(), receiver.address.to_string());
+        let store_url = store_url(&demo, folder);
+        move |urls: &[String; 3]| {
+            let config = policy::parse(urls, &policy)?;
+            Ok(completed(config, &demo, &store_url, &receiver_at, &callback_secret))
+        }
+    };
+    let config = configuration(&places.urls())?;
     let options = Options { url: config.store_url.expose().to_owned(), clock: Clock::System };
     Store::migrate(&options).await.map_err(|error| {
         Failure::unreachable("cannot prepare the demo's store", chain(&error), "choose another --data-dir")
     })?;
     let service = Service::start(config, Role::All, Some(keys.admin_token())).await?;
+    places.tell(Arc::clone(&service.reloader), configuration);
     sample::import(&service.standby, service.store(), keys)
         .await
         .map_err(|error| broken("cannot import the sample apps", &error))?;
@@ -125,26 +127,27 @@ async fn set(
     Ok(Stage { service, primary, reserve, vectors, policy, traffic: Arc::new(traffic) })
 }
 
-/// The model path as in the file, the rest by the defaults of `serve`, with what the demo brings.
-fn configuration(
+/// The model path as it was read, the rest by the defaults of `serve`, with what the demo brings.
+fn completed(
+    mut config: Config,
     demo: &cli::Demo,
-    folder: &Folder,
-    policy: &std::path::Path,
-    receiver: &Receiver,
-    callback_secret: Secret,
-) -> Result<Config, Failure> {
-    let mut config = policy::read(policy)?;
+    store_url: &str,
+    receiver_at: &str,
+    callback_secret: &Secret,
+) -> Config {
     config.listeners = Listeners { admin: demo.admin, admin_https: false, app: demo.app, model: demo.model };
     config.log.filter = demo.log.clone();
-    config.store_url = StoreUrl::new(match &demo.store {
-        Some(url) => url.clone(),
-        None => format!("sqlite:{}", folder.path.join("mainstay.db").display()),
-    });
+    config.store_url = StoreUrl::new(store_url.to_owned());
     config.workers.count = demo.workers;
-    config.callbacks.secret = Some(callback_secret);
+    config.callbacks.secret = Some(callback_secret.clone());
     // The receiver is on the loopback interface, where callbacks may not go otherwise.
-    config.callbacks.reach = Reach { any: false, allow: vec![receiver.address.to_string()] };
-    Ok(config)
+    config.callbacks.reach = Reach { any: false, allow: vec![receiver_at.to_owned()] };
+    config
+}
+
+fn store_url(demo: &cli::Demo, folder: &Folder) -> String {
+    let ours = || format!("sqlite:{}", folder.path.join("mainstay.db").display());
+    demo.store.clone().unwrap_or_else(ours)
 }
 
 fn url(address: Option<std::net::SocketAddr>) -> String {
@@ -186,10 +189,8 @@ async fn ready(stage: &Stage, keys: &Keys, end: &CancellationToken) -> Result<()
         keys.help
     ));
     note(format!("models    {} (model_key above)", policy::MODELS.join(", ")));
-    for (name, running) in
-        [("primary", &stage.primary), ("reserve", &stage.reserve), ("vectors", &stage.vectors)]
-    {
-        note(format!("faults    POST {}/faults  ({name})", running.url()));
+    for (name, running) in provider::NAMES.iter().zip([&stage.primary, &stage.reserve, &stage.vectors]) {
+        note(format!("faults    POST {}  ({name})", running.switch_url()));
     }
     note(format!("policy    {}  (for mainstay route simulate --policy, changed)", stage.policy.display()));
     note(

@@ -17,17 +17,8 @@ const FILE: &str = "mainstay.toml";
 /// What callers of the model listener may ask for.
 pub(super) const MODELS: [&str; 3] = ["demo-chat", "demo-fast", "demo-embed"];
 
-/// What the file refers to.
-pub(super) struct Places<'a> {
-    pub(super) primary: String,
-    pub(super) reserve: String,
-    pub(super) vectors: String,
-    pub(super) folder: &'a Path,
-}
-
-/// Writes the file and the keys that it refers to.
-pub(super) fn write(places: &Places<'_>, keys: &Keys) -> anyhow::Result<PathBuf> {
-    let Places { primary, reserve, vectors, folder } = places;
+/// Writes the file, for providers at these addresses, and the keys that it refers to.
+pub(super) fn write(urls: &[String; 3], folder: &Path, keys: &Keys) -> anyhow::Result<PathBuf> {
     let folder = std::path::absolute(folder).context("the data folder has no absolute path")?;
     let provider_keys = ["primary-first", "primary-second", "reserve", "vectors"];
     let all = provider_keys.map(|name| (name, format!("sk-demo-{name}")));
@@ -36,13 +27,18 @@ pub(super) fn write(places: &Places<'_>, keys: &Keys) -> anyhow::Result<PathBuf>
         write_private(&path, key.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = folder.join(FILE);
-    let text = TEMPLATE
+    write_private(&path, text(urls, &folder).as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn text(urls: &[String; 3], folder: &Path) -> String {
+    let [primary, reserve, vectors] = urls;
+    TEMPLATE
         .replace("{primary}", primary)
         .replace("{reserve}", reserve)
         .replace("{vectors}", vectors)
-        .replace("{folder}", &escaped(&folder));
-    write_private(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+        .replace("{folder}", &escaped(folder))
 }
 
 /// As it stands inside a basic string of TOML.
@@ -50,10 +46,10 @@ fn escaped(folder: &Path) -> String {
     folder.display().to_string().replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// Reads it without the environment over it: a demo is the same everywhere.
-pub(super) fn read(path: &Path) -> Result<Config, Failure> {
+/// What the file says for providers at these addresses, without the environment over it: a demo is the same everywhere.
+pub(super) fn parse(urls: &[String; 3], path: &Path) -> Result<Config, Failure> {
     let broken = |cause: String| Failure::problem("the demo is misconfigured", cause, "please report it");
-    let text = std::fs::read_to_string(path).map_err(|error| broken(error.to_string()))?;
+    let text = text(urls, path.parent().unwrap_or(path));
     config::parse(&path.display().to_string(), &text, &[], Follow::Yes).map_err(|error| match error {
         config::LoadError::Problems(problems) => {
             let lines = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
@@ -75,9 +71,11 @@ mod tests {
         let odd = folder.path().join("a \"quoted\" back\\slash");
         std::fs::create_dir(&odd).unwrap();
         let keys = Keys::of(&odd).unwrap();
-        let url = || "http://127.0.0.1:9".to_owned();
-        let places = Places { primary: url(), reserve: url(), vectors: url(), folder: &odd };
-        let config = read(&write(&places, &keys).unwrap()).unwrap();
+        let urls = [9, 10, 11].map(|port| format!("http://127.0.0.1:{port}"));
+        let path = write(&urls, &odd, &keys).unwrap();
+        let config = parse(&urls, &path).unwrap();
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(urls.iter().all(|url| written.contains(url)), "{written}");
         assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);
         let named = |name: &str| config.providers.iter().find(|one| one.name == name).unwrap();
         assert_eq!((named("primary").keys.len(), &named("primary").dialect), (2, &Dialect::OpenAi));

@@ -146,6 +146,45 @@ async fn a_named_folder_is_kept_and_gives_the_same_keys_again() {
     assert_eq!(process.wait(Duration::from_secs(60)), 0);
 }
 
+/// What a listener cannot play (that nobody listens, that its address is wrong) is rehearsed like everything else, and
+/// the call is answered by the other provider all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_cannot_be_reached_is_rehearsed() {
+    let home = Home::new();
+    let (process, ready) = demo(&home, &["--traffic", "0", "--workers", "1"]);
+    let faults = wait_until("the demo tells where its faults are switched", SOON, || async {
+        let told = process.err.lock().clone();
+        let primary = told.lines().find(|line| line.ends_with("(primary)"))?;
+        primary.split_whitespace().nth(2).map(str::to_owned)
+    })
+    .await;
+    let (switch, model) = (Caller::new(&faults, ""), Caller::new(&ready.model, &ready.model_key));
+    for (fault, class) in [("refuse", "connect"), ("dns", "dns"), ("tls", "tls")] {
+        assert_eq!(switch.post("", json!({"mode": fault})).await.status, 200, "{fault}");
+        let hello = json!([{"role": "user", "content": fault}]);
+        let answer = model
+            .post(
+                "/v1/chat/completions",
+                json!({"model": "demo-chat", "messages": hello, "temperature": 0.5}),
+            )
+            .await;
+        assert_eq!(answer.status, 200, "{fault}: {answer:?}");
+        let id = answer.header("x-request-id").to_owned();
+        let walk = wait_until("the call can be explained", SOON, || async {
+            let ran = home.run(&["explain", &id, "--json"]);
+            (ran.code == 0).then(|| ran.json().to_string())
+        })
+        .await;
+        assert!(walk.contains(&format!("\"class\":\"{class}\"")), "{fault}: {walk}");
+        assert_eq!(switch.post("", json!({"mode": "none"})).await.status, 200);
+        assert_eq!(home.run(&["provider", "restore", "primary"]).code, 0);
+        wait_until("primary answers again", SOON, || async {
+            (home.run(&["provider", "test", "primary"]).code == 0).then_some(())
+        })
+        .await;
+    }
+}
+
 #[test]
 fn a_taken_port_is_said_at_once() {
     let home = Home::new();

@@ -217,6 +217,7 @@ pub(crate) struct Ready {
     pub(crate) model: String,
     pub(crate) token: String,
     pub(crate) app_key: String,
+    pub(crate) model_key: String,
 }
 
 impl Ready {
@@ -232,6 +233,7 @@ impl Ready {
             model: field("model"),
             token: field("token"),
             app_key: field("app_key"),
+            model_key: field("model_key"),
         }
     }
 }
