@@ -56,6 +56,8 @@ pub enum Fault {
     Reset,
     /// Nobody listens: connections are refused, and those there are end.
     Refuse,
+    /// Nobody answers who wants to connect, and the connections there are end.
+    Unreachable,
     /// Its address is spoken to by TLS, which it does not speak. Needs somebody who tells callers the address.
     Tls,
     /// Its address has a name that does not resolve. Needs somebody who tells callers the address.
@@ -136,7 +138,7 @@ impl Plan {
         let is_for_some =
             self.share < 1.0 || self.times.is_some() || self.key.is_some() || self.model.is_some();
         match self.fault {
-            Fault::Reset | Fault::Refuse | Fault::Tls | Fault::Dns if is_for_some => {
+            Fault::Reset | Fault::Refuse | Fault::Unreachable | Fault::Tls | Fault::Dns if is_for_some => {
                 Err("it hits every new connection: it takes no share, times, key or model".to_owned())
             }
             Fault::Status { status } if !(400..=599).contains(&status) => {

@@ -7,6 +7,7 @@
 
 mod connection;
 mod dialect;
+mod door;
 mod fault;
 mod mind;
 mod play;

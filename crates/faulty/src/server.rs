@@ -19,16 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde_json::json;
 use socket2::SockRef;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Body,
     dialect,
+    door::{self, Door},
     fault::{Fault, Plan, Running},
     mind::{Mind, echo},
     play::{self, Scene},
@@ -40,9 +37,6 @@ const MAX_CALLS: usize = 10_000;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long closing or opening the listener may take.
-pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
-
 /// How a provider behaves when nothing is wrong with it.
 #[derive(Clone)]
 pub struct Options {
@@ -151,17 +145,17 @@ pub(crate) struct Shared {
     pub(crate) running: Mutex<Vec<Running>>,
     calls: Mutex<std::collections::VecDeque<Call>>,
     pub(crate) count: AtomicU64,
-    /// Whether connections are to be refused.
-    refuses: watch::Sender<bool>,
-    /// Whether the listener is open.
-    pub(crate) listens: watch::Sender<bool>,
+    /// How connections are to be met.
+    wanted: watch::Sender<Door>,
+    /// How they are met.
+    pub(crate) door: watch::Sender<Door>,
     /// Where callers were told last that it is.
     pub(crate) place: tokio::sync::Mutex<Place>,
 }
 
 impl Provider {
     pub async fn start(options: Options) -> io::Result<Provider> {
-        let listener = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)))?.listen(BACKLOG)?;
+        let listener = door::bound(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)))?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let switches = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let switch = switches.local_addr()?;
@@ -170,8 +164,8 @@ impl Provider {
             running: Mutex::new(Vec::new()),
             calls: Mutex::default(),
             count: AtomicU64::new(0),
-            refuses: watch::Sender::new(false),
-            listens: watch::Sender::new(true),
+            wanted: watch::Sender::new(Door::Open),
+            door: watch::Sender::new(Door::Open),
             place: tokio::sync::Mutex::new(Place::Here),
         });
         let end = CancellationToken::new();
@@ -194,8 +188,8 @@ impl Provider {
         format!("http://{}/faults", self.switch)
     }
 
-    /// One fault instead of what was on. [`Fault::None`] ends all. [`Fault::Refuse`] is in force a moment later;
-    /// [`Fault::Tls`] and [`Fault::Dns`] are played by the switch only.
+    /// One fault instead of what was on. [`Fault::None`] ends all. [`Fault::Refuse`] and
+    /// [`Fault::Unreachable`] are in force a moment later; [`Fault::Tls`] and [`Fault::Dns`] are played by the switch only.
     pub fn set(&self, plan: impl Into<Plan>) {
         self.set_all(vec![plan.into()]);
     }
@@ -222,39 +216,28 @@ impl std::fmt::Debug for Provider {
     }
 }
 
-/// A socket that holds its port, and refuses who comes until it listens. A second one may hold the same port, so that it
-/// never gets into other hands while the provider is away.
-fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
 async fn accept(mut listener: TcpListener, address: SocketAddr, shared: Arc<Shared>, end: CancellationToken) {
-    let mut refuses = shared.refuses.subscribe();
+    let mut wanted = shared.wanted.subscribe();
     // Connections die with the provider, so that a stopped provider is a dead peer.
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = end.cancelled() => return,
-            _ = refuses.wait_for(|refuses| *refuses) => None,
+            _ = wanted.wait_for(|wanted| *wanted != Door::Open) => None,
             accepted = listener.accept() => Some(accepted),
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let Some(accepted) = accepted else {
-            let Ok(away) = bound(address) else { return };
+            let Ok(held) = door::bound(address) else { return };
             drop(listener);
             connections.shutdown().await;
-            shared.listens.send_replace(false);
             tokio::select! {
                 () = end.cancelled() => return,
-                _ = refuses.wait_for(|refuses| !refuses) => {}
+                () = door::away(address, &shared.door, &mut wanted) => {}
             }
-            let Ok(back) = away.listen(BACKLOG) else { return };
+            let Ok(back) = held.listen(BACKLOG) else { return };
             listener = back;
-            shared.listens.send_replace(true);
+            shared.door.send_replace(Door::Open);
             continue;
         };
         let Ok((stream, _)) = accepted else { continue };
@@ -275,9 +258,9 @@ async fn accept(mut listener: TcpListener, address: SocketAddr, shared: Arc<Shar
 
 impl Shared {
     pub(crate) fn play(&self, plans: Vec<Plan>) {
-        let refuses = plans.iter().any(|plan| plan.fault == Fault::Refuse);
+        let door = Door::of(&plans);
         *self.running.lock() = plans.into_iter().map(Running::of).collect();
-        self.refuses.send_replace(refuses);
+        self.wanted.send_replace(door);
     }
 
     fn resets(&self) -> bool {

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Body,
+    door::{Door, TURN_WAIT},
     fault::{Fault, Plan},
-    server::{Place, Shared, TURN_WAIT, plain},
+    server::{Place, Shared, plain},
 };
 
 /// A list of plans is written by hand.
@@ -67,10 +68,10 @@ async fn switch(shared: &Shared, body: &Bytes) -> Result<(), String> {
     let plans =
         read(body).map_err(|error| format!("the body is neither a plan nor a list of plans: {error}"))?;
     move_to(shared, place_of(&plans)).await?;
-    let listens = !plans.iter().any(|plan| plan.fault == Fault::Refuse);
+    let door = Door::of(&plans);
     shared.play(plans);
-    let mut now = shared.listens.subscribe();
-    let turned = tokio::time::timeout(TURN_WAIT, now.wait_for(|now| *now == listens)).await;
+    let mut now = shared.door.subscribe();
+    let turned = tokio::time::timeout(TURN_WAIT, now.wait_for(|now| *now == door)).await;
     turned.map(drop).map_err(|_| format!("the listener did not turn within {TURN_WAIT:?}; try again"))
 }
 

@@ -181,7 +181,7 @@ async fn switched(provider: &Provider, body: &str) -> String {
 
 /// Whoever rehearses can end every fault by the way it was begun.
 #[tokio::test]
-async fn a_provider_that_resets_or_refuses_can_be_mended_over_http() {
+async fn a_provider_that_nobody_can_connect_to_is_mended_over_http() {
     let provider = Provider::start(Options::default()).await.unwrap();
     assert!(switched(&provider, r#"{"mode":"reset"}"#).await.starts_with("HTTP/1.1 200"));
     assert!(!ask(&provider, CHAT, false).await.0.contains("HTTP"), "it is reset");
@@ -190,6 +190,8 @@ async fn a_provider_that_resets_or_refuses_can_be_mended_over_http() {
     let refused = TcpStream::connect(provider.address()).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(!matches!(before.read(&mut [0; 1]).await, Ok(1..)), "connections end with the listener");
+    assert!(switched(&provider, r#"{"mode":"unreachable"}"#).await.starts_with("HTTP/1.1 200"));
+    assert!(timeout(PATIENCE, TcpStream::connect(provider.address())).await.is_err(), "nobody answers");
     assert!(switched(&provider, r#"{"mode":"none"}"#).await.starts_with("HTTP/1.1 200"));
     assert!(ask(&provider, CHAT, false).await.0.starts_with("HTTP/1.1 200"));
 }
