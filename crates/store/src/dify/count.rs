@@ -11,14 +11,14 @@ use super::tuples;
 use crate::{
     StoreError,
     db::{Row, Tx, Value, numbers, values},
-    model::{DifyItem, DifySeries, DifyTotal, Sketch},
+    model::{DifyCounted, DifyItem, DifySeries, DifyTotal, Sketch},
 };
 
 const MINUTE_US: i64 = 60_000_000;
 const MINUTES_AN_HOUR: i64 = 60;
 /// Sums of one statement.
 const TOGETHER: usize = 25;
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 13;
 /// The most different times that are read by one statement.
 const TIMES: usize = 100;
 
@@ -44,6 +44,7 @@ struct Sum {
     output_tokens: i64,
     price_nanos: i64,
     sketch: Sketch,
+    wait_sketch: Sketch,
 }
 
 /// By time and series.
@@ -64,6 +65,9 @@ pub(super) fn add(tx: &mut Tx<'_>, source: &str, items: &[&DifyItem]) -> Result<
         sum.price_nanos = sum.price_nanos.saturating_add(add.price_nanos);
         if let Some(took_us) = add.took_us {
             sum.sketch.add(took_us);
+        }
+        if let Some(wait_us) = add.wait_us {
+            sum.wait_sketch.add(wait_us);
         }
     }
     let mut hours = Sums::new();
@@ -87,7 +91,7 @@ fn join(tx: &mut Tx<'_>, source: &str, grain: Grain, sums: &mut Sums) -> Result<
         let size = if some.len() == TIMES { TIMES } else { 1 };
         let sql = format!(
             "SELECT {time}, series, count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, \
-             sketch FROM {table} WHERE source = $1 AND {time} IN ({})",
+             sketch, wait_sketch FROM {table} WHERE source = $1 AND {time} IN ({})",
             numbers(2, size)
         );
         for some in some.chunks(size) {
@@ -105,7 +109,7 @@ fn join(tx: &mut Tx<'_>, source: &str, grain: Grain, sums: &mut Sums) -> Result<
 }
 
 impl Sum {
-    /// The next nine columns of a row.
+    /// The next ten columns of a row.
     fn read(row: &mut Row) -> Result<Sum, StoreError> {
         let mut sum = Sum {
             count: row.int()?,
@@ -117,15 +121,28 @@ impl Sum {
             output_tokens: row.int()?,
             price_nanos: row.int()?,
             sketch: Sketch::default(),
+            wait_sketch: Sketch::default(),
         };
-        let text = row.text()?;
-        sum.sketch = Sketch::parse(&text).ok_or_else(|| StoreError::unreadable("sketch", &text))?;
+        for sketch in [&mut sum.sketch, &mut sum.wait_sketch] {
+            let text = row.text()?;
+            *sketch = Sketch::parse(&text).ok_or_else(|| StoreError::unreadable("sketch", &text))?;
+        }
         Ok(sum)
     }
 
     fn join(&mut self, other: &Sum) {
-        let Sum { count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, sketch } =
-            other;
+        let Sum {
+            count,
+            took_us,
+            waits,
+            wait_us,
+            tokens,
+            input_tokens,
+            output_tokens,
+            price_nanos,
+            sketch,
+            wait_sketch,
+        } = other;
         self.count += count;
         self.took_us = self.took_us.saturating_add(*took_us);
         self.waits += waits;
@@ -135,26 +152,27 @@ impl Sum {
         self.output_tokens = self.output_tokens.saturating_add(*output_tokens);
         self.price_nanos = self.price_nanos.saturating_add(*price_nanos);
         self.sketch.merge(sketch);
+        self.wait_sketch.merge(wait_sketch);
     }
 }
 
 fn write(tx: &mut Tx<'_>, source: &str, grain: Grain, sums: &Sums) -> Result<(), StoreError> {
     let Grain { table, time } = grain;
-    let rows: Vec<(&(i64, i64), &Sum, String)> =
-        sums.iter().map(|(key, sum)| (key, sum, sum.sketch.text())).collect();
+    let rows: Vec<(&(i64, i64), &Sum, [String; 2])> =
+        sums.iter().map(|(key, sum)| (key, sum, [sum.sketch.text(), sum.wait_sketch.text()])).collect();
     for some in rows.chunks(TOGETHER) {
         let size = if some.len() == TOGETHER { TOGETHER } else { 1 };
         let sql = format!(
             "INSERT INTO {table} (source, {time}, series, count, took_us, waits, wait_us, tokens, input_tokens, \
-             output_tokens, price_nanos, sketch) VALUES {} ON CONFLICT (source, {time}, series) DO UPDATE SET \
+             output_tokens, price_nanos, sketch, wait_sketch) VALUES {} ON CONFLICT (source, {time}, series) DO UPDATE SET \
              count = excluded.count, took_us = excluded.took_us, waits = excluded.waits, wait_us = excluded.wait_us, \
              tokens = excluded.tokens, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
-             price_nanos = excluded.price_nanos, sketch = excluded.sketch",
+             price_nanos = excluded.price_nanos, sketch = excluded.sketch, wait_sketch = excluded.wait_sketch",
             tuples(size, COLUMNS)
         );
         for some in some.chunks(size) {
             let mut values: Vec<Value<'_>> = Vec::with_capacity(size * COLUMNS);
-            for ((at, series), sum, sketch) in some {
+            for ((at, series), sum, [sketch, wait_sketch]) in some {
                 values.extend_from_slice(values![
                     source,
                     *at,
@@ -167,7 +185,8 @@ fn write(tx: &mut Tx<'_>, source: &str, grain: Grain, sums: &Sums) -> Result<(),
                     sum.input_tokens,
                     sum.output_tokens,
                     sum.price_nanos,
-                    sketch
+                    sketch,
+                    wait_sketch
                 ]);
             }
             tx.execute(&sql, &values)?;
@@ -248,8 +267,8 @@ pub(super) fn totals(
     for (grain, from, to) in spans(since.0.div_euclid(MINUTE_US), until.0.div_euclid(MINUTE_US) + 1) {
         let Grain { table, time } = grain;
         let sql = format!(
-            "SELECT series, count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, sketch \
-             FROM {table} WHERE source = $1 AND {time} >= $2 AND {time} < $3 AND series IN \
+            "SELECT series, count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, sketch, \
+             wait_sketch FROM {table} WHERE source = $1 AND {time} >= $2 AND {time} < $3 AND series IN \
              (SELECT id FROM dify_series WHERE source = $1 AND kind = $4) LIMIT $5"
         );
         let rows = tx.query(&sql, values![source, from, to, kind, left.saturating_add(1)])?;
@@ -262,8 +281,18 @@ pub(super) fn totals(
         }
     }
     let total = |(id, sum): (i64, Sum)| {
-        let Sum { count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, sketch } =
-            sum;
+        let Sum {
+            count,
+            took_us,
+            waits,
+            wait_us,
+            tokens,
+            input_tokens,
+            output_tokens,
+            price_nanos,
+            sketch,
+            wait_sketch: _,
+        } = sum;
         Some(DifyTotal {
             series: all.get(&id)?.clone(),
             count,
@@ -278,6 +307,37 @@ pub(super) fn totals(
         })
     };
     Ok(sums.into_iter().filter_map(total).collect())
+}
+
+/// Rows of minutes, or of hours, from `first` to before `end`, by time; nodes only where `nodes` are wanted. More than
+/// `limit` are refused, not left out.
+pub(super) fn rows(
+    tx: &mut Tx<'_>,
+    source: &str,
+    is_hours: bool,
+    (first, end): (i64, i64),
+    kinds: &[&str],
+    limit: u32,
+) -> Result<Vec<DifyCounted>, StoreError> {
+    let Grain { table, time } = if is_hours { HOURS } else { MINUTES };
+    let sql = format!(
+        "SELECT {time}, series, count, took_us, waits, wait_us, tokens, input_tokens, output_tokens, price_nanos, \
+         sketch, wait_sketch FROM {table} WHERE source = $1 AND {time} >= $2 AND {time} < $3 AND series IN \
+         (SELECT id FROM dify_series WHERE source = $1 AND kind IN ({})) ORDER BY {time}, series LIMIT $4",
+        numbers(5, kinds.len())
+    );
+    let mut values = vec![Value::from(source), first.into(), end.into(), limit.saturating_add(1).into()];
+    values.extend(kinds.iter().map(|kind| Value::from(*kind)));
+    let rows = tx.query(&sql, &values)?;
+    if rows.len() > limit as usize {
+        return Err(StoreError::TooMuch(format!("more than {limit} sums; ask for a shorter time")));
+    }
+    let counted = |mut row: Row| {
+        let (time, series) = (row.int()?, row.int()?);
+        let Sum { count, sketch, wait_sketch, .. } = Sum::read(&mut row)?;
+        Ok(DifyCounted { time, series, count, took: sketch, wait: wait_sketch })
+    };
+    rows.into_iter().map(counted).collect()
 }
 
 /// The tables and times that make up the minutes from `first` to before `end`.

@@ -14,7 +14,10 @@ use mainstay_base::Micros;
 use crate::{
     StoreError,
     db::{Db, Row, numbers, values},
-    model::{DifyBatch, DifyCursor, DifyFilter, DifyListed, DifySeries, DifyState, DifyTaken, DifyTotal},
+    model::{
+        DifyBatch, DifyCounted, DifyCursor, DifyFilter, DifyListed, DifySeries, DifyState, DifyTaken,
+        DifyTotal,
+    },
 };
 
 /// The most rows one list gives.
@@ -133,6 +136,18 @@ impl Dify {
     ) -> Result<Vec<DifyTotal>, StoreError> {
         let (source, kind) = (source.to_owned(), kind.to_owned());
         self.db.read(move |tx| count::totals(tx, &source, &kind, since, until, MAX_SUMS)).await
+    }
+
+    /// What was counted of each series of these kinds, minute by minute (or hour by hour) from `first` to before `end`.
+    pub async fn counted(
+        &self,
+        source: &str,
+        is_hours: bool,
+        span: (i64, i64),
+        kinds: &'static [&'static str],
+    ) -> Result<Vec<DifyCounted>, StoreError> {
+        let source = source.to_owned();
+        self.db.read(move |tx| count::rows(tx, &source, is_hours, span, kinds, MAX_SUMS)).await
     }
 
     pub async fn series(&self, source: &str) -> Result<Vec<DifySeries>, StoreError> {

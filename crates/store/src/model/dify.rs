@@ -130,6 +130,18 @@ pub struct DifyTotal {
     pub sketch: Sketch,
 }
 
+/// What was counted of a series in one minute or hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DifyCounted {
+    /// Minutes or hours since 1970.
+    pub time: i64,
+    pub series: i64,
+    pub count: i64,
+    pub took: Sketch,
+    /// Of those whose wait is known and was counted by this version.
+    pub wait: Sketch,
+}
+
 /// Which items to list, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DifyFilter {

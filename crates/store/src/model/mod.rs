@@ -19,8 +19,8 @@ pub use chat::{
     Page, Rating,
 };
 pub use dify::{
-    DifyAdd, DifyBatch, DifyCounted, DifyCursor, DifyFilter, DifyItem, DifyListed, DifySeries, DifyState, DifyTaken,
-    DifyTotal, Sketch,
+    DifyAdd, DifyBatch, DifyCounted, DifyCursor, DifyFilter, DifyItem, DifyListed, DifySeries, DifyState,
+    DifyTaken, DifyTotal, Sketch,
 };
 pub use job::{
     Cancelled, DeadJob, Finish, Finished, Held, Idempotency, Job, JobKind, JobState, NewJob, QueueStats,
