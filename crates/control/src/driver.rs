@@ -17,14 +17,14 @@ use tracing::{debug, info, warn};
 use crate::{
     delivery::Deliverer,
     facade::{Facade, Shared},
-    health::{Report, State, WORKER_LEFT},
+    health::{Component, Report, State, WORKER_LEFT},
     incident::Incidents,
     leader::{Leader, RENEW_EVERY},
     options::Options,
     outage::Outage,
     overrides::{self, Freeze, Overrides},
     ports::{Peers, Ports},
-    runbook,
+    runbook, slo,
     watch::Watch,
 };
 
@@ -67,6 +67,8 @@ impl Control {
             overrides: watch::Sender::new(Arc::new(Overrides::default())),
             freeze: watch::Sender::new(Arc::new(Freeze::default())),
             is_leader: false.into(),
+            leads: watch::Sender::new(false),
+            slos: watch::Sender::new(None),
             wake: wake.clone(),
         });
         let shutdown = CancellationToken::new();
@@ -80,6 +82,7 @@ impl Control {
         let mut tasks = JoinSet::new();
         tasks.spawn(Watch::new(&ports, shared.clone()).run(shutdown.clone()));
         tasks.spawn(Act::new(&ports, shared.clone(), wake).run(shutdown.clone()));
+        tasks.spawn(slo::Judging::new(shared.clone(), ports.options.clone()).run(shutdown.clone()));
         tasks.spawn(deliverer.run(shutdown.clone()));
         Control { facade: Facade { shared }, shutdown, tasks }
     }
@@ -176,6 +179,7 @@ impl Act {
         let campaign = self.campaign().await;
         let is_leader = self.leader.epoch().is_some();
         if self.shared.is_leader.swap(is_leader, Ordering::Relaxed) != is_leader {
+            self.shared.leads.send_replace(is_leader);
             info!(is_leader, "this control {}", if is_leader { "acts" } else { "only watches" });
             self.incidents.reset();
         }
@@ -191,11 +195,25 @@ impl Act {
         }
         self.incidents.refresh().await?;
         let says = self.runbooks.says(&self.incidents).await?;
-        self.incidents.look(&report.components, &says, self.shared.clock.now()).await?;
+        let components = self.components(&report);
+        self.incidents.look(&components, &says, self.shared.clock.now()).await?;
         if self.may_act(started) {
             self.act(&report, &overrides, &freeze).await?;
         }
         self.keep_house(&report).await
+    }
+
+    /// What alerts may be about: parts of the report, and service levels. Until those are judged, their open alerts stay.
+    fn components(&self, report: &Report) -> Vec<Component> {
+        let mut components = report.components.clone();
+        match &*self.shared.slos.borrow() {
+            Some(slos) => components.extend(slos.iter().cloned()),
+            None => {
+                let firing = self.incidents.firing().map(|incident| incident.component.as_str());
+                components.extend(firing.filter_map(slo::unjudged));
+            }
+        }
+        components
     }
 
     async fn campaign(&mut self) -> Result<(), StoreError> {

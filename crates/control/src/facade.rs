@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    health::{Observer, Report},
+    health::{Component, Observer, Report},
     incident,
     overrides::{self, Freeze, Overrides},
     ports::Peers,
@@ -42,6 +42,10 @@ pub(crate) struct Shared {
     pub(crate) overrides: watch::Sender<Arc<Overrides>>,
     pub(crate) freeze: watch::Sender<Arc<Freeze>>,
     pub(crate) is_leader: AtomicBool,
+    /// The same, for who waits for a change.
+    pub(crate) leads: watch::Sender<bool>,
+    /// How service levels stand, for the alert step; `None`: not judged yet.
+    pub(crate) slos: watch::Sender<Option<Arc<Vec<Component>>>>,
     /// Something was written down: look now.
     pub(crate) wake: Arc<Notify>,
 }

@@ -25,6 +25,7 @@ mod probe;
 mod procedure;
 pub mod queue;
 pub mod runbook;
+pub mod slo;
 mod watch;
 
 pub use driver::Control;

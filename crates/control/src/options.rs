@@ -26,6 +26,8 @@ pub struct Options {
     pub longest_run: Duration,
     /// Whether runbooks act by themselves. `false` leaves health, alerts and runs by hand.
     pub automatic: bool,
+    /// The Dify whose database is read, by the name under which it is kept; `None`: none is.
+    pub dify_source: Option<String>,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             retention: Policy::default(),
             longest_run: Duration::from_secs(1200),
             automatic: true,
+            dify_source: None,
         }
     }
 }

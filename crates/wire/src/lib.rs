@@ -9,3 +9,4 @@ pub mod openai;
 pub mod python_json;
 pub mod sse;
 pub mod webhook;
+pub mod yaml;

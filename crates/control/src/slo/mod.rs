@@ -1,0 +1,28 @@
+//! Service levels: what is counted, what is promised, how it stands, and who has to know.
+//!
+//! [`Rollup`] counts in every process that carries requests; minutes reach the store. The control that acts reads them,
+//! judges each objective by `mainstay_signal::slo`, says in the store how it stands, and gives those in trouble to the
+//! alert step as components. Refuses to know: the arithmetic of judgement, HTTP and SQL.
+
+pub mod admin;
+mod blame;
+pub mod defaults;
+mod document;
+pub mod endpoint;
+mod engine;
+mod figures;
+pub mod history;
+mod judging;
+pub mod openslo;
+mod read;
+mod rollup;
+mod tell;
+pub mod view;
+
+pub use document::{Alerting, Calendar, Document, Selector, Sli, Source, Window};
+pub use figures::{Figures, source};
+pub(crate) use judging::Judging;
+pub use judging::LOOK_EVERY;
+pub use read::{Problem, document};
+pub use rollup::{MAX_SERIES, MAX_WAITING, Rollup, Totals};
+pub(crate) use tell::unjudged;
