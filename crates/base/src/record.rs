@@ -15,6 +15,8 @@ pub struct Record {
     /// The path of the URL; never its query, which may hold personal data.
     pub target: String,
     pub trace_id: String,
+    #[serde(default)]
+    pub span: Span,
     pub snapshot_generation: u64,
     pub opened_at: Micros,
     pub took_us: u64,
@@ -81,6 +83,7 @@ impl Record {
             method: String::new(),
             target: String::new(),
             trace_id: String::new(),
+            span: Span::default(),
             snapshot_generation: 0,
             opened_at: Micros(0),
             took_us: 0,
@@ -117,6 +120,19 @@ impl Record {
             stages: Vec::new(),
         }
     }
+}
+
+/// Our own place in a trace. What is sent on names it as its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Span {
+    /// 0: the record is older than this was written down.
+    pub id: u64,
+    /// The caller's; `None`: the trace begins with us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Whether the caller, or we where it said nothing, wants the trace kept.
+    pub is_sampled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

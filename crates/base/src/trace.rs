@@ -22,6 +22,11 @@ impl TraceParent {
         TraceParent { parent_id: new_span_id(), ..self }
     }
 
+    /// Whether whoever began the trace wants it kept.
+    pub fn is_sampled(self) -> bool {
+        self.flags & 1 == 1
+    }
+
     /// 32 lower-case hexadecimal digits.
     pub fn trace_id_text(self) -> String {
         Uuid::from_u128(self.trace_id).simple().to_string()

@@ -10,6 +10,7 @@ use mainstay_store::Store;
 use crate::{
     last_good::StateFiles,
     metrics::{ConfigNow, Metrics, Now, Numbers},
+    otlp::Otlp,
     publisher::Publisher,
     records::Unstored,
     reload::Reloader,
@@ -28,6 +29,7 @@ pub(crate) struct Insight {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) metrics: Metrics,
     pub(crate) unstored: Unstored,
+    pub(crate) otlp: Option<Otlp>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) reloader: Arc<Reloader>,
@@ -109,6 +111,7 @@ impl Insight {
                 secrets_generation: applied.secrets.generation,
             }),
             state_write_failures: self.files.as_ref().map_or(0, StateFiles::failures),
+            otlp: self.otlp.as_ref().map(Otlp::now),
             store_joined: self.publisher.trouble().is_none(),
             standing: self.gateway.as_ref().map(Gateway::standing),
             dify,

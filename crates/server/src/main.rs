@@ -27,6 +27,11 @@ mod logging;
 mod metrics;
 mod notes;
 mod orders;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(not(feature = "otlp"))]
+#[path = "otlp_left_out.rs"]
+mod otlp;
 mod output;
 mod publisher;
 mod queue_routes;

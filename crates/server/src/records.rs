@@ -21,7 +21,7 @@ use mainstay_store::Store;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::warn;
 
-use crate::{config, metrics::Metrics};
+use crate::{config, metrics::Metrics, otlp::Otlp};
 
 /// Records looked at together, and stored in one transaction.
 const MAX_BATCH: usize = 256;
@@ -82,6 +82,7 @@ pub(crate) struct Consumer {
     pub(crate) metrics: Metrics,
     pub(crate) keep: Arc<Keep>,
     pub(crate) unstored: Unstored,
+    pub(crate) otlp: Option<Otlp>,
 }
 
 impl Consumer {
@@ -103,6 +104,9 @@ impl Consumer {
                 for record in some {
                     self.observer.observe(record);
                     self.metrics.observe(record);
+                    if let Some(otlp) = &self.otlp {
+                        otlp.offer(record);
+                    }
                 }
                 tokio::task::yield_now().await;
             }
@@ -179,7 +183,7 @@ impl Writer {
 }
 
 /// Failures always; of successes a share that is the same for the same request everywhere.
-fn is_kept(record: &Record, keep_success: f64) -> bool {
+pub(crate) fn is_kept(record: &Record, keep_success: f64) -> bool {
     if record.outcome != Outcome::Ok || keep_success >= 1.0 {
         return true;
     }
@@ -243,6 +247,7 @@ mod tests {
             metrics: metrics.clone(),
             keep: Arc::new(Keep::new(keep)),
             unstored: unstored.clone(),
+            otlp: None,
         };
         let (sender, received) = mainstay_gateway::records::channel(mainstay_gateway::records::QUEUE);
         (0..4000).for_each(|number| sender.send(record(number, Outcome::Failed)));

@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use http::Request;
 use mainstay_base::{
     Class, Kind, Record, TraceParent, Usd, id,
-    record::{Attempt, Outcome, Path, Stage, StageName, StageOutcome},
+    record::{Attempt, Outcome, Path, Span, Stage, StageName, StageOutcome},
 };
 
 use super::{
@@ -56,6 +56,11 @@ impl Open {
             method: request.method().as_str().to_owned(),
             target: request.uri().path().to_owned(),
             trace_id: trace.trace_id_text(),
+            span: Span {
+                id: trace.parent_id,
+                parent: parent.map(|parent| parent.parent_id),
+                is_sampled: trace.is_sampled(),
+            },
             opened_at: gateway.ports().clock.now(),
             stages: Vec::with_capacity(StageName::ALL.len()),
             ..Record::blank(path)

@@ -26,6 +26,7 @@ impl Config {
             records,
             retention,
             limits,
+            otlp,
             secrets,
             revision,
             warnings,
@@ -37,6 +38,7 @@ impl Config {
             ("engine", engine == self.engine),
             ("workers", workers == self.workers),
             ("dify", dify == self.dify),
+            ("otlp", otlp == self.otlp),
         ];
         let differ = sections.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect();
         let adopted = Config {

@@ -69,6 +69,7 @@ pub(crate) struct Config {
     pub(crate) records: Records,
     pub(crate) retention: Retention,
     pub(crate) limits: Limits,
+    pub(crate) otlp: Option<Otlp>,
     /// What was behind each reference.
     pub(crate) secrets: Known,
     /// A short hash of the file and the environment together: which configuration this is.
@@ -191,6 +192,21 @@ pub(crate) struct Records {
     pub(crate) keep_success: f64,
     /// Beyond it successes are counted and not stored, then failures too.
     pub(crate) max_stored_a_second: f64,
+}
+
+/// Where traces and metrics are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Otlp {
+    /// Without `/v1/traces`.
+    pub(crate) endpoint: String,
+    pub(crate) headers: Vec<(String, Secret)>,
+    pub(crate) service: String,
+    pub(crate) traces: bool,
+    pub(crate) metrics: bool,
+    /// Between two looks at the metrics.
+    pub(crate) every: Duration,
+    /// The share of successful requests whose trace is sent; failures always are.
+    pub(crate) keep_success: f64,
 }
 
 /// The address of the store, which may hold a password.

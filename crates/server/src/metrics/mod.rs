@@ -112,10 +112,23 @@ pub(crate) struct Now {
     pub(crate) records_beyond_bound: u64,
     pub(crate) config: Option<ConfigNow>,
     pub(crate) state_write_failures: u64,
+    /// `None`: nothing is sent to a collector.
+    pub(crate) otlp: Option<OtlpNow>,
     pub(crate) store_joined: bool,
     pub(crate) standing: Option<Standing>,
     /// `None`: the configuration names no Dify, or another process looks after it.
     pub(crate) dify: Option<DifyNow>,
+}
+
+/// Sending to an OpenTelemetry collector, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OtlpNow {
+    /// Requests whose spans were taken.
+    pub(crate) sent: u64,
+    /// Requests whose spans were not.
+    pub(crate) dropped: u64,
+    /// Batches that were given up.
+    pub(crate) failures: u64,
 }
 
 /// The configuration in force.
@@ -337,6 +350,7 @@ mod tests {
         });
         let mut now = now("config", "m");
         now.queue = Some(QueueStats::default());
+        now.otlp = Some(OtlpNow::default());
         let key = KeyStanding {
             provider: "one".to_owned(),
             key: "k".to_owned(),

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Now, signed};
+use super::{Now, OtlpNow, signed};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRevision {
@@ -25,6 +25,13 @@ pub(super) struct Own {
     reload_failures: Gauge,
     state_write_failures: Gauge,
     store_joined: Gauge,
+    otlp: Family<OfOutcome, Gauge>,
+}
+
+/// Of a request's spans or of a batch: `sent`, `dropped`, `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOutcome {
+    outcome: &'static str,
 }
 
 impl Own {
@@ -69,12 +76,22 @@ impl Own {
             "1 while the store answers the gateway, else 0",
             self.store_joined.clone(),
         );
+        registry.register(
+            "otlp_requests",
+            "Requests whose spans a collector took (sent) or not (dropped), and batches that were given up (failed)",
+            self.otlp.clone(),
+        );
     }
 
     pub(super) fn set(&self, now: &Now) {
         self.records_beyond_bound.set(signed(now.records_beyond_bound));
         self.state_write_failures.set(signed(now.state_write_failures));
         self.store_joined.set(i64::from(now.store_joined));
+        if let Some(OtlpNow { sent, dropped, failures }) = now.otlp {
+            for (outcome, count) in [("sent", sent), ("dropped", dropped), ("failed", failures)] {
+                self.otlp.get_or_create(&OfOutcome { outcome }).set(signed(count));
+            }
+        }
         let Some(config) = &now.config else { return };
         self.revision.clear();
         self.revision.get_or_create(&OfRevision { revision: config.revision.clone() }).set(1);

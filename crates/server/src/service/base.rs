@@ -33,6 +33,7 @@ use crate::{
     metrics::Numbers,
     notes,
     orders::Orders,
+    otlp::{self, Exporter, Otlp},
     publisher::Publisher,
     records::{Consumer, Keep},
     reload::{self, Doors, Origin, Reloader},
@@ -181,6 +182,11 @@ impl Base {
             callbacks: Arc::new(CallbackPort { standby: standby.clone() }),
             options: live.options(),
         })
+    }
+
+    pub(super) fn otlp(&self) -> Option<(Otlp, Exporter)> {
+        let config = self.config.otlp.as_ref()?;
+        otlp::start(config, self.client.clone(), self.publisher.snapshot(), self.clock.clone())
     }
 
     pub(super) fn gateway(&self, standby: &Standby, consumer: Consumer) -> Gateway {

@@ -98,10 +98,14 @@ impl Service {
         let reloader = base.reloader(origin, live, Arc::clone(&keep), observer.clone(), doors);
         let facade = control.as_ref().map(Control::facade);
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
+        let (otlp, exporter) = base.otlp().unzip();
         let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
-            let gateway = base
-                .gateway(&standby, Consumer { store, observer: observer.clone(), metrics, keep, unstored });
+            let otlp = otlp.clone();
+            let gateway = base.gateway(
+                &standby,
+                Consumer { store, observer: observer.clone(), metrics, keep, unstored, otlp },
+            );
             base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer.clone());
             gateway
         });
@@ -113,6 +117,7 @@ impl Service {
             gateway,
             metrics,
             unstored,
+            otlp,
             publisher: Arc::clone(&base.publisher),
             supervisor: supervisor.clone(),
             reloader: Arc::clone(&reloader),
@@ -121,7 +126,11 @@ impl Service {
             started_at: base.clock.now(),
             dify: numbers.clone(),
         };
-        let mut router = health_routes::router(Arc::new(insight))
+        let insight = Arc::new(insight);
+        if let Some(exporter) = exporter {
+            base.tasks.spawn(exporter.run(Arc::clone(&insight), base.stop.clone()));
+        }
+        let mut router = health_routes::router(insight)
             .merge(config_routes::router(Arc::clone(&reloader), tokens.clone()));
         if let Some(facade) = &facade {
             if let (Some(numbers), Some(watch)) = (&numbers, &queues) {

@@ -159,7 +159,9 @@ async fn a_provider_that_cannot_be_reached_is_rehearsed() {
     })
     .await;
     let (switch, model) = (Caller::new(&faults, ""), Caller::new(&ready.model, &ready.model_key));
-    for (fault, class) in [("refuse", "connect"), ("unreachable", "connect_timeout"), ("dns", "dns"), ("tls", "tls")] {
+    for (fault, class) in
+        [("refuse", "connect"), ("unreachable", "connect_timeout"), ("dns", "dns"), ("tls", "tls")]
+    {
         assert_eq!(switch.post("", json!({"mode": fault})).await.status, 200, "{fault}");
         let hello = json!([{"role": "user", "content": fault}]);
         let answer = model

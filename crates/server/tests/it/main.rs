@@ -21,6 +21,8 @@ mod incidents;
 mod init;
 mod kill;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod queue;
 mod queue_feed;
 mod reload;

@@ -3,6 +3,7 @@
 mod apps;
 mod dify;
 mod model;
+mod otlp;
 mod people;
 mod policy;
 mod process;
@@ -25,6 +26,7 @@ fn sections() -> impl Iterator<Item = &'static Section> {
         model::SECTIONS,
         policy::SECTIONS,
         people::SECTIONS,
+        otlp::SECTIONS,
     ];
     files.into_iter().flatten()
 }

@@ -3,6 +3,7 @@
 mod apps;
 mod dify;
 pub(super) mod model;
+mod otlp;
 mod people;
 mod policy;
 mod process;
@@ -42,6 +43,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
     let records = process::records(root.section("records"));
     let retention = process::retention(root.section("retention"));
     let limits = process::limits(root.section("limits"));
+    let otlp = otlp::otlp(root.section("otlp"), follow);
     let findings = root.findings();
     root.done();
     if findings.are_none() {
@@ -72,6 +74,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         records,
         retention,
         limits,
+        otlp,
         secrets: Known::default(),
         revision: String::new(),
         warnings: Vec::new(),
