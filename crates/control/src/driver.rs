@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    delivery::Deliverer,
+    delivery::{Acted, Deliverer, Pulse},
     facade::{Facade, Shared},
     health::{Component, Report, State, WORKER_LEFT},
     incident::Incidents,
@@ -63,6 +63,7 @@ impl Control {
             client: ports.client.clone(),
             peers: ports.peers.clone(),
             observer: ports.observer.clone(),
+            options: ports.options.clone(),
             report: watch::Sender::new(Arc::new(Report::unknown(now))),
             overrides: watch::Sender::new(Arc::new(Overrides::default())),
             freeze: watch::Sender::new(Arc::new(Freeze::default())),
@@ -79,11 +80,19 @@ impl Control {
             ports.callbacks.clone(),
             ports.options.clone(),
         );
+        let acted = Acted::default();
+        let pulse = Pulse {
+            client: ports.client.clone(),
+            clock: ports.clock.clone(),
+            options: ports.options.clone(),
+            acted: acted.clone(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(Watch::new(&ports, shared.clone()).run(shutdown.clone()));
-        tasks.spawn(Act::new(&ports, shared.clone(), wake).run(shutdown.clone()));
+        tasks.spawn(Act::new(&ports, shared.clone(), wake, acted).run(shutdown.clone()));
         tasks.spawn(slo::Judging::new(shared.clone(), ports.options.clone()).run(shutdown.clone()));
         tasks.spawn(deliverer.run(shutdown.clone()));
+        tasks.spawn(pulse.run(shutdown.clone()));
         Control { facade: Facade { shared }, shutdown, tasks }
     }
 
@@ -119,10 +128,12 @@ struct Act {
     next_rows_at: Instant,
     /// Until then nothing is done about anybody.
     calm_until: Instant,
+    /// For the heartbeat.
+    acted: Acted,
 }
 
 impl Act {
-    fn new(ports: &Ports, shared: Arc<Shared>, wake: Arc<Notify>) -> Act {
+    fn new(ports: &Ports, shared: Arc<Shared>, wake: Arc<Notify>, acted: Acted) -> Act {
         let (store, options) = (ports.store.clone(), ports.options.borrow().clone());
         let now = Instant::now();
         Act {
@@ -145,6 +156,7 @@ impl Act {
             next_sweep_at: now + SWEEP_AGAIN,
             next_rows_at: now + ROWS_EVERY,
             calm_until: now,
+            acted,
         }
     }
 
@@ -160,6 +172,7 @@ impl Act {
             let report = self.shared.report.borrow().clone();
             self.outage.look(&report, self.shared.clock.now());
             match timeout(ROUND_DEADLINE, self.round()).await {
+                Ok(Ok(())) if self.leader.epoch().is_some() => self.acted.now(self.shared.clock.now()),
                 Ok(Ok(())) => {}
                 // The report says so too; it is the alert's business to be loud.
                 Ok(Err(error)) => debug!(%error, "a round of control failed; the next begins anew"),
@@ -196,7 +209,7 @@ impl Act {
         self.incidents.refresh().await?;
         let says = self.runbooks.says(&self.incidents).await?;
         let components = self.components(&report);
-        self.incidents.look(&components, &says, self.shared.clock.now()).await?;
+        self.incidents.look(&components, &says, self.leader.fence(), self.shared.clock.now()).await?;
         if self.may_act(started) {
             self.act(&report, &overrides, &freeze).await?;
         }

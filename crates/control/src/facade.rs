@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     health::{Component, Observer, Report},
     incident,
+    options::Options,
     overrides::{self, Freeze, Overrides},
     ports::Peers,
     runbook,
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) client: mainstay_net::Client,
     pub(crate) peers: watch::Receiver<Arc<Peers>>,
     pub(crate) observer: Observer,
+    pub(crate) options: watch::Receiver<Arc<Options>>,
     pub(crate) report: watch::Sender<Arc<Report>>,
     pub(crate) overrides: watch::Sender<Arc<Overrides>>,
     pub(crate) freeze: watch::Sender<Arc<Freeze>>,
@@ -148,23 +150,19 @@ impl Facade {
         actor: &str,
         note: &str,
     ) -> Result<Acknowledged, ControlError> {
-        let found = self.shared.store.alerts().get(alert_id).await?;
-        let mut alert = found.ok_or(ControlError::NotFound("alert"))?;
-        match alert.state {
-            AlertState::Resolved => return Ok(Acknowledged::Resolved),
-            AlertState::Acknowledged => return Ok(Acknowledged::Before),
-            AlertState::Firing => {}
-        }
-        alert.state = AlertState::Acknowledged;
-        alert.updated_at = self.shared.clock.now();
-        let detail = json!({ "component": alert.subject, "before": "firing", "after": "acknowledged" });
-        self.shared.store.alerts().upsert(alert).await?;
         let text = if note.is_empty() {
             "alert acknowledged".to_owned()
         } else {
             format!("alert acknowledged: {note}")
         };
-        self.note(alert_id, "acknowledged", actor, &text, detail).await?;
+        let detail = json!({ "before": "firing", "after": "acknowledged" });
+        let event = incident::event(alert_id, "acknowledged", actor, &text, detail, self.shared.clock.now());
+        let before = self.shared.store.alerts().acknowledge(alert_id, actor, event).await?;
+        match before.ok_or(ControlError::NotFound("alert"))? {
+            AlertState::Resolved => return Ok(Acknowledged::Resolved),
+            AlertState::Acknowledged => return Ok(Acknowledged::Before),
+            AlertState::Firing => {}
+        }
         self.shared.wake.notify_one();
         Ok(Acknowledged::Now)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_store::{Store, StoreError};
+use mainstay_store::{Store, StoreError, model::Fence};
 use tokio::time::Instant;
 
 const NAME: &str = "control";
@@ -34,6 +34,12 @@ impl Leader {
     pub(crate) fn epoch(&self) -> Option<i64> {
         let held = self.held?;
         (held.asked_at.elapsed() < TTL.saturating_sub(MARGIN)).then_some(held.epoch)
+    }
+
+    /// By which the store tells whether this process still acts.
+    pub(crate) fn fence(&self) -> Option<Fence> {
+        let held = self.held?;
+        Some(Fence { lease: NAME.to_owned(), holder: self.holder.clone(), epoch: held.epoch })
     }
 
     /// Renews the lease, or tries to get it.

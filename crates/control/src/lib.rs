@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod jobs;
 mod leader;
 mod lease;
+pub mod oncall;
 pub mod options;
 mod outage;
 pub mod overrides;

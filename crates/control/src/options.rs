@@ -1,10 +1,15 @@
 //! What operators decide about control.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use mainstay_base::Secret;
 use mainstay_net::AddressRule;
-use mainstay_store::model::{Policy, Severity};
+use mainstay_store::model::Policy;
 use mainstay_wire::webhook;
+
+use crate::alert::Plan;
+
+pub use crate::delivery::Receiver;
 
 /// Sent anew when the configuration is loaded again: whoever needs a part reads it when it acts. `holder`, `host` and
 /// `automatic` are those of the start.
@@ -16,6 +21,10 @@ pub struct Options {
     pub host: String,
     /// Who is told of alerts.
     pub receivers: Vec<Receiver>,
+    /// How: routes, groups, escalation, schedules.
+    pub alerting: Arc<Plan>,
+    /// Who hears at intervals that control acts. `None`: nobody.
+    pub heartbeat: Option<Heartbeat>,
     /// Signs callbacks. `None`: callbacks go out unsigned.
     pub callback_key: Option<webhook::Key>,
     /// Where callbacks may go: their addresses come from callers.
@@ -36,6 +45,8 @@ impl Options {
             holder: holder.into(),
             host: host.into(),
             receivers: Vec::new(),
+            alerting: Arc::default(),
+            heartbeat: None,
             callback_key: None,
             callback_rule: AddressRule::default(),
             retention: Policy::default(),
@@ -46,12 +57,10 @@ impl Options {
     }
 }
 
-/// Where alerts are sent.
-#[derive(Clone, Debug)]
-pub struct Receiver {
-    pub name: String,
-    pub url: String,
-    /// `None`: calls go out unsigned.
-    pub key: Option<webhook::Key>,
-    pub min_severity: Severity,
+/// A dead man's switch: a service elsewhere that calls people when it is not called any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Often a secret by itself.
+    pub url: Secret,
+    pub every: Duration,
 }

@@ -5,19 +5,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, header::CONTENT_TYPE};
 use mainstay_base::{Clock, Micros, snapshot::Timeouts};
-use mainstay_net::{AddressRule, Client};
-use mainstay_store::model::Severity;
-use mainstay_wire::webhook;
-use serde_json::json;
+use mainstay_net::Client;
+use mainstay_wire::notify::{self, Answer, Notice, Severity, What};
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
 use crate::{
     alert,
-    health::{Component, Group, Report, State, iso_text},
-    options::{Options, Receiver},
+    delivery::tell,
+    health::{Component, Group, Report, State},
+    options::Options,
 };
 
 /// Before each try.
@@ -55,31 +53,19 @@ impl Outage {
             (None, State::Down) if now.since(store.since) >= fire_after => {
                 error!(reason = %store.reason, "page: the store is down");
                 self.told = Some(store.since);
-                self.tell("firing", store.since, store);
+                self.tell(What::Firing, store.since, store);
             }
             (Some(since), State::Ok) => {
                 info!("the store is back after {} s", now.since(since).as_secs());
                 self.told = None;
-                self.tell("resolved", since, store);
+                self.tell(What::Resolved, since, store);
             }
             _ => {}
         }
     }
 
-    fn tell(&mut self, what: &'static str, since: Micros, store: &Component) {
-        let body = json!({
-            "type": format!("alert.{what}"),
-            "timestamp": iso_text(self.clock.now()),
-            "data": {
-                "alert_id": format!("store-{}", since.0),
-                "severity": Severity::Page.as_str(),
-                "component": store.id,
-                "state": store.state.as_str(),
-                "reason": store.reason,
-                "summary": format!("the store is {}: {}", store.state.as_str(), store.reason),
-            },
-        })
-        .to_string();
+    fn tell(&mut self, what: What, since: Micros, store: &Component) {
+        let notice = Arc::new(notice(what, since, store, self.clock.now()));
         let options = self.options.borrow().clone();
         for receiver in &options.receivers {
             if self.calls.len() >= MAX_CALLS {
@@ -87,14 +73,16 @@ impl Outage {
                 return;
             }
             let (client, clock, receiver) = (self.client.clone(), self.clock.clone(), receiver.clone());
-            let (body, id) = (body.clone(), format!("store-{}-{what}", since.0));
+            let (notice, id) = (notice.clone(), format!("store-{}-{}", since.0, what.as_str()));
             self.calls.spawn(async move {
                 for pause in TRIES {
                     tokio::time::sleep(pause).await;
-                    match call(&client, &receiver, &id, body.clone(), clock.now()).await {
-                        Ok(()) => return,
-                        Err(error) => {
-                            warn!(receiver = %receiver.name, %error, "cannot tell that the store is {what}")
+                    let told = tell(&client, &receiver, &notice, &id, clock.now(), &TIMEOUTS).await;
+                    match told.1 {
+                        Answer::Delivered => return,
+                        Answer::Refused(error) | Answer::Failed { error, .. } => {
+                            let what = what.as_str();
+                            warn!(receiver = %receiver.name, %error, "cannot tell that the alert about the store is {what}");
                         }
                     }
                 }
@@ -107,33 +95,39 @@ impl Outage {
     }
 }
 
-async fn call(
-    client: &Client,
-    receiver: &Receiver,
-    id: &str,
-    body: String,
-    now: Micros,
-) -> Result<(), String> {
-    let mut request = Request::post(&receiver.url)
-        .header(CONTENT_TYPE, "application/json")
-        .header(webhook::HEADER_ID, id)
-        .header(webhook::HEADER_TIMESTAMP, now.unix_seconds());
-    if let Some(key) = &receiver.key {
-        request =
-            request.header(webhook::HEADER_SIGNATURE, key.sign(id, now.unix_seconds(), body.as_bytes()));
-    }
-    let request = request.body(mainstay_net::full(body)).map_err(|error| error.to_string())?;
-    let response =
-        client.send(request, &TIMEOUTS, AddressRule::Any).await.map_err(|error| error.to_string())?;
-    if response.status().is_success() {
-        Ok(())
-    } else {
-        Err(format!("answered {}", response.status().as_u16()))
+fn notice(what: What, since: Micros, store: &Component, now: Micros) -> Notice {
+    let id = format!("store-{}", since.0);
+    let state = store.state.as_str();
+    let summary = format!("the store is {state}: {}", store.reason);
+    Notice {
+        what,
+        key: id.clone(),
+        number: if what == What::Resolved { 2 } else { 1 },
+        severity: Severity::Page,
+        title: format!("the store is {state}"),
+        at: now,
+        by: None,
+        escalation: None,
+        alerts: vec![notify::Alert {
+            alert_id: id,
+            severity: Severity::Page,
+            component: store.id.clone(),
+            state: state.to_owned(),
+            reason: store.reason.clone(),
+            summary,
+            cause: String::new(),
+            remedy: String::new(),
+            labels: store.labels.clone(),
+            opened_at: since,
+            resolved_at: (what == What::Resolved).then_some(now),
+        }],
+        more: 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::options::Receiver;
     use mainstay_net::ClientOptions;
     use mainstay_testkit::{HttpServer, http_server::whole, wait_until};
 
@@ -160,12 +154,7 @@ mod tests {
     #[tokio::test]
     async fn an_outage_of_the_store_is_told_once_and_so_is_its_end() {
         let server = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
-        let receivers = vec![Receiver {
-            name: "on-call".to_owned(),
-            url: server.url(),
-            key: None,
-            min_severity: Severity::Page,
-        }];
+        let receivers = vec![Receiver::webhook("on-call", &server.url(), None)];
         let client = Client::new(ClientOptions::default()).unwrap();
         let (_, options) = watch::channel(Arc::new(Options { receivers, ..Options::new("test", "here") }));
         let mut outage = Outage::new(client, Clock::manual(Micros(0)), options);

@@ -125,14 +125,17 @@ pub(crate) async fn set_freeze(store: &Store, freeze: Freeze) -> Result<(Freeze,
     update(store, FREEZE, &actor, move |stored| *stored = freeze.clone()).await
 }
 
-async fn read<T: DeserializeOwned + Default>(store: &Store, name: &str) -> Result<(T, i64), StoreError> {
+pub(crate) async fn read<T: DeserializeOwned + Default>(
+    store: &Store,
+    name: &str,
+) -> Result<(T, i64), StoreError> {
     let Some(setting) = store.settings().get(name).await? else { return Ok((T::default(), 0)) };
     let value = serde_json::from_value(setting.value)
         .map_err(|error| StoreError::Bug(format!("the stored setting {name} cannot be read: {error}")))?;
     Ok((value, setting.revision))
 }
 
-async fn update<T>(
+pub(crate) async fn update<T>(
     store: &Store,
     name: &str,
     actor: &str,

@@ -219,12 +219,7 @@ async fn told(facade: &Facade, incident: &str, wanted: &[&str]) -> Vec<(String, 
 async fn a_wedged_worker_is_seen_told_restarted_verified_and_closed_in_one_story() {
     let receiver = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
     let bench = Bench::new(2).await;
-    let receivers = vec![Receiver {
-        name: "on-call".to_owned(),
-        url: receiver.url(),
-        key: None,
-        min_severity: Severity::Warning,
-    }];
+    let receivers = vec![Receiver::webhook("on-call", &receiver.url(), None)];
     let control = bench.control("a", Vec::new(), receivers);
     let facade = control.facade();
     until_state(&facade, "workers", State::Ok).await;

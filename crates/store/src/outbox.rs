@@ -16,7 +16,7 @@ use crate::{
 const MAX_DUE: usize = 256;
 /// The most deliveries of one run that are listed.
 const MAX_OF_RUN: i64 = 100;
-const DELIVERY: &str = "id, kind, run_id, receiver, topic, url, payload, state, attempts, next_at, last_status, last_error, \
+pub(crate) const DELIVERY: &str = "id, kind, run_id, receiver, topic, url, payload, state, attempts, next_at, last_status, last_error, \
      created_at, ended_at";
 
 /// Deliveries that are taken together, so that those to one receiver never wait for those to another.
@@ -203,7 +203,7 @@ fn condition(lane: &Lane, first: usize) -> (String, Vec<Value<'_>>) {
     }
 }
 
-fn delivery(row: &mut Row) -> Result<Delivery, StoreError> {
+pub(crate) fn delivery(row: &mut Row) -> Result<Delivery, StoreError> {
     Ok(Delivery {
         id: row.text()?,
         kind: row.word("kind of delivery", DeliveryKind::parse)?,

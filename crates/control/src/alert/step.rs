@@ -1,16 +1,11 @@
 //! One component's alert as a state machine. Pure: pending → firing → resolved, and back to nothing.
 
-use std::time::Duration;
-
 use mainstay_base::Micros;
 use mainstay_store::model::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, severity_of};
 use crate::health::State;
-
-/// A page that nobody acknowledges is repeated after this long, as long as it fires.
-pub(crate) const REMIND_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// What is remembered of a component in trouble. `None` stands for a component that has been well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +16,6 @@ pub struct Alert {
     pub acknowledged: bool,
     /// Since when the component is well without a pause, if it is.
     pub well_since: Option<Micros>,
-    pub last_notice_at: Option<Micros>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +46,6 @@ pub enum Effect {
     Fire(Severity),
     /// It became worse than anybody was told.
     Escalate(Severity),
-    /// Still unacknowledged.
-    Remind(Severity),
     Resolve,
     /// It passed before anybody was told.
     Forget,
@@ -72,7 +64,7 @@ pub fn step(rule: &Rule, alert: Option<Alert>, input: Input, now: Micros) -> (Op
 
 fn begin(rule: &Rule, severity: Severity, now: Micros) -> (Option<Alert>, Option<Effect>) {
     let phase = Phase::Pending { since: now };
-    let alert = Alert { phase, severity, acknowledged: false, well_since: None, last_notice_at: None };
+    let alert = Alert { phase, severity, acknowledged: false, well_since: None };
     if rule.fire_after.is_zero() { fire(alert, now) } else { (Some(alert), None) }
 }
 
@@ -90,8 +82,8 @@ fn continue_trouble(
             alert.severity = alert.severity.max(severity);
             if now.since(since) >= rule.fire_after { fire(alert, now) } else { (Some(alert), None) }
         }
-        Phase::Firing { .. } if severity > alert.severity => escalate(alert, severity, now),
-        Phase::Firing { .. } => remind(alert, now),
+        Phase::Firing { .. } if severity > alert.severity => escalate(alert, severity),
+        Phase::Firing { .. } => (Some(alert), None),
     }
 }
 
@@ -108,7 +100,7 @@ fn continue_well(
     if input.state == State::Unknown {
         alert.well_since = None;
         return match input.paged && alert.severity < Severity::Page {
-            true => escalate(alert, Severity::Page, now),
+            true => escalate(alert, Severity::Page),
             false => (Some(alert), None),
         };
     }
@@ -121,31 +113,21 @@ fn continue_well(
 
 fn fire(mut alert: Alert, now: Micros) -> (Option<Alert>, Option<Effect>) {
     alert.phase = Phase::Firing { since: now };
-    alert.last_notice_at = Some(now);
     let severity = alert.severity;
     (Some(alert), Some(Effect::Fire(severity)))
 }
 
-fn escalate(mut alert: Alert, severity: Severity, now: Micros) -> (Option<Alert>, Option<Effect>) {
+/// It became worse than anybody was told: whoever took care of the lesser has not taken care of this.
+pub(crate) fn escalate(mut alert: Alert, severity: Severity) -> (Option<Alert>, Option<Effect>) {
     alert.severity = severity;
-    // Whoever took note took note of something less.
     alert.acknowledged = false;
-    alert.last_notice_at = Some(now);
     (Some(alert), Some(Effect::Escalate(severity)))
-}
-
-fn remind(mut alert: Alert, now: Micros) -> (Option<Alert>, Option<Effect>) {
-    let due = alert.last_notice_at.is_none_or(|at| now.since(at) >= REMIND_AFTER);
-    if alert.severity < Severity::Page || alert.acknowledged || !due {
-        return (Some(alert), None);
-    }
-    alert.last_notice_at = Some(now);
-    let severity = alert.severity;
-    (Some(alert), Some(Effect::Remind(severity)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -234,26 +216,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_unacknowledged_page_is_repeated_and_an_acknowledged_one_is_not() {
-        for acknowledged in [false, true] {
-            let (_, fired) =
-                step(&RULE, None, Input { state: State::Down, held: false, paged: false }, Micros(0));
-            assert_eq!(fired, None);
-            let alert = Alert {
-                phase: Phase::Firing { since: Micros(0) },
-                severity: Severity::Page,
-                acknowledged,
-                well_since: None,
-                last_notice_at: Some(Micros(0)),
-            };
-            let later = Micros(0) + REMIND_AFTER;
-            let (_, effect) =
-                step(&RULE, Some(alert), Input { state: State::Down, held: false, paged: false }, later);
-            assert_eq!(effect, (!acknowledged).then_some(Effect::Remind(Severity::Page)));
-        }
-    }
-
     fn any_state() -> impl Strategy<Value = State> {
         prop_oneof![Just(State::Ok), Just(State::Unknown), Just(State::Degraded), Just(State::Down)]
     }
@@ -280,7 +242,6 @@ mod tests {
                         prop_assert!(open && raised > severity);
                         severity = raised;
                     }
-                    Some(Effect::Remind(_)) => prop_assert!(open && severity == Severity::Page),
                     Some(Effect::Resolve) => {
                         let is_well = severity_of(rule, state).is_none() && state != State::Unknown;
                         prop_assert!(open && is_well && !held);

@@ -1,12 +1,31 @@
 //! Webhooks out: results of runs to their callbacks, alerts to their receivers.
 //!
 //! Promises: every delivery in the outbox is tried until it is delivered, refused for good or too old; every repeat
-//! carries the same `webhook-id`; a call goes nowhere the address rule forbids; the body is signed when there is a key.
+//! carries the same `webhook-id`; a call goes nowhere the address rule forbids; a receiver that is down or asks for time
+//! delays no other; no error, log or page tells a receiver's secret.
 
+mod ask;
+mod email;
+mod pulse;
+mod receiver;
 mod schedule;
 mod send;
+mod tell;
+mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told_tests;
 
-pub use schedule::{MAX_AGE, MAX_RETRY_AFTER, Next, PAUSES, Verdict, next, retry_after, verdict};
+pub use ask::{Preview, ReceiverState, TestRefused, preview};
+pub use email::check_address;
+pub(crate) use pulse::{Acted, Pulse};
+pub use receiver::Receiver;
+pub use schedule::{
+    MAX_AGE, MAX_NOTICE_AGE, MAX_RETRY_AFTER, NOTICE_PAUSES, Next, PAUSES, Verdict, next, next_notice,
+    retry_after, verdict,
+};
 pub(crate) use send::Deliverer;
+pub use send::deliver_until;
+pub(crate) use tell::tell;
+pub use template::{MAX_TEMPLATE_BYTES, Templates};

@@ -19,6 +19,18 @@ pub const PAUSES: &[Duration] = &[
 pub const MAX_AGE: Duration = Duration::from_secs(48 * 3600);
 /// A receiver that asks for more time than this gets this much.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// A notice is tried more often than a callback, because somebody has to know; the last pause is that of all later tries.
+pub const NOTICE_PAUSES: &[Duration] = &[
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(2 * 60),
+    Duration::from_secs(5 * 60),
+];
+/// A notice that is older tells nobody anything.
+pub const MAX_NOTICE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The pause is up to a fifth longer, so that deliveries that failed together do not come back together.
 const JITTER_PARTS: u64 = 5;
 
@@ -72,9 +84,33 @@ pub fn next(
 ) -> Next {
     let index = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
     let Some(pause) = PAUSES.get(index) else { return Next::GiveUp };
+    after(*pause, MAX_AGE, created_at, retry_after, random, now)
+}
+
+/// As [`next`], for a notice of an alert.
+pub fn next_notice(
+    attempts: i64,
+    created_at: Micros,
+    retry_after: Option<Duration>,
+    random: u64,
+    now: Micros,
+) -> Next {
+    let index = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
+    let pause = NOTICE_PAUSES[index.min(NOTICE_PAUSES.len() - 1)];
+    after(pause, MAX_NOTICE_AGE, created_at, retry_after, random, now)
+}
+
+fn after(
+    pause: Duration,
+    max_age: Duration,
+    created_at: Micros,
+    retry_after: Option<Duration>,
+    random: u64,
+    now: Micros,
+) -> Next {
     let spread_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) / JITTER_PARTS;
     let jitter = Duration::from_micros(random.checked_rem(spread_us.saturating_add(1)).unwrap_or(0));
     let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-    let at = now + (*pause + jitter).max(asked);
-    if at.since(created_at) > MAX_AGE { Next::GiveUp } else { Next::At(at) }
+    let at = now + (pause + jitter).max(asked);
+    if at.since(created_at) > max_age { Next::GiveUp } else { Next::At(at) }
 }

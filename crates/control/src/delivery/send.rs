@@ -7,13 +7,17 @@ use http::{
     HeaderMap, HeaderValue, Request,
     header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
-use mainstay_base::{Clock, snapshot::Timeouts};
+use mainstay_base::{Clock, Micros, snapshot::Timeouts};
 use mainstay_net::{AddressRule, Client};
 use mainstay_store::{
     Lane, Store, StoreError,
     model::{Delivery, DeliveryKind},
 };
-use mainstay_wire::webhook;
+use mainstay_wire::{
+    notify::{Answer, Channel, Notice},
+    webhook,
+};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -21,7 +25,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::schedule::{Next, Verdict, next, retry_after, verdict};
+use super::{
+    Receiver,
+    ask::TEST_KEY,
+    schedule::{MAX_RETRY_AFTER, Next, Verdict, next, next_notice, retry_after, verdict},
+    tell::{AGENT, tell},
+};
 use crate::{options::Options, ports::CallbackBody};
 
 /// Callbacks in hand at a time, under way or waiting for their host.
@@ -45,9 +54,8 @@ const TIMEOUTS: Timeouts = Timeouts {
     idle: Duration::from_secs(5),
     total: Duration::from_secs(20),
 };
-/// So much of the answer is read, so that the connection can be used again; it is not looked at.
+/// So much of the answer to a callback is read, so that the connection can be used again; it is not looked at.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
 
 /// Everything one call needs. Shared by all calls.
 struct Context {
@@ -57,6 +65,8 @@ struct Context {
     callbacks: Arc<dyn CallbackBody>,
     options: watch::Receiver<Arc<Options>>,
     timeouts: Timeouts,
+    /// Receivers that asked for time, and until when.
+    rests: Mutex<HashMap<String, Micros>>,
 }
 
 /// The outbox's reader. Any number of processes may run one: the store gives each delivery to one at a time.
@@ -77,7 +87,8 @@ impl Deliverer {
         callbacks: Arc<dyn CallbackBody>,
         options: watch::Receiver<Arc<Options>>,
     ) -> Deliverer {
-        let context = Context { store, client, clock, callbacks, options, timeouts: TIMEOUTS };
+        let context =
+            Context { store, client, clock, callbacks, options, timeouts: TIMEOUTS, rests: Mutex::default() };
         Deliverer {
             context: Arc::new(context),
             calls: JoinSet::new(),
@@ -192,8 +203,26 @@ fn key_of(lane: &Lane) -> &str {
     }
 }
 
+/// Sends what is in the outbox, as a running control does: for proofs of what it promises. Dropping it is the death of
+/// its process.
+pub async fn deliver_until(
+    shutdown: CancellationToken,
+    store: Store,
+    client: Client,
+    clock: Clock,
+    callbacks: Arc<dyn CallbackBody>,
+    options: Options,
+) {
+    let (_sender, options) = watch::channel(Arc::new(options));
+    Deliverer::new(store, client, clock, callbacks, options).run(shutdown).await;
+}
+
 async fn deliver(context: &Context, delivery: Delivery) {
-    let (status, verdict) = attempt(context, &delivery).await;
+    let (status, verdict) = match (delivery.kind, receiver_of(context, &delivery)) {
+        (DeliveryKind::Alert, Some(Ok(receiver))) => told(context, &delivery, &receiver).await,
+        (DeliveryKind::Alert, Some(Err(error))) => (None, Verdict::Failed { error, retry_after: None }),
+        _ => attempt(context, &delivery).await,
+    };
     let (outbox, now) = (context.store.outbox(), context.clock.now());
     let status = status.map(i64::from);
     let stored = match verdict {
@@ -204,6 +233,7 @@ async fn deliver(context: &Context, delivery: Delivery) {
         }
         Verdict::Failed { error, retry_after } => {
             let random = uuid::Uuid::new_v4().as_u64_pair().1;
+            let next = if delivery.kind == DeliveryKind::Alert { next_notice } else { next };
             let next_at = match next(delivery.attempts, delivery.created_at, retry_after, random, now) {
                 Next::At(at) => Some(at),
                 Next::GiveUp => None,
@@ -219,6 +249,45 @@ async fn deliver(context: &Context, delivery: Delivery) {
     }
 }
 
+/// Whom an alert is for, by the configuration that is in force now. `None`: it was enqueued before notices had names.
+fn receiver_of(context: &Context, delivery: &Delivery) -> Option<Result<Receiver, String>> {
+    let name = delivery.receiver.as_ref()?;
+    let options = context.options.borrow().clone();
+    let known = options.receivers.iter().find(|receiver| receiver.name == *name).cloned();
+    // Another process may know it; an address that was taken out is not called.
+    Some(known.ok_or_else(|| format!("no receiver {name} is configured here (any more)")))
+}
+
+async fn told(context: &Context, delivery: &Delivery, receiver: &Receiver) -> (Option<u16>, Verdict) {
+    let payload = delivery.payload.clone().unwrap_or_default();
+    let notice = match serde_json::from_value::<Notice>(payload) {
+        Ok(notice) => notice,
+        Err(error) => return (None, Verdict::Refused(format!("its notice cannot be read: {error}"))),
+    };
+    let now = context.clock.now();
+    // It was taken while another notice learned that the receiver wants none now.
+    if let Some(until) = context.rests.lock().get(&receiver.name).copied().filter(|until| *until > now) {
+        let error = "waits, because the receiver asked for time".to_owned();
+        return (None, Verdict::Failed { error, retry_after: Some(until.since(now)) });
+    }
+    let (status, answer) =
+        tell(&context.client, receiver, &notice, &delivery.id, now, &context.timeouts).await;
+    let verdict = match answer {
+        Answer::Delivered => Verdict::Delivered,
+        Answer::Refused(error) => Verdict::Refused(error),
+        // Whoever tries it out looks at it now.
+        Answer::Failed { error, .. } if notice.key.starts_with(TEST_KEY) => Verdict::Refused(error),
+        Answer::Failed { error, rest } => {
+            if let Some(rest) = rest {
+                let until = now + rest.min(MAX_RETRY_AFTER);
+                context.rests.lock().insert(receiver.name.clone(), until);
+            }
+            Verdict::Failed { error, retry_after: rest }
+        }
+    };
+    (status, verdict)
+}
+
 async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdict) {
     let failed = |error: String| Verdict::Failed { error, retry_after: None };
     let body = match body(context, delivery).await {
@@ -226,10 +295,7 @@ async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdic
         Ok(None) => return (None, Verdict::Refused("there is nothing to send: its run is gone".to_owned())),
         Err(error) => return (None, failed(error.to_string())),
     };
-    let Way { url, key, rule } = match way(context, delivery) {
-        Ok(way) => way,
-        Err(error) => return (None, failed(error)),
-    };
+    let Way { url, key, rule } = way(context, delivery);
     let request = match request(&url, &delivery.id, key.as_ref(), body, context.clock.now().unix_seconds()) {
         Ok(request) => request,
         Err(error) => return (None, Verdict::Refused(error)),
@@ -256,22 +322,22 @@ struct Way {
     rule: AddressRule,
 }
 
-fn way(context: &Context, delivery: &Delivery) -> Result<Way, String> {
+fn way(context: &Context, delivery: &Delivery) -> Way {
     let options = context.options.borrow().clone();
     let url = delivery.url.clone();
     match delivery.kind {
         DeliveryKind::Callback => {
-            Ok(Way { url, key: options.callback_key.clone(), rule: options.callback_rule.clone() })
+            Way { url, key: options.callback_key.clone(), rule: options.callback_rule.clone() }
         }
+        // Its body was made when it was enqueued, by an older version; its receiver is known by its address.
         DeliveryKind::Alert => {
-            let Some(name) = &delivery.receiver else {
-                return Ok(Way { url, key: None, rule: AddressRule::Any });
-            };
-            // Another process may know it; an address that was taken out is not called.
-            let known = options.receivers.iter().find(|receiver| receiver.name == *name);
-            let receiver =
-                known.ok_or_else(|| format!("no receiver {name} is configured here (any more)"))?;
-            Ok(Way { url: receiver.url.clone(), key: receiver.key.clone(), rule: AddressRule::Any })
+            let key = options.receivers.iter().find_map(|receiver| match &receiver.channel {
+                Channel::Webhook { url: known, secret: Some(secret) } if known.expose() == url => {
+                    webhook::Key::parse(secret.expose()).ok()
+                }
+                _ => None,
+            });
+            Way { url, key, rule: AddressRule::Any }
         }
     }
 }

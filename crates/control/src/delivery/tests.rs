@@ -19,8 +19,10 @@ use mainstay_store::{
     model::{Delivery, DeliveryKind, DeliveryState, NewDelivery},
 };
 use mainstay_testkit::{HttpServer, http_server::whole, raw::RawServer, raw::Step, wait_until};
-use mainstay_wire::webhook;
-use serde_json::json;
+use mainstay_wire::{
+    notify::{Notice, What},
+    webhook,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +34,8 @@ use crate::{
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const RUN: &str = "run-1";
-const LIMIT: Duration = Duration::from_secs(20);
-const START: Micros = Micros(1_800_000_000_000_000);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const START: Micros = Micros(1_800_000_000_000_000);
 
 struct Bodies;
 
@@ -45,20 +47,20 @@ impl CallbackBody for Bodies {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     _folder: tempfile::TempDir,
-    store: Store,
-    clock: Clock,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
     shutdown: CancellationToken,
 }
 
 impl Bench {
     /// An outbox with `deliverers` readers of it.
-    async fn start(deliverers: usize, options: Options) -> Bench {
+    pub(super) async fn start(deliverers: usize, options: Options) -> Bench {
         Bench::start_with(deliverers, watch::channel(Arc::new(options)).1).await
     }
 
-    async fn start_with(deliverers: usize, options: watch::Receiver<Arc<Options>>) -> Bench {
+    pub(super) async fn start_with(deliverers: usize, options: watch::Receiver<Arc<Options>>) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
         let url = format!("sqlite:{}", folder.path().join("store.db").display());
@@ -258,12 +260,7 @@ async fn receivers_that_hang_do_not_hold_up_the_others() {
 async fn an_alert_goes_to_its_configured_receiver_signed_with_its_key() {
     let server = HttpServer::start(|_| async { whole(200, "text/plain", "") }).await;
     let key = webhook::Key::parse(SECRET).unwrap();
-    let receiver = Receiver {
-        name: "on-call".to_owned(),
-        url: server.url(),
-        key: Some(key.clone()),
-        min_severity: mainstay_store::model::Severity::Warning,
-    };
+    let receiver = Receiver::webhook("on-call", &server.url(), Some(SECRET));
     // The strict rule is for callbacks: a receiver was configured by an operator.
     let options = Options { receivers: vec![receiver], ..Options::new("test", "here") };
     let bench = Bench::start(1, options).await;
@@ -277,7 +274,7 @@ async fn an_alert_goes_to_its_configured_receiver_signed_with_its_key() {
         replaces: false,
         // Where the receiver was when it was told; it has moved since.
         url: "http://127.0.0.1:9/".to_owned(),
-        payload: Some(json!({ "type": "alert.firing" })),
+        payload: serde_json::to_value(Notice::sample(What::Firing, START)).ok(),
     };
     bench.store.outbox().enqueue(alert).await.unwrap();
     assert_eq!(bench.after_attempts(&id, 1).await.state, DeliveryState::Delivered);
@@ -317,17 +314,12 @@ async fn what_is_queued_is_sent_by_the_options_of_the_moment() {
         topic: None,
         replaces: false,
         url: server.url(),
-        payload: Some(json!({ "type": "alert.firing" })),
+        payload: serde_json::to_value(Notice::sample(What::Firing, START)).ok(),
     };
     bench.store.outbox().enqueue(alert).await.unwrap();
     let waits = bench.after_attempts(&id, 1).await;
     assert_eq!((waits.state, server.requests().len()), (DeliveryState::Pending, 2), "{waits:?}");
-    let receiver = Receiver {
-        name: "gone".to_owned(),
-        url: server.url(),
-        key: None,
-        min_severity: mainstay_store::model::Severity::Warning,
-    };
+    let receiver = Receiver::webhook("gone", &server.url(), None);
     options.send_replace(Arc::new(Options { receivers: vec![receiver], ..open_options() }));
     bench.clock.advance(Duration::from_secs(7));
     assert_eq!(bench.after_attempts(&id, 2).await.state, DeliveryState::Delivered);

@@ -7,7 +7,7 @@ use mainstay_base::{
     record::{Outcome, Path},
 };
 use mainstay_store::{
-    Lane,
+    Lane, NoticeFilter,
     model::{
         Alert, AlertFilter, AlertState, DeliveryKind, DeliveryState, Execution, ExecutionFilter, Finish,
         Idempotency, NewDelivery, NewJob, Policy, RecordFilter, RunStatus, Severity, Worker,
@@ -135,6 +135,18 @@ async fn deliveries_of_one_topic_go_out_in_turn_and_a_later_one_may_replace_them
         assert_eq!(state("firing"), DeliveryState::Delivered);
         assert_eq!(state("acknowledged"), DeliveryState::Superseded);
         assert_eq!(state("escalated"), DeliveryState::Superseded);
+
+        // What became of it is seen receiver by receiver.
+        let again = fixture.clock.now() + MINUTE;
+        assert!(outbox.failed("chat", Some(500), "answered 500", Some(again)).await.unwrap());
+        let standings = outbox.standings().await.unwrap();
+        let of = |name: &str| standings.iter().find(|one| one.receiver == name).unwrap().clone();
+        assert_eq!((of("pager").pending, of("pager").delivered, of("pager").failing_since), (0, 2, None));
+        let chat = of("chat");
+        assert_eq!((chat.pending, chat.failing_since.is_some()), (1, true));
+        assert_eq!(chat.last_error.as_deref(), Some("answered 500"));
+        let filter = NoticeFilter { receiver: Some("chat".into()), limit: 9, ..NoticeFilter::default() };
+        assert_eq!(outbox.notices(filter).await.unwrap().len(), 1);
     })
     .await;
 }

@@ -1,0 +1,78 @@
+//! One attempt to tell one receiver of one notice, over HTTP or by mail.
+
+use std::time::Duration;
+
+use http::{
+    Request,
+    header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use mainstay_base::{Micros, snapshot::Timeouts};
+use mainstay_net::{AddressRule, Client};
+use mainstay_wire::notify::{Answer, Call, Channel, Notice, call, judge};
+
+use super::{Receiver, email, schedule::retry_after};
+
+/// So much of an answer is read; what it says may decide.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+pub(super) const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
+
+/// The status, where there is one, and what came of it. Nothing in it tells a secret.
+pub(crate) async fn tell(
+    client: &Client,
+    receiver: &Receiver,
+    notice: &Notice,
+    id: &str,
+    now: Micros,
+    timeouts: &Timeouts,
+) -> (Option<u16>, Answer) {
+    let words = receiver.words(notice);
+    let channel = &receiver.channel;
+    if let Channel::Email(mailbox) = channel {
+        return (None, email::send(mailbox, notice, words, id, timeouts.total).await);
+    }
+    let Some(call) = call(channel, notice, &words, id, now) else {
+        return (None, failed("it cannot be told by HTTP".to_owned(), None));
+    };
+    let (status, answer) = post(client, channel, call, now, timeouts).await;
+    (status, redacted(channel, answer))
+}
+
+async fn post(
+    client: &Client,
+    channel: &Channel,
+    call: Call,
+    now: Micros,
+    timeouts: &Timeouts,
+) -> (Option<u16>, Answer) {
+    let mut request =
+        Request::post(call.url.expose()).header(CONTENT_TYPE, "application/json").header(USER_AGENT, AGENT);
+    for (name, value) in call.headers {
+        request = request.header(name, value);
+    }
+    let request = match request.body(mainstay_net::full(call.body)) {
+        Ok(request) => request,
+        Err(error) => return (None, Answer::Refused(format!("the address cannot be called: {error}"))),
+    };
+    let response = match client.send(request, timeouts, AddressRule::Any).await {
+        Ok(response) => response,
+        Err(error) => return (None, failed(error.to_string(), None)),
+    };
+    let status = response.status().as_u16();
+    let rest = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let rest = rest.and_then(|value| retry_after(value, now));
+    // An answer whose end does not come is judged by what is known: nothing.
+    let body = mainstay_net::collect(response.into_body(), MAX_ANSWER_BYTES).await.unwrap_or_default();
+    (Some(status), judge(channel.kind(), status, rest, &body))
+}
+
+pub(super) fn failed(error: String, rest: Option<Duration>) -> Answer {
+    Answer::Failed { error, rest }
+}
+
+fn redacted(channel: &Channel, answer: Answer) -> Answer {
+    match answer {
+        Answer::Delivered => Answer::Delivered,
+        Answer::Refused(error) => Answer::Refused(channel.redact(&error)),
+        Answer::Failed { error, rest } => Answer::Failed { error: channel.redact(&error), rest },
+    }
+}
