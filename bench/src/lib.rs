@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "benchmarks print their figures")]
 
 pub mod delays;
+pub mod outbox;
 pub mod process;
 pub mod spawned;
 

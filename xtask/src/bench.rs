@@ -30,6 +30,16 @@ pub(crate) enum Bench {
     Queue(Queue),
     /// How long the simulator takes for recorded calls, and how much memory.
     Simulate(Simulate),
+    /// 10,000 notices through 1,000 seeded schedules of kills and partitions: lost, and come twice.
+    Outbox(Outbox),
+}
+
+#[derive(Args)]
+pub(crate) struct Outbox {
+    #[arg(long, default_value_t = 1_000)]
+    schedules: u64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -105,12 +115,19 @@ pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
         Bench::Sse(options) => sse(options),
         Bench::Queue(options) => queue(options),
         Bench::Simulate(options) => simulate(options),
+        Bench::Outbox(options) => outbox(options),
     }
 }
 
 fn simulate(options: &Simulate) -> anyhow::Result<()> {
     run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "simulate"]))?;
     run(Command::new(release("simulate")).args(["--calls", &options.calls.to_string()]))
+}
+
+fn outbox(options: &Outbox) -> anyhow::Result<()> {
+    run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "outbox"]))?;
+    let (schedules, seed) = (options.schedules.to_string(), options.seed.to_string());
+    run(Command::new(release("outbox")).args(["--schedules", &schedules, "--seed", &seed]))
 }
 
 fn engine(options: &Engine) -> anyhow::Result<()> {
