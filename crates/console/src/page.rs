@@ -100,9 +100,10 @@ impl Chrome {
 }
 
 /// Those of a Dify are there when there is one.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("overview", "Overview"),
     ("alerts", "Alerts"),
+    ("slos", "Service levels"),
     ("dify", "Dify"),
     ("queues", "Queues"),
     ("dify/apps", "Dify apps"),

@@ -16,7 +16,7 @@ use crate::{
     page::{self, Page},
     pages::{
         alerts, apps, dead, dify, incident, models, overview, procedures, providers, requests, runbooks,
-        runs, simulation, timeline,
+        runs, simulation, slos, timeline,
     },
 };
 
@@ -78,6 +78,8 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<models::RoutePage>("/models/{name}/route"));
     routes.extend(page::<runbooks::Runbooks>("/runbooks"));
     routes.extend(page::<runbooks::ExecutionPage>("/executions/{id}"));
+    routes.extend(page::<slos::Slos>("/slos"));
+    routes.extend(page::<slos::SloPage>("/slos/{name}"));
     routes.extend(page::<timeline::Timeline>("/timeline"));
     routes
 }

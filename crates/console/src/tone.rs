@@ -30,8 +30,9 @@ pub(crate) fn of(word: &str) -> Tone {
         | "closed" | "in use" => Tone::Ok,
         "degraded" | "warning" | "partial-succeeded" | "exception" | "acknowledged" | "paged" | "retry"
         | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "unconsumed" | "half_open"
-        | "resting" => Tone::Warn,
-        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" | "silent" => Tone::Bad,
+        | "resting" | "at_risk" | "blind" => Tone::Warn,
+        "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" | "silent"
+        | "exhausted" => Tone::Bad,
         "running" | "leased" | "requested" | "acting" | "verifying" | "holding" | "undoing" | "watching" => {
             Tone::Busy
         }

@@ -9,11 +9,12 @@ use mainstay_store::Store;
 
 use crate::{
     last_good::StateFiles,
-    metrics::{ConfigNow, Metrics, Now, Numbers},
+    metrics::{ConfigNow, Metrics, Now, Numbers, SloNow},
     otlp::Otlp,
     publisher::Publisher,
     records::Unstored,
     reload::Reloader,
+    sli::Slis,
     supervisor::Supervisor,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Insight {
     pub(crate) started_at: Micros,
     /// Of the Dify that this process looks after.
     pub(crate) dify: Option<Arc<Numbers>>,
+    /// Of a process that carries requests.
+    pub(crate) slis: Option<Slis>,
 }
 
 impl Insight {
@@ -95,6 +98,11 @@ impl Insight {
         let (queue, dify) = tokio::join!(queue, dify);
         let applied = self.reloader.applied();
         let slots = self.supervisor.as_ref().map(mainstay_control::Supervisor::list).unwrap_or_default();
+        let slos = tokio::time::timeout(ASK_STORE, mainstay_control::slo::view::list(&self.store)).await;
+        let slo = SloNow {
+            counted: self.slis.as_ref().map(Slis::totals),
+            slos: slos.ok().and_then(Result::ok).map(|list| list.slos),
+        };
         self.metrics.text(&Now {
             gateway: self.gateway.as_ref().map(Gateway::stats),
             records_unstored: self.unstored.count(),
@@ -115,6 +123,7 @@ impl Insight {
             store_joined: self.publisher.trouble().is_none(),
             standing: self.gateway.as_ref().map(Gateway::standing),
             dify,
+            slo,
         })
     }
 }

@@ -42,6 +42,8 @@ mod route_port;
 mod routes;
 mod service;
 mod signals;
+mod sli;
+mod slo_routes;
 mod standings;
 mod supervisor;
 mod token;

@@ -21,7 +21,7 @@ use mainstay_store::Store;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::warn;
 
-use crate::{config, metrics::Metrics, otlp::Otlp};
+use crate::{config, metrics::Metrics, otlp::Otlp, sli::Slis};
 
 /// Records looked at together, and stored in one transaction.
 const MAX_BATCH: usize = 256;
@@ -82,6 +82,7 @@ pub(crate) struct Consumer {
     pub(crate) metrics: Metrics,
     pub(crate) keep: Arc<Keep>,
     pub(crate) unstored: Unstored,
+    pub(crate) slis: Slis,
     pub(crate) otlp: Option<Otlp>,
 }
 
@@ -108,6 +109,7 @@ impl Consumer {
                         otlp.offer(record);
                     }
                 }
+                self.slis.observe(some);
                 tokio::task::yield_now().await;
             }
             let keep = **self.keep.0.load();
@@ -247,6 +249,7 @@ mod tests {
             metrics: metrics.clone(),
             keep: Arc::new(Keep::new(keep)),
             unstored: unstored.clone(),
+            slis: Slis::new(Arc::default()),
             otlp: None,
         };
         let (sender, received) = mainstay_gateway::records::channel(mainstay_gateway::records::QUEUE);

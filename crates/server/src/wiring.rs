@@ -57,6 +57,11 @@ pub(crate) fn upstreams(config: &Config) -> (Vec<orders::Upstream>, Vec<Upstream
     (upstreams, config.apps.iter().map(upstream_app).collect())
 }
 
+/// The Dify whose database is read, by the name under which what is read is kept.
+pub(crate) fn dify_source(config: &Config) -> Option<String> {
+    config.dify.as_ref().filter(|dify| dify.database.is_some()).map(|dify| dify.name.clone())
+}
+
 /// How this process is called among several: `host:pid`.
 pub(crate) fn instance() -> String {
     format!("{}:{}", host(), std::process::id())
@@ -77,6 +82,7 @@ pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
 /// Its errors name a key that cannot be used; `check` finds those before.
 pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Problem> {
     let mut options = mainstay_control::Options::new(instance(), host());
+    options.dify_source = dify_source(config);
     for receiver in &config.receivers {
         options.receivers.push(mainstay_control::Receiver {
             name: receiver.name.clone(),

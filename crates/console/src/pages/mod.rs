@@ -14,6 +14,7 @@ pub(crate) mod requests;
 pub(crate) mod runbooks;
 pub(crate) mod runs;
 pub(crate) mod simulation;
+pub(crate) mod slos;
 pub(crate) mod timeline;
 
 use crate::Failure;

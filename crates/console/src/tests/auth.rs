@@ -24,6 +24,7 @@ fn address(route: &Route, world: &World) -> String {
         path if path.contains("assets") => "console.css",
         path if path.contains("/providers/") => "openai",
         path if path.contains("/models/") => "gpt",
+        path if path.contains("/slos/") => "workflow-availability",
         _ => "x",
     };
     route.path.replace("{id}", id).replace("{name}", name)

@@ -34,6 +34,8 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("app", format!("/apps/{}", world.app_id)),
         ("runbooks", "/runbooks".to_owned()),
         ("execution", format!("/executions/{EXECUTION}")),
+        ("slos", "/slos".to_owned()),
+        ("slo", "/slos/workflow-availability".to_owned()),
         ("timeline", "/timeline".to_owned()),
     ]
 }
@@ -116,6 +118,7 @@ async fn what_is_not_there_is_said_with_the_next_step() {
         "/executions/x",
         "/providers/x",
         "/models/x",
+        "/slos/x",
         "/models/x/route",
         "/nowhere",
         "/api/nowhere",

@@ -6,6 +6,8 @@ use mainstay_base::{
 };
 use mainstay_dify::signature;
 
+/// What Dify begins a failed run with where it answers 400, as if the caller were wrong.
+const RUN_FAILED: &str = "Run failed:";
 /// The upstream that is the embedded engine.
 const EMBEDDED: &str = "embedded";
 
@@ -32,7 +34,9 @@ fn of_failure(record: &Record, class_of: &mut dyn FnMut(&str) -> Option<signatur
     let is_callers = last
         .and_then(|attempt| attempt.class)
         .is_some_and(|class| class.fault() == Fault::Caller || class == Class::CallerGone);
+    let has_run = record.error.as_deref().is_some_and(|error| error.starts_with(RUN_FAILED));
     match record.kind {
+        Some(Kind::Caller) if record.path == Path::App && has_run => of_run(record, class_of),
         Some(Kind::Caller | Kind::Denied | Kind::OverBudget) => Blame::Client,
         _ if is_callers => Blame::Client,
         Some(Kind::Bug) => Blame::Gateway,
@@ -125,6 +129,15 @@ mod tests {
             (record(Path::App, |record| record.outcome = Outcome::Ok), None),
             (record(Path::App, |record| record.outcome = Outcome::CallerGone), Some(Blame::Client)),
             (record(Path::App, |record| record.kind = Some(Kind::Denied)), Some(Blame::Client)),
+            (record(Path::App, |record| record.kind = Some(Kind::Caller)), Some(Blame::Client)),
+            // A chatflow that fails answers 400.
+            (
+                record(Path::App, |record| {
+                    record.kind = Some(Kind::Caller);
+                    record.error = Some("Run failed: plugin".to_owned());
+                }),
+                Some(Blame::Plugin),
+            ),
             (record(Path::Model, |record| record.kind = Some(Kind::OverBudget)), Some(Blame::Client)),
             (record(Path::Model, |record| record.kind = Some(Kind::Bug)), Some(Blame::Gateway)),
             (record(Path::Model, |record| record.kind = Some(Kind::Unavailable)), Some(Blame::Gateway)),
@@ -166,7 +179,7 @@ mod tests {
             ),
         ];
         for (record, expected) in cases {
-            let mut class_of = |text: &str| (text == "plugin").then_some(signature::Class::Plugin);
+            let mut class_of = |text: &str| text.ends_with("plugin").then_some(signature::Class::Plugin);
             assert_eq!(of_record(&record, &mut class_of), expected, "{record:?}");
         }
     }

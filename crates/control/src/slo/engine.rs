@@ -20,7 +20,7 @@ use crate::health::Component;
 
 pub(super) const MINUTE_US: i64 = 60_000_000;
 pub(super) const HOUR_US: i64 = 60 * MINUTE_US;
-const SLOT_US: i64 = 10_000_000;
+pub(super) const SLOT_US: i64 = 10_000_000;
 /// Slots that wait to be eaten; a judge that was away for longer begins with the newest.
 const MAX_SLOTS: usize = 2_000;
 /// How long after a run has begun a Dify's minute may still grow before it is taken for settled. What comes later counts

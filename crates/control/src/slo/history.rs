@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     document::{Document, Sli, Source},
-    engine::{MINUTE_US, objective, settings},
+    engine::{MINUTE_US, SLOT_US, objective, settings},
     figures::{self, Figures},
 };
 
@@ -27,8 +27,8 @@ pub struct Replayed {
     pub name: String,
     pub since: Micros,
     pub until: Micros,
-    /// Minutes in which something was seen.
-    pub minutes: usize,
+    /// Spans (ten seconds or a minute) in which something was seen.
+    pub slots: usize,
     pub good: u64,
     pub total: u64,
     pub pages: Vec<Paged>,
@@ -61,13 +61,13 @@ pub async fn replay(
     blocking(move || {
         let one = |(document, slots): (Document, Vec<Slot>)| {
             let source = figures::source(&document, has_dify);
-            let settings = by_minute(&document, &source);
+            let settings = settings(&document, source.as_ref().ok().copied(), Detectors::ALL);
             let objective = objective(&document, until);
             Replayed {
                 name: document.name.clone(),
                 since,
                 until,
-                minutes: slots.len(),
+                slots: slots.len(),
                 good: slots.iter().map(|slot| u64::from(slot.good)).sum(),
                 total: slots.iter().map(|slot| u64::from(slot.good) + u64::from(slot.bad)).sum(),
                 pages: judge::replay(&slots, &objective, &settings),
@@ -95,7 +95,7 @@ pub async fn lint(
         let one = |(document, slots): (Document, Vec<Slot>)| {
             let source = figures::source(&document, has_dify);
             let objective = objective(&document, until);
-            let settings = by_minute(&document, &source);
+            let settings = settings(&document, source.as_ref().ok().copied(), Detectors::ALL);
             let lint = (!slots.is_empty()).then(|| judge::lint(&slots, &objective, &settings));
             let mut notes = Vec::new();
             if let Err(why) = &source {
@@ -145,12 +145,8 @@ fn remarks(lint: &Lint) -> Vec<String> {
     notes
 }
 
-fn by_minute(document: &Document, source: &Result<Source, String>) -> judge::Settings {
-    let settings = settings(document, source.as_ref().ok().copied(), Detectors::ALL);
-    judge::Settings { slot: Duration::from_secs(60), ..settings }
-}
-
-/// Good and bad by minute, for each document; minutes without either are left out.
+/// Good and bad of each document as its judge eats them: of ten seconds where they are known, else of a minute. Those without
+/// either are left out.
 pub async fn slots(
     store: &Store,
     dify: Option<&str>,
@@ -176,10 +172,9 @@ pub async fn slots(
         let mut from = first;
         while from < end {
             let to = (from + CHUNK).min(end);
-            for SliRow { time, series, counts, .. } in store.slis().minutes(from, to).await? {
-                for index in about.get(&series).into_iter().flatten() {
-                    let figures = figures::of_gateway(documents[*index].sli, &counts);
-                    sums[*index].entry(time).or_default().add(figures);
+            for row in store.slis().minutes(from, to).await? {
+                for index in about.get(&row.series).into_iter().flatten() {
+                    put(&mut sums[*index], documents[*index].sli, &row);
                 }
             }
             from = to;
@@ -198,7 +193,7 @@ pub async fn slots(
                         && figures::selects_dify(document.sli, &document.selector, series);
                     if is_meant {
                         let figures = figures::of_dify(document.sli, series, &row);
-                        sums[index].entry(row.time).or_default().add(figures);
+                        sums[index].entry(row.time * MINUTE_US).or_default().add(figures);
                     }
                 }
             }
@@ -212,16 +207,31 @@ pub async fn slots(
     Ok(slots.collect())
 }
 
-fn slot((minute, figures): (i64, Figures)) -> Slot {
+/// By when it began.
+fn put(sums: &mut BTreeMap<i64, Figures>, sli: Sli, row: &SliRow) {
+    let minute = row.time * MINUTE_US;
+    if sli != Sli::Availability {
+        sums.entry(minute).or_default().add(figures::of_gateway(sli, &row.counts));
+        return;
+    }
+    for (place, (good, bad)) in (0_i64..).zip(row.slots) {
+        let (good, bad) = (u64::from(good), u64::from(bad));
+        if good + bad > 0 {
+            sums.entry(minute + place * SLOT_US).or_default().add(Figures { good, total: good + bad });
+        }
+    }
+}
+
+fn slot((at, figures): (i64, Figures)) -> Slot {
     let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    Slot { at: Micros(minute * MINUTE_US), good: count(figures.good), bad: count(figures.bad()) }
+    Slot { at: Micros(at), good: count(figures.good), bad: count(figures.bad()) }
 }
 
 /// A minute is good when the last success was not too old at its end.
 fn fresh(sums: &BTreeMap<i64, Figures>, max_age: Duration, end: i64) -> Vec<Slot> {
     let most = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
     let mut succeeded =
-        sums.iter().filter(|(_, figures)| figures.good > 0).map(|(minute, _)| *minute).peekable();
+        sums.iter().filter(|(_, figures)| figures.good > 0).map(|(at, _)| at / MINUTE_US).peekable();
     let Some(began) = succeeded.next() else { return Vec::new() };
     let (mut slots, mut last) = (Vec::new(), began);
     for minute in began..end - 1 {
@@ -253,7 +263,9 @@ mod tests {
     fn freshness_goes_bad_when_nothing_succeeds_and_good_again_with_the_next_success() {
         let one = Figures { good: 1, total: 1 };
         let failed = Figures { good: 0, total: 5 };
-        let sums = BTreeMap::from([(10, one), (13, failed), (16, one)]);
+        let sums = BTreeMap::from(
+            [(10, one), (13, failed), (16, one)].map(|(minute, figures)| (minute * MINUTE_US, figures)),
+        );
         let slots = fresh(&sums, Duration::from_secs(180), 21);
         let bad: Vec<i64> =
             slots.iter().filter(|slot| slot.bad > 0).map(|slot| slot.at.0 / MINUTE_US).collect();

@@ -308,8 +308,13 @@ impl Judging {
             mind.written.extend(states.into_iter().map(|(name, state)| (name, (state, Instant::now()))));
         }
         for (name, before, after, reason) in events {
-            self.note(&name, &before, &after, reason.as_str().unwrap_or_default(), now).await?;
-            mind.noted.insert(name, (after, Instant::now() + NOTE_EVERY));
+            // The first data is no news.
+            let is_first = before == "no_data";
+            if !is_first {
+                self.note(&name, &before, &after, reason.as_str().unwrap_or_default(), now).await?;
+            }
+            let next = Instant::now() + if is_first { Duration::ZERO } else { NOTE_EVERY };
+            mind.noted.insert(name, (after, next));
         }
         Ok(())
     }
@@ -322,10 +327,6 @@ impl Judging {
         reason: &str,
         now: Micros,
     ) -> Result<(), StoreError> {
-        // The first data is no news.
-        if before == "no_data" {
-            return Ok(());
-        }
         let text = format!("service level {name} was {before} and is {after}: {reason}");
         let detail = json!({ "slo": name, "before": before, "after": after, "offers": offers(after) });
         incident::note(&self.store, &format!("slo:{name}"), "slo_state", incident::ACTOR, &text, detail, now)

@@ -65,7 +65,7 @@ pub struct List {
 pub struct Detail {
     #[serde(flatten)]
     pub view: View,
-    /// Good and bad by minute, the last three hours; minutes without either are left out.
+    /// Good and bad by ten seconds or by minute, the last three hours; those without either are left out.
     pub minutes: Vec<Slot>,
     /// Failures of the last day by whose fault they were, the caller's own among them, which never count.
     pub faults: BTreeMap<&'static str, i64>,

@@ -7,6 +7,7 @@ mod parse;
 mod queue;
 mod runs;
 mod serve;
+mod slo;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     queue::{Queue, QueueAct, QueueHow, QueueRead},
     runs::{Apps, Explain, Runs},
     serve::{Check, ConfigFile, Demo, Role, Serve},
+    slo::{Slo, SloChange},
 };
 
 /// The operations plane for Dify.
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// What was read of Dify's database: apps, runs, failures and what they mean, and how far behind now that is.
     #[command(subcommand)]
     Dify(DifyCommand),
+    /// Service levels: what is promised, how it stands, and what their past says.
+    #[command(subcommand)]
+    Slo(Slo),
 }
 
 /// Which instance to ask, and how to answer.

@@ -15,6 +15,7 @@ mod reload;
 mod runbook;
 mod runs;
 pub(crate) mod serve;
+mod slo;
 
 use crate::{
     cli::Command,
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Provider(provider) => provider::run(provider).await,
         Command::Model(model) => model::run(model).await,
         Command::Dify(command) => dify::run(command).await,
+        Command::Slo(slo) => slo::run(slo).await,
         Command::Queue(queue) => Box::pin(queue::run(queue)).await,
         Command::Route(route) => model::simulate(route).await,
         Command::Demo(demo) => Box::pin(crate::demo::run(demo)).await,

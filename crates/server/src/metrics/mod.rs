@@ -7,6 +7,7 @@ mod names;
 mod own;
 #[cfg(test)]
 mod published;
+mod slo;
 mod standing;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use prometheus_client::{
 
 pub(crate) use self::dify::{DifyNow, Numbers};
 use self::names::Names;
+pub(crate) use self::slo::SloNow;
 
 /// Distinct upstreams and providers that get series of their own.
 const MAX_PEERS: usize = 200;
@@ -97,6 +99,7 @@ struct Inner {
     model: model::Model,
     standing: standing::Targets,
     dify: dify::Dify,
+    slo: slo::Slo,
 }
 
 /// What is looked up when somebody asks.
@@ -118,6 +121,7 @@ pub(crate) struct Now {
     pub(crate) standing: Option<Standing>,
     /// `None`: the configuration names no Dify, or another process looks after it.
     pub(crate) dify: Option<DifyNow>,
+    pub(crate) slo: SloNow,
 }
 
 /// Sending to an OpenTelemetry collector, since the start.
@@ -167,6 +171,7 @@ impl Metrics {
             model: model::Model::new(),
             standing: standing::Targets::new(),
             dify: dify::Dify::new(),
+            slo: slo::Slo::new(),
         };
         let registry = &mut inner.registry;
         registry.register("requests", "Requests by path, outcome and whose doing", inner.requests.clone());
@@ -283,6 +288,7 @@ impl Metrics {
         if let Some(dify) = &now.dify {
             inner.dify.write(&mut text, dify);
         }
+        inner.slo.write(&mut text, &now.slo);
         let _ = encode_eof(&mut text);
         text
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Metrics, dify, tests::everything_else};
+use super::{Metrics, dify, slo, tests::everything_else};
 
 fn read(path: &str) -> String {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path);
@@ -19,6 +19,7 @@ fn read(path: &str) -> String {
 fn exported() -> BTreeMap<String, String> {
     let (metrics, mut now) = everything_else();
     now.dify = Some(dify::tests::everything("x"));
+    now.slo = slo::tests::everything("x");
     let text = Metrics::text(&metrics, &now);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types

@@ -38,6 +38,8 @@ use crate::{
     records::{Consumer, Keep},
     reload::{self, Doors, Origin, Reloader},
     route_port::RoutePort,
+    sli::Slis,
+    slo_routes::Slos,
     standings,
     supervisor::{self, Supervisor},
     token,
@@ -207,6 +209,17 @@ impl Base {
             clock: self.clock.clone(),
             limits: Limits::default(),
         })
+    }
+
+    /// What records are counted into for service levels, written to the store from now on.
+    pub(super) fn count_slis(&self) -> Slis {
+        let slis = Slis::new(self.publisher.snapshot());
+        self.tasks.spawn(slis.clone().run(self.store.clone(), self.clock.clone(), self.stop.clone()));
+        slis
+    }
+
+    pub(super) fn slos(&self) -> Slos {
+        Slos { store: self.store.clone(), clock: self.clock.clone(), dify: wiring::dify_source(&self.config) }
     }
 
     pub(super) fn serve_gateway(

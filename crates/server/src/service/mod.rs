@@ -30,6 +30,7 @@ use crate::{
     queue_routes::{self, Queues},
     records::{Consumer, Keep, Unstored},
     reload::{Doors, Origin, Reloader},
+    slo_routes,
     supervisor::Supervisor,
     token,
     wiring::{self, LISTEN_GRACE},
@@ -98,14 +99,14 @@ impl Service {
         let reloader = base.reloader(origin, live, Arc::clone(&keep), observer.clone(), doors);
         let facade = control.as_ref().map(Control::facade);
         let (metrics, unstored) = (Metrics::new(), Unstored::default());
+        let mut slis = None;
         let (otlp, exporter) = base.otlp().unzip();
         let gateway = matches!(role, Role::All | Role::Gateway).then(|| {
             let (store, metrics, unstored) = (base.store.clone(), metrics.clone(), unstored.clone());
-            let otlp = otlp.clone();
-            let gateway = base.gateway(
-                &standby,
-                Consumer { store, observer: observer.clone(), metrics, keep, unstored, otlp },
-            );
+            let slis = slis.get_or_insert_with(|| base.count_slis()).clone();
+            let (seen, otlp) = (observer.clone(), otlp.clone());
+            let consumer = Consumer { store, observer: seen, metrics, keep, unstored, slis, otlp };
+            let gateway = base.gateway(&standby, consumer);
             base.serve_gateway(&gateway, bound.app, bound.model, &limits, observer.clone());
             gateway
         });
@@ -125,6 +126,7 @@ impl Service {
             clock: base.clock.clone(),
             started_at: base.clock.now(),
             dify: numbers.clone(),
+            slis,
         };
         let insight = Arc::new(insight);
         if let Some(exporter) = exporter {
@@ -144,6 +146,7 @@ impl Service {
             router = router.merge(queue_routes::router(queues, tokens.clone()));
             router = router.merge(dify_routes::router(base.read_dify(&observer), tokens.clone()));
             router = router.merge(dify_health_routes::router(dify, tokens.clone()));
+            router = router.merge(slo_routes::router(base.slos(), tokens.clone()));
         }
         base.serve_admin(bound.admin, router, limits);
         Ok(Service { admin, app, model, token, standby, facade, supervisor, control, reloader, base })

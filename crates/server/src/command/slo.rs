@@ -1,0 +1,379 @@
+//! `mainstay slo`: list, show, set, remove, lint, replay, import, export, promote, history, undo.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{Read, Slo, SloChange},
+    failure::{Exit, Failure},
+    output::{self, Table, cell, time_cell},
+    remote::Remote,
+};
+
+use super::{items, print, segment};
+
+/// Longest file that is imported.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+pub(super) async fn run(slo: Slo) -> Result<Exit, Failure> {
+    match slo {
+        Slo::List { read } => {
+            let answer = Remote::find(&read)?.get("/api/slos").await?;
+            print(read.json, &answer, list);
+            let is_bad = |slo: &Value| {
+                !slo["page"].is_null() || matches!(slo["state"].as_str(), Some("exhausted" | "blind"))
+            };
+            let is_off = |slo: &Value| slo["document"]["alerting"] != "on";
+            let is_sourceless = |slo: &Value| slo["source"].is_null();
+            let bad =
+                items(&answer, "slos").iter().any(|slo| is_bad(slo) && !is_off(slo) && !is_sourceless(slo));
+            Ok(if bad { Exit::Problem } else { Exit::Good })
+        }
+        Slo::Show { name, read } => get(&format!("/api/slos/{}", segment(&name)), &read, show).await,
+        Slo::Set { name, pairs, change } => set(&name, &pairs, &change).await,
+        Slo::Import { file, change } => {
+            let text = text_of(&file)?;
+            post("/api/slos/import", json!({ "text": text }), &change).await
+        }
+        Slo::Remove { name, change } => act(&name, "remove", &change).await,
+        Slo::Promote { name, change } => act(&name, "promote", &change).await,
+        Slo::Undo { name, change } => act(&name, "undo", &change).await,
+        Slo::Lint { name, since, read } => {
+            let mut path = format!("/api/slos/lint?since_seconds={}", since.as_secs());
+            if let Some(name) = name {
+                path.push_str(&format!("&name={}", segment(&name)));
+            }
+            let answer = Remote::find(&read)?.patient().get(&path).await?;
+            Ok(print(read.json, &answer, lint))
+        }
+        Slo::Replay { name, since, target, read } => {
+            let mut path = format!("/api/slos/{}/replay?since_seconds={}", segment(&name), since.as_secs());
+            if let Some(target) = target {
+                path.push_str(&format!("&target={target}"));
+            }
+            let answer = Remote::find(&read)?.patient().get(&path).await?;
+            Ok(print(read.json, &answer, replay))
+        }
+        Slo::Export { name, read } => {
+            let query = name.map_or_else(String::new, |name| format!("?name={}", segment(&name)));
+            get(&format!("/api/slos/export{query}"), &read, |answer| {
+                output::line(answer["openslo"].as_str().unwrap_or_default().trim_end());
+            })
+            .await
+        }
+        Slo::History { name, read } => {
+            let query = name.map_or_else(String::new, |name| format!("?name={}", segment(&name)));
+            get(&format!("/api/slos/history{query}"), &read, changes).await
+        }
+    }
+}
+
+async fn get(path: &str, read: &Read, human: impl FnOnce(&Value)) -> Result<Exit, Failure> {
+    let answer = Remote::find(read)?.get(path).await?;
+    Ok(print(read.json, &answer, human))
+}
+
+async fn act(name: &str, what: &str, change: &SloChange) -> Result<Exit, Failure> {
+    if change.dry_run {
+        return Err(Failure::usage(format!("cannot try {what} out"), "--dry-run is for set and import", ""));
+    }
+    post(&format!("/api/slos/{}/{what}", segment(name)), json!({}), change).await
+}
+
+async fn post(path: &str, mut body: Value, change: &SloChange) -> Result<Exit, Failure> {
+    body["why"] = change.why.clone().into();
+    body["dry_run"] = change.dry_run.into();
+    let answer = Remote::find(&change.read)?.post(path, body).await?;
+    let verb = if change.dry_run { "would be stored" } else { "changed" };
+    Ok(print(change.read.json, &answer, |answer| match items(answer, "names") {
+        [] => output::line("nothing is different from what is there"),
+        names => output::line(format!("{verb}: {}", super::joined(names))),
+    }))
+}
+
+/// The document that is there, with these keys changed.
+async fn set(name: &str, pairs: &[String], change: &SloChange) -> Result<Exit, Failure> {
+    let remote = Remote::find(&change.read)?;
+    let all = remote.get("/api/slos").await?;
+    let known = items(&all, "slos").iter().find(|slo| slo["name"] == name);
+    let mut document = known.map_or_else(|| json!({ "name": name }), |slo| slo["document"].clone());
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Failure::usage(
+                format!("cannot read {pair}"),
+                "it is not KEY=VALUE",
+                "write it as target=99.5 or selector.mode=workflow",
+            ));
+        };
+        put(&mut document, key, value);
+    }
+    post("/api/slos/set", json!({ "documents": [document] }), change).await
+}
+
+/// `sli.kind` and `window.…` begin anew: their other keys belong to what was there. An empty value takes a key away.
+fn put(document: &mut Value, key: &str, value: &str) {
+    let value = match value {
+        "" => Value::Null,
+        text => match text.parse::<f64>() {
+            Ok(number) if key != "owner" && !key.starts_with("selector.") && key != "description" => {
+                match text.parse::<u64>() {
+                    Ok(whole) => whole.into(),
+                    Err(_) => number.into(),
+                }
+            }
+            _ => text.into(),
+        },
+    };
+    let (table, key) = match key.split_once('.') {
+        None => (document, key),
+        Some((outer, key)) => {
+            if !document[outer].is_object() || key == "kind" || outer == "window" {
+                document[outer] = Value::Object(Map::new());
+            }
+            (&mut document[outer], key)
+        }
+    };
+    if let Some(table) = table.as_object_mut() {
+        match value {
+            Value::Null => drop(table.remove(key)),
+            value => drop(table.insert(key.to_owned(), value)),
+        }
+    }
+}
+
+fn text_of(file: &std::path::Path) -> Result<String, Failure> {
+    let failed = |cause: String| {
+        Failure::usage(
+            format!("cannot read {}", file.display()),
+            cause,
+            "give a file of OpenSLO or our own form",
+        )
+    };
+    let size = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(failed(format!("it has {size} bytes; allowed are {MAX_FILE_BYTES}")));
+    }
+    std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))
+}
+
+fn list(answer: &Value) {
+    let mut table =
+        Table::new(&["slo", "state", "target", "achieved", "of", "budget left", "alerting", "why"]);
+    for slo in items(answer, "slos") {
+        table.row([
+            cell(slo, "/name"),
+            state(slo),
+            format!("{} %", cell(slo, "/document/target")),
+            percent(&slo["achieved"], 1.0),
+            cell(slo, "/total"),
+            percent(&slo["budget_left"], 100.0),
+            cell(slo, "/document/alerting"),
+            cell(slo, "/reason"),
+        ]);
+    }
+    table.print("no service levels");
+    for problem in items(answer, "problems") {
+        output::line(format!("not readable: {}: {}", cell(problem, "/path"), cell(problem, "/message")));
+    }
+}
+
+fn state(slo: &Value) -> String {
+    match (slo["page"].is_null(), slo["ticket"].is_null()) {
+        (false, _) => format!("{} (page)", cell(slo, "/state")),
+        (true, false) => format!("{} (ticket)", cell(slo, "/state")),
+        (true, true) => cell(slo, "/state"),
+    }
+}
+
+fn percent(value: &Value, scale: f64) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * scale))
+}
+
+fn show(slo: &Value) {
+    output::line(format!("{}: {}: {}", cell(slo, "/name"), state(slo), cell(slo, "/reason")));
+    for (label, text) in [
+        ("promise", cell(slo, "/document/description")),
+        ("measures", format!("{} by {}", slo["document"]["sli"], cell(slo, "/source"))),
+        ("selects", slo["document"]["selector"].to_string()),
+        ("target", format!("{} % in {}", cell(slo, "/document/target"), slo["document"]["window"])),
+        ("achieved", format!("{} of {}", percent(&slo["achieved"], 1.0), cell(slo, "/total"))),
+        ("budget", format!("{} left", percent(&slo["budget_left"], 100.0))),
+        ("alerting", cell(slo, "/document/alerting")),
+        ("owner", cell(slo, "/document/owner")),
+        ("pages by", pages_by(&slo["detectors"])),
+    ] {
+        output::line(format!("  {label:<9} {}", output::clean(&text)));
+    }
+    output::line("");
+    let mut table = Table::new(&["window", "burn", "short", "burn", "fires at", "fires"]);
+    for burn in items(slo, "burns") {
+        table.row([
+            hours(&burn["long_s"]),
+            cell(burn, "/long"),
+            hours(&burn["short_s"]),
+            cell(burn, "/short"),
+            cell(burn, "/factor"),
+            cell(burn, "/fires"),
+        ]);
+    }
+    table.print("not judged yet");
+    if let Some(faults) = slo["faults"].as_object().filter(|faults| !faults.is_empty()) {
+        output::line("");
+        let words: Vec<String> = faults.iter().map(|(who, count)| format!("{who} {count}")).collect();
+        output::line(format!("failures of a day by whose fault: {} (client never counts)", words.join(", ")));
+    }
+    output::line("");
+    pages(slo, "paged", "would not have paged in the last day");
+}
+
+fn pages_by(detectors: &Value) -> String {
+    let on = ["burn", "sequence", "outage"].into_iter().filter(|name| detectors[name] == true);
+    on.collect::<Vec<_>>().join(", ")
+}
+
+fn pages(answer: &Value, key: &str, none: &str) {
+    let mut table = Table::new(&["would have paged", "by", "trouble since", "until", "bad", "of"]);
+    for page in items(answer, key) {
+        let count = |key: &str| page["counts"][key].as_u64().unwrap_or(0);
+        table.row([
+            time_cell(page, "/at"),
+            cell(page, "/by"),
+            time_cell(page, "/since"),
+            time_cell(page, "/until"),
+            count("total").saturating_sub(count("good")).to_string(),
+            count("total").to_string(),
+        ]);
+    }
+    table.print(none);
+}
+
+fn hours(seconds: &Value) -> String {
+    let seconds = seconds.as_u64().unwrap_or(0);
+    if seconds >= 3_600 { format!("{} h", seconds / 3_600) } else { format!("{} min", seconds / 60) }
+}
+
+fn lint(answer: &Value) {
+    let mut table = Table::new(&[
+        "slo",
+        "days",
+        "runs/h",
+        "burn",
+        "pages/month",
+        "false/month",
+        "smallest outage",
+        "seen p50",
+        "p95",
+    ]);
+    for slo in items(answer, "slos") {
+        let lint = &slo["lint"];
+        let number =
+            |key: &str| lint[key].as_f64().map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"));
+        table.row([
+            cell(slo, "/name"),
+            number("days"),
+            number("runs_an_hour"),
+            number("burn"),
+            number("pages_a_month"),
+            number("false_pages_a_month"),
+            percent(&lint["smallest_outage"], 100.0),
+            minutes(&lint["outage_p50"]),
+            minutes(&lint["outage_p95"]),
+        ]);
+    }
+    table.print("no service levels");
+    for slo in items(answer, "slos") {
+        for note in items(slo, "notes").iter().filter_map(Value::as_str) {
+            output::line(format!("{}: {}", cell(slo, "/name"), output::clean(note)));
+        }
+    }
+}
+
+/// A duration as serde writes it.
+fn minutes(duration: &Value) -> String {
+    match duration["secs"].as_u64().map(Duration::from_secs) {
+        Some(took) => format!("{:.1} min", took.as_secs_f64() / 60.0),
+        None => "-".to_owned(),
+    }
+}
+
+fn replay(answer: &Value) {
+    if let Some(blind) = answer["blind"].as_str() {
+        output::line(format!("it is blind: {}", output::clean(blind)));
+        return;
+    }
+    output::line(format!(
+        "{}: {} of {} were good",
+        cell(answer, "/name"),
+        cell(answer, "/good"),
+        cell(answer, "/total"),
+    ));
+    pages(answer, "pages", "it would not have paged");
+    let choice = &answer["choice"];
+    output::line(format!("by its history these page: {}", pages_by(&choice["detectors"])));
+}
+
+fn changes(answer: &Value) {
+    let mut table = Table::new(&["at", "slo", "by", "why", "what"]);
+    for change in items(answer, "changes") {
+        table.row([
+            time_cell(change, "/at"),
+            cell(change, "/name"),
+            cell(change, "/actor"),
+            cell(change, "/why"),
+            difference(&change["before"], &change["after"]),
+        ]);
+    }
+    table.print("nobody changed anything");
+}
+
+/// `target 99.0 -> 99.5, alerting "on" -> "off"`.
+fn difference(before: &Value, after: &Value) -> String {
+    match (before, after) {
+        (_, Value::Null) => "removed".to_owned(),
+        (Value::Null, _) => "written".to_owned(),
+        (before, Value::Object(after)) => {
+            let changed = after.iter().filter(|(key, value)| before[key.as_str()] != **value);
+            let words: Vec<String> =
+                changed.map(|(key, value)| format!("{key} {} -> {value}", before[key.as_str()])).collect();
+            words.join(", ")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_change_what_they_name_and_nothing_else() {
+        let mut document = json!({
+            "name": "a", "target": 99.0, "sli": { "kind": "latency", "threshold_ms": 5 },
+            "selector": { "mode": "chat" }, "window": { "rolling_days": 30 },
+        });
+        for (key, value) in [
+            ("target", "99.5"),
+            ("sli.kind", "availability"),
+            ("selector.app", "007"),
+            ("selector.mode", ""),
+            ("window.calendar", "month"),
+            ("owner", "42"),
+        ] {
+            put(&mut document, key, value);
+        }
+        let expected = json!({
+            "name": "a", "target": 99.5, "sli": { "kind": "availability" },
+            "selector": { "app": "007" }, "window": { "calendar": "month" }, "owner": "42",
+        });
+        assert_eq!(document, expected);
+    }
+
+    #[test]
+    fn a_change_is_told_by_what_is_different() {
+        let before = json!({ "target": 99.0, "owner": "" });
+        let after = json!({ "target": 99.5, "owner": "" });
+        assert_eq!(difference(&before, &after), "target 99.0 -> 99.5");
+        assert_eq!(difference(&before, &Value::Null), "removed");
+    }
+}

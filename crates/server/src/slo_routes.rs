@@ -1,0 +1,226 @@
+//! `/api/slos/…` on the admin listener: changes of service levels, and what their past says. How they stand is told by the
+//! console's pages and their twins.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use mainstay_base::Clock;
+use mainstay_console::AdminTokens;
+use mainstay_control::slo::{
+    Document,
+    admin::{self, By, Changed, Refused},
+    history, openslo,
+};
+use mainstay_store::{Store, StoreError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config_routes::{Actor, door};
+
+const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
+const LINT_SPAN: Duration = Duration::from_secs(30 * 86_400);
+const MAX_BODY: usize = 1024 * 1024;
+
+#[derive(Clone)]
+pub(crate) struct Slos {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    /// The Dify whose database is read, by the name under which it is kept.
+    pub(crate) dify: Option<String>,
+}
+
+pub(crate) fn router(slos: Slos, tokens: AdminTokens) -> Router {
+    Router::new()
+        .route("/api/slos/set", post(set))
+        .route("/api/slos/import", post(import))
+        .route("/api/slos/export", get(export))
+        .route("/api/slos/lint", get(lint))
+        .route("/api/slos/history", get(changes))
+        .route("/api/slos/{name}/replay", get(replay))
+        .route("/api/slos/{name}/promote", post(promote))
+        .route("/api/slos/{name}/undo", post(undo))
+        .route("/api/slos/{name}/remove", post(remove))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Arc::new(slos))
+        .route_layer(middleware::from_fn_with_state(tokens, door))
+}
+
+type Of = State<Arc<Slos>>;
+
+/// A change, and why.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Asked {
+    /// Whole documents.
+    documents: Vec<Value>,
+    /// The same as text: OpenSLO or our own form, YAML or JSON.
+    text: String,
+    why: String,
+    /// Only say what is wrong with it.
+    dry_run: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Looked {
+    /// Only this one.
+    name: Option<String>,
+    /// How far back, in seconds.
+    since_seconds: Option<u64>,
+    /// Try another target than its own, in percent.
+    target: Option<f64>,
+}
+
+async fn set(State(slos): Of, Extension(actor): Extension<Actor>, Json(asked): Json<Asked>) -> Response {
+    change(&slos, &actor, &asked, &asked.documents).await
+}
+
+async fn import(State(slos): Of, Extension(actor): Extension<Actor>, Json(asked): Json<Asked>) -> Response {
+    match openslo::read(&asked.text) {
+        Ok(documents) => change(&slos, &actor, &asked, &documents).await,
+        Err(problems) => refused(Refused::Problems(problems)),
+    }
+}
+
+async fn change(slos: &Slos, Actor(actor): &Actor, asked: &Asked, documents: &[Value]) -> Response {
+    if asked.dry_run {
+        return match admin::check(documents) {
+            Ok(documents) => {
+                let names: Vec<&str> = documents.iter().map(|document| document.name.as_str()).collect();
+                Json(json!({ "names": names, "dry_run": true })).into_response()
+            }
+            Err(why) => refused(why),
+        };
+    }
+    let by = By { actor, why: why(asked) };
+    told(admin::set(&slos.store, &slos.clock, documents, by).await)
+}
+
+async fn promote(
+    State(slos): Of,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(name): Path<String>,
+    Json(asked): Json<Asked>,
+) -> Response {
+    told(admin::promote(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
+}
+
+async fn undo(
+    State(slos): Of,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(name): Path<String>,
+    Json(asked): Json<Asked>,
+) -> Response {
+    told(admin::undo(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
+}
+
+async fn remove(
+    State(slos): Of,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(name): Path<String>,
+    Json(asked): Json<Asked>,
+) -> Response {
+    told(admin::remove(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
+}
+
+fn why(asked: &Asked) -> &str {
+    if asked.why.is_empty() { "asked for by the admin API" } else { &asked.why }
+}
+
+async fn export(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+    match documents(&slos, &looked).await {
+        Ok(documents) => Json(json!({ "openslo": openslo::write(&documents) })).into_response(),
+        Err(why) => refused(why),
+    }
+}
+
+async fn lint(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+    let (until, span) = (slos.clock.now(), span(&looked, LINT_SPAN));
+    let lint = async {
+        let documents = documents(&slos, &looked).await?;
+        Ok(history::lint(&slos.store, slos.dify.as_deref(), &documents, until - span, until).await?)
+    };
+    match lint.await {
+        Ok(linted) => Json(json!({ "since": until - span, "until": until, "slos": linted })).into_response(),
+        Err(why) => refused(why),
+    }
+}
+
+async fn replay(State(slos): Of, Path(name): Path<String>, Query(looked): Query<Looked>) -> Response {
+    let (until, span) = (slos.clock.now(), span(&looked, DEFAULT_SPAN));
+    let replay = async {
+        let looked = Looked { name: Some(name), ..looked };
+        let mut documents = documents(&slos, &looked).await?;
+        if let (Some(target), Some(document)) = (looked.target, documents.first_mut()) {
+            let mut value = document.json();
+            value["target"] = target.into();
+            *document = admin::check(&[value])?.remove(0);
+        }
+        let replayed =
+            history::replay(&slos.store, slos.dify.as_deref(), &documents, until - span, until).await?;
+        Ok(replayed.into_iter().next())
+    };
+    match replay.await {
+        Ok(replayed) => Json(replayed).into_response(),
+        Err(why) => refused(why),
+    }
+}
+
+async fn changes(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+    match admin::history(&slos.store, looked.name.as_deref()).await {
+        Ok(changes) => Json(json!({ "changes": changes })).into_response(),
+        Err(error) => refused(error.into()),
+    }
+}
+
+/// All, or the one that is named.
+async fn documents(slos: &Slos, looked: &Looked) -> Result<Vec<Document>, Refused> {
+    let (held, _) = admin::documents(&slos.store).await?;
+    let is_meant = |name: &str| looked.name.as_ref().is_none_or(|wanted| wanted == name);
+    let documents: Vec<Document> =
+        held.into_iter().map(|held| held.document).filter(|document| is_meant(&document.name)).collect();
+    match &looked.name {
+        Some(name) if documents.is_empty() => Err(Refused::NotFound(name.clone())),
+        _ => Ok(documents),
+    }
+}
+
+fn span(looked: &Looked, otherwise: Duration) -> Duration {
+    looked.since_seconds.map_or(otherwise, Duration::from_secs).min(history::MOST)
+}
+
+fn told(outcome: Result<Changed, Refused>) -> Response {
+    match outcome {
+        Ok(changed) => Json(changed).into_response(),
+        Err(why) => refused(why),
+    }
+}
+
+fn refused(why: Refused) -> Response {
+    let (status, code, next) = match &why {
+        Refused::Problems(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "slo_refused", "mend what is named and try again")
+        }
+        Refused::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "see mainstay slo list"),
+        Refused::Nothing(_) => (StatusCode::CONFLICT, "nothing", "see mainstay slo show"),
+        Refused::Raced => (StatusCode::CONFLICT, "raced", "look at it again and try again"),
+        Refused::Store(StoreError::TooMuch(_)) => {
+            (StatusCode::BAD_REQUEST, "too_much", "ask for a shorter time")
+        }
+        Refused::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "see mainstay health"),
+    };
+    let problems = match &why {
+        Refused::Problems(problems) => json!(problems),
+        _ => json!([]),
+    };
+    let message = crate::failure::chain(&why);
+    let body = json!({ "error": { "code": code, "message": message, "next": next, "problems": problems } });
+    (status, Json(body)).into_response()
+}
