@@ -8,8 +8,8 @@
 //!
 //! *Lower bound.* At little traffic one failure is a high share. The long window must be above the factor by the lower end of
 //! Wilson's interval (1927) for the share, z = 2.58, computed for as many runs as the failures are *independent*: failures that
-//! share a minute often share a cause. Kish's effective number (1965) of the minutes' failures, `(Σb)² / Σb²`, is 1 when all happened in one
-//! minute, and their number when each had its own; the runs are taken less in the same proportion. Fewer than three
+//! share two minutes often share a cause. Kish's effective number (1965) of the failures of each two minutes, `(Σb)² / Σb²`, is 1 when all
+//! happened in the same ones, and their number when each had its own; the runs are taken less in the same proportion. Fewer than three
 //! independent failures prove nothing.
 
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub const RULES: [Rule; 4] =
 const HIGHEST_SHARE: f64 = 0.8;
 const Z: f64 = 2.58;
 const FEWEST_INDEPENDENT: f64 = 3.0;
+/// Failures that are so near each other may have one cause, such as somebody who tries again.
+const MINUTES_OF_A_CAUSE: usize = 2;
 
 /// What a rule saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,47 +70,35 @@ impl Rule {
     /// Looks at the windows that end now.
     pub fn look(&self, series: &Series, objective: &Objective, now: Micros) -> Seen {
         let until = now + Duration::from_secs(60);
-        let mut long = Failures::default();
-        series.cells(until - self.long, until).for_each(|(good, bad)| long.add(good, bad));
-        let short = series.sum(until - self.short, until);
+        let (long, short) = (series.sum(until - self.long, until), series.sum(until - self.short, until));
         let least = self.reachable_factor(objective) * objective.allowed();
-        // Seldom more than nothing: ask for the cheap things first.
-        let fires = short.bad() > 0
-            && short.share() > least
-            && long.counts().share() > least
-            && long.lower_bound() > least;
-        Seen { long: long.counts(), short, fires }
+        // Seldom more than nothing: asks for the cheap things first.
+        let may_fire = short.bad() > 0 && short.share() > least && long.share() > least;
+        Seen { long, short, fires: may_fire && lower_bound(series.cells(until - self.long, until)) > least }
     }
 }
 
-/// The failures of a window, and how independent they are.
-#[derive(Clone, Copy, Debug, Default)]
-struct Failures {
-    good: u64,
-    bad: u64,
-    bad_squared: f64,
-}
-
-impl Failures {
-    fn add(&mut self, good: u32, bad: u32) {
-        self.good += u64::from(good);
-        self.bad += u64::from(bad);
-        self.bad_squared += f64::from(bad) * f64::from(bad);
-    }
-
-    fn counts(&self) -> Counts {
-        Counts::new(self.good, self.bad)
-    }
-
-    fn lower_bound(&self) -> f64 {
-        let bad = self.bad as f64;
-        let independent = bad * bad / self.bad_squared.max(1.0);
-        if independent < FEWEST_INDEPENDENT {
-            return 0.0;
+/// The lower bound of the share of failures, from the good and bad of each minute. 0: too few are independent.
+fn lower_bound(minutes: impl Iterator<Item = (u32, u32)>) -> f64 {
+    let (mut total, mut bad, mut bad_squared) = (0.0, 0.0, 0.0);
+    let mut together = 0.0;
+    for (number, (good_here, bad_here)) in minutes.enumerate() {
+        if number % MINUTES_OF_A_CAUSE == 0 {
+            together = 0.0;
         }
-        let share = self.counts().share();
-        wilson_lower(share, independent / share, Z)
+        let bad_here = f64::from(bad_here);
+        total += f64::from(good_here) + bad_here;
+        bad += bad_here;
+        // (t + b)² − t²
+        bad_squared += bad_here * (bad_here + 2.0 * together);
+        together += bad_here;
     }
+    let independent = bad * bad / f64::max(bad_squared, 1.0);
+    if independent < FEWEST_INDEPENDENT {
+        return 0.0;
+    }
+    let share = bad / total;
+    wilson_lower(share, independent / share, Z)
 }
 
 /// The lower end of Wilson's interval for a share that was seen in `n` runs.

@@ -82,7 +82,8 @@ impl Judge {
         let rate = self.pace.rate(now);
         self.sequence.pass(now, rate, objective);
         let outage = || self.rows.outage(objective, settings).map(|row| (Detector::Outage, row.first));
-        let sequence = || self.sequence.trouble(rate, settings).map(|since| (Detector::Sequence, since));
+        let sequence =
+            || self.sequence.trouble(rate, objective, settings).map(|since| (Detector::Sequence, since));
         let detectors = settings.detectors;
         detectors.outage.then(outage).flatten().or_else(|| detectors.sequence.then(sequence).flatten())
     }

@@ -4,9 +4,12 @@
 //! R runs in the time in which one false page is allowed, k = ⌈ln R / −ln p⌉ keeps the expected number below one. p is half of
 //! what is allowed, or what was seen lately if that is more: a bad hour makes rows more likely, and must not page for that.
 //!
+//! *Clumps.* Where failures usually come several at a time, a row of k is fewer causes than k. How many there are to a cause is learned
+//! from failures that ended no health ([`Clumps`]), and k grows with it.
+//!
 //! *For how long.* A cause that fails five runs at once makes a row of five wherever traffic is low, and so does somebody who
-//! tries again. So the row must last for [`span`]: half a minute at eight or more runs a minute, up to the time of seven
-//! runs at one a minute and less; and hold failures of three moments that are a quarter of that apart.
+//! tries again. So the row must last for [`span`]: half a minute at nine or more runs a minute, three minutes at five, six at one, the
+//! time of six runs below; and its failures must be spread over that time, by Kish's effective number of its sixths.
 //!
 //! Within a slot the good runs are taken to come first, because their order is not known. That makes a row longer by
 //! less than one failure.
@@ -19,34 +22,58 @@ use serde::{Deserialize, Serialize};
 use super::{Objective, Settings, Slot, pace::time_of};
 
 const FEWEST_FAILURES: f64 = 3.0;
-const FEWEST_MOMENTS: u32 = 3;
-const SHORTEST_SPAN: Duration = Duration::from_secs(30);
-/// Runs a second from which on the shortest span is enough.
-const FAST: f64 = 8.0 / 60.0;
-/// How much faster than the pace the span grows, and how many runs' time it is at most.
-const GROWTH: f64 = 1.2;
-const MOST_RUNS: f64 = 7.0;
+const FEWEST_INDEPENDENT: f64 = 2.4;
+/// The failures of such a part of the span count as one moment.
+const MOMENTS: u32 = 6;
+const SHORTEST_SPAN: Duration = Duration::from_secs(40);
+/// Runs a second from which on the shortest span is enough, and how steeply it grows below.
+const FAST: f64 = 8.5 / 60.0;
+const STEEP: f64 = 4.0;
+/// The span at one run a minute, how it grows below [`FAST`], and the runs of whose time it is below one a minute.
+const SLOW: f64 = 1.0 / 60.0;
+const FLAT: f64 = 0.55;
+const SLOW_RUNS: f64 = 7.5;
+/// How many slots with failures [`Clumps`] remembers, about.
+const CLUMPS: f32 = 32.0;
+/// A part of a failure that may be missing: the span makes chance rarer than the row does.
+const TOLERATED: f64 = 0.25;
+/// Fewer together are chance; for each more, so many times more are needed.
+const CLUMPED: (f64, f64) = (1.15, 0.6);
 /// What was seen lately fades in about this time.
-const LATELY: Duration = Duration::from_secs(3_600);
+const LATELY: Duration = Duration::from_secs(1_200);
 
 /// The row that goes on, and what share failed lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     row: Option<Row>,
+    /// The last slot with a success.
+    good_at: Micros,
     lately: Lately,
+    clumps: Clumps,
 }
 
 /// Failures without a success between.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
+    /// The last slot with a success before.
+    good_at: Micros,
     pub first: Micros,
     pub last: Micros,
     pub failures: u64,
-    moments: u32,
+    /// The moment that goes on, its failures, and the sum of the squares of all moments' failures.
     moment_at: Micros,
+    moment: f64,
+    squares: f64,
     /// Runs a second before it began.
     rate: f64,
+}
+
+/// How many failures come together: the mean of a slot's, as a failure sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Clumps {
+    failures: f32,
+    squares: f32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,30 +87,29 @@ impl Rows {
     /// `rate`: runs a second before this slot, if known.
     pub(super) fn eat(&mut self, slot: &Slot, rate: Option<f64>) {
         if slot.good > 0 {
-            let ended = self.row.take().map_or(0, |row| row.failures);
-            self.lately.add(slot.at, ended as f32, slot.good as f32);
+            // What lasted as long as an outage says nothing of health.
+            let ended = self.row.take().filter(|row| !row.has_lasted());
+            self.lately.add(slot.at, ended.map_or(0.0, |row| row.failures as f32), slot.good as f32);
+            if let Some(row) = ended {
+                self.clumps.add(row.failures as f32, row.squares as f32);
+            }
+            self.good_at = slot.at;
         }
         if slot.bad == 0 {
             return;
         }
-        let Some(row) = &mut self.row else {
-            self.row = rate.map(|rate| Row::begin(slot, rate));
-            return;
-        };
-        row.last = slot.at;
-        row.failures = row.failures.saturating_add(u64::from(slot.bad));
-        if slot.at.since(row.moment_at) >= span(row.rate) / 4 {
-            row.moments = row.moments.saturating_add(1);
-            row.moment_at = slot.at;
+        match &mut self.row {
+            Some(row) => row.add(slot),
+            None => self.row = rate.map(|rate| Row::begin(slot, self.good_at, rate)),
         }
     }
 
     /// The row, if it is a total outage.
     pub(super) fn outage(&self, objective: &Objective, settings: &Settings) -> Option<Row> {
         let row = self.row?;
-        let lasted = row.last.since(row.first) >= span(row.rate);
-        let enough = row.failures as f64 >= self.needed(row.rate, objective, settings);
-        (lasted && enough && row.moments >= FEWEST_MOMENTS).then_some(row)
+        let is_spread = row.independent() >= FEWEST_INDEPENDENT;
+        let is_enough = || row.failures as f64 >= self.needed(row.rate, objective, settings);
+        (row.has_lasted() && is_spread && is_enough()).then_some(row)
     }
 
     pub(super) fn forget(&mut self) {
@@ -91,20 +117,61 @@ impl Rows {
     }
 
     fn needed(&self, rate: f64, objective: &Objective, settings: &Settings) -> f64 {
-        needed(rate, (objective.allowed() / 2.0).max(self.lately.share_at_least()), settings.quiet)
+        let share = (objective.allowed() / 2.0).max(self.lately.share_at_least());
+        (needed(rate, share, settings.quiet) * self.clumps.more() - TOLERATED).ceil()
     }
 }
 
 impl Row {
-    fn begin(slot: &Slot, rate: f64) -> Row {
-        Row {
+    fn begin(slot: &Slot, good_at: Micros, rate: f64) -> Row {
+        let mut row = Row {
+            good_at,
             first: slot.at,
             last: slot.at,
-            failures: u64::from(slot.bad),
-            moments: 1,
+            failures: 0,
             moment_at: slot.at,
+            moment: 0.0,
+            squares: 0.0,
             rate,
+        };
+        row.add(slot);
+        row
+    }
+
+    fn add(&mut self, slot: &Slot) {
+        let bad = f64::from(slot.bad);
+        if slot.at.since(self.moment_at) > span(self.rate) / MOMENTS {
+            (self.moment_at, self.moment) = (slot.at, 0.0);
         }
+        self.squares += (self.moment + bad).powi(2) - self.moment.powi(2);
+        self.moment += bad;
+        self.failures = self.failures.saturating_add(u64::from(slot.bad));
+        self.last = slot.at;
+    }
+
+    fn has_lasted(&self) -> bool {
+        let span = span(self.rate);
+        self.last.since(self.good_at) >= span && self.last.since(self.first) >= span / 2
+    }
+
+    /// Kish's effective number of failures.
+    fn independent(&self) -> f64 {
+        (self.failures as f64).powi(2) / self.squares.max(1.0)
+    }
+}
+
+impl Clumps {
+    fn add(&mut self, failures: f32, squares: f32) {
+        let keep = 1.0 - 1.0 / CLUMPS;
+        self.failures = self.failures * keep + failures;
+        self.squares = self.squares * keep + squares;
+    }
+
+    /// How many times as many failures are needed. 1 where they come alone, as they are taken to until a few were seen.
+    fn more(&self) -> f64 {
+        let few = 4.0;
+        let together = f64::from((self.squares + few) / (self.failures + few));
+        1.0 + CLUMPED.1 * (together - CLUMPED.0).max(0.0)
     }
 }
 
@@ -129,11 +196,15 @@ impl Lately {
 /// How many failures in a row come by chance less than once in `quiet`, at `rate` runs a second of which `share` fail.
 pub fn needed(rate: f64, share: f64, quiet: Duration) -> f64 {
     let runs = (rate * quiet.as_secs_f64()).max(2.0);
-    (runs.ln() / -share.clamp(1e-9, 0.9).ln()).ceil().max(FEWEST_FAILURES)
+    (runs.ln() / -share.clamp(1e-9, 0.9).ln()).max(FEWEST_FAILURES)
 }
 
 /// For how long a row must last, at `rate` runs a second.
 pub fn span(rate: f64) -> Duration {
-    let slow = SHORTEST_SPAN.mul_f64((FAST / rate).max(1.0).powf(GROWTH).min(1e6));
-    slow.min(time_of(MOST_RUNS, rate).max(SHORTEST_SPAN))
+    if rate < SLOW {
+        return time_of(SLOW_RUNS, rate);
+    }
+    let flat = time_of(SLOW_RUNS, SLOW).div_f64((rate / SLOW).powf(FLAT));
+    let steep = SHORTEST_SPAN.mul_f64((FAST / rate).max(1.0).powf(STEEP));
+    flat.min(steep).max(SHORTEST_SPAN)
 }

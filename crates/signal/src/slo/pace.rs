@@ -1,6 +1,6 @@
 //! How fast runs come, without a setting: from the time that the last few took.
 //!
-//! By the last 16 slots in which something happened: ten minutes of 60 runs an hour, sixteen hours of one an hour. Time in
+//! By the last 24 slots in which something happened: half an hour of 60 runs an hour, a day of one an hour. Time in
 //! which nothing happens counts at once, so that the pace of the day is not believed at night. Failures of one slot count
 //! once, because one cause may have made all of them.
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Slot;
 
-const SLOTS: f32 = 16.0;
+const SLOTS: f32 = 24.0;
 /// Before so many it is not known.
 const FEWEST: f32 = 6.0;
 

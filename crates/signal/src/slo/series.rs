@@ -52,7 +52,7 @@ impl Series {
         Kept::Kept
     }
 
-    /// Sets a whole hour, for the time before the minutes. Its minutes stay as they are.
+    /// Sets a whole hour, of which the minutes are not known, or were set before: minutes set later are added to it.
     pub fn set_hour(&mut self, at: Micros, counts: Counts, now: Micros) -> Kept {
         if at > now + AHEAD {
             return Kept::InFuture;
@@ -64,17 +64,21 @@ impl Series {
         }
     }
 
-    /// Everything from the minute of `since` up to and with the one before `until`; by whole hours where `since` is
-    /// before the minutes that are kept.
+    /// Everything from the minute of `since` up to and with the one before `until`. From the whole hour of `since`, where
+    /// that is before the minutes that are kept.
     pub fn sum(&self, since: Micros, until: Micros) -> Counts {
         let (from, to) = (since.0.div_euclid(MINUTE_US), until.0.div_euclid(MINUTE_US));
-        if from >= self.minutes.first || self.hours.cells.is_empty() {
+        let in_minutes = from >= self.minutes.first;
+        let first_hour =
+            if in_minutes { from.saturating_add(59).div_euclid(60) } else { from.div_euclid(60) };
+        let last_hour = to.div_euclid(60);
+        if last_hour <= first_hour && in_minutes {
             return total(self.minutes.range(from, to));
         }
-        let hours = self.hours.range(since.0.div_euclid(HOUR_US), until.0.div_euclid(HOUR_US));
-        // The hour that has begun, by its minutes.
-        let begun = self.minutes.range(until.0.div_euclid(HOUR_US).saturating_mul(60), to);
-        total(hours).plus(total(begun))
+        // Whole hours are cheaper than their minutes.
+        let before = total(self.minutes.range(from, first_hour.saturating_mul(60)));
+        let after = total(self.minutes.range(last_hour.saturating_mul(60), to));
+        total(self.hours.range(first_hour, last_hour)).plus(before).plus(after)
     }
 
     /// The minutes that are known of a time, oldest first.
