@@ -130,6 +130,10 @@ fn remarks(lint: &Lint) -> Vec<String> {
     if lint.burn > 1.0 {
         notes.push(format!("it fails {:.1} times as often as allowed: the target is not kept", lint.burn));
     }
+    if lint.days < 1.0 {
+        notes.push("less than a day is known of it: the figures are rough".to_owned());
+        return notes;
+    }
     if lint.outage_p95.is_none() {
         notes.push("a total outage may go unseen for a day: too few runs come".to_owned());
     }
