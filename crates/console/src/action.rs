@@ -167,7 +167,16 @@ pub(crate) struct Notice {
     pub(crate) words: &'static str,
 }
 
-const NOTICES: [Notice; 14] = [
+const NOTICES: [Notice; 21] = [
+    Notice { code: "silenced", words: "Nobody is told of these alerts until then." },
+    Notice { code: "unsilenced", words: "The silence has ended." },
+    Notice {
+        code: "shadowed",
+        words: "Nobody is told of these alerts; what would have been told is written down.",
+    },
+    Notice { code: "promoted", words: "People are told of these alerts from now on." },
+    Notice { code: "call-overridden", words: "Somebody else is on call." },
+    Notice { code: "call-released", words: "The override has ended." },
     Notice { code: "run-stopped", words: "The run was stopped." },
     Notice {
         code: "run-stop-asked",
@@ -177,6 +186,10 @@ const NOTICES: [Notice; 14] = [
     Notice {
         code: "alert-acknowledged",
         words: "The alert is acknowledged. It stays open until health is back.",
+    },
+    Notice {
+        code: "receiver-tested",
+        words: "A test notice is on its way; what becomes of it stands below.",
     },
     Notice { code: "app-imported", words: "The app was imported." },
     Notice { code: "runbook-planned", words: "This is what the runbook would do. Nothing was done." },

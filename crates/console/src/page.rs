@@ -100,9 +100,10 @@ impl Chrome {
 }
 
 /// Those of a Dify are there when there is one.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("overview", "Overview"),
     ("alerts", "Alerts"),
+    ("oncall", "On call"),
     ("slos", "Service levels"),
     ("dify", "Dify"),
     ("queues", "Queues"),

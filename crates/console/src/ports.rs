@@ -7,10 +7,15 @@ use mainstay_base::{AppMode, Clock, Micros, Snapshot};
 use mainstay_control::{
     Acknowledged, Change, ControlError, Facade, Freeze, Operation, Overrides, Peers, Procedure,
     ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
+    alert::{Group, NewOverride, NewSilence, NotDone, Roster, Shadow},
+    delivery::{ReceiverState, TestRefused},
     doctor::Diagnosis,
     queue::{Acted, Action, Latest, NotActed},
 };
-use mainstay_store::{Store, StoreError};
+use mainstay_store::{
+    Store, StoreError,
+    model::{OnCallOverride, Silence},
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +51,27 @@ pub trait Control: Send + Sync {
     /// Gives the id of the execution.
     fn run(&self, request: RunRequest) -> BoxFuture<'_, Result<String, RunRefused>>;
     fn set_freeze(&self, frozen: bool, actor: String, why: String) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Who is told of alerts, and how that goes.
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverState>, StoreError>>;
+    /// Gives the id of the test notice's delivery.
+    fn test_receiver(&self, name: String, actor: String) -> BoxFuture<'_, Result<String, TestRefused>>;
+    /// Nobody is told of these alerts for a while.
+    fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>>;
+    fn unsilence(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
+    fn shadows(&self) -> BoxFuture<'_, Result<Vec<Shadow>, StoreError>>;
+    /// Of shadows: what would have been told.
+    fn alert_groups(&self, shadow: bool) -> BoxFuture<'_, Result<Vec<Group>, StoreError>>;
+    fn shadow(&self, matchers: Vec<String>, why: String, actor: String)
+    -> BoxFuture<'_, Result<(), NotDone>>;
+    fn promote(&self, matchers: Vec<String>, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
+    /// Who is on call, by schedule.
+    fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>>;
+    fn override_call(
+        &self,
+        new: NewOverride,
+        actor: String,
+    ) -> BoxFuture<'_, Result<OnCallOverride, NotDone>>;
+    fn release_call(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
     fn peers(&self) -> Arc<Peers>;
     fn perform(&self, what: Operation, change: Change) -> BoxFuture<'_, Result<Procedure, ProcedureRefused>>;
     /// A real call of a provider's model.
@@ -86,6 +112,59 @@ impl Control for Facade {
         Box::pin(async move {
             if frozen { self.freeze(&actor, &why).await } else { self.unfreeze(&actor, &why).await }
         })
+    }
+
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverState>, StoreError>> {
+        Box::pin(Facade::receivers(self))
+    }
+
+    fn test_receiver(&self, name: String, actor: String) -> BoxFuture<'_, Result<String, TestRefused>> {
+        Box::pin(async move { Facade::test_receiver(self, &name, &actor).await })
+    }
+
+    fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>> {
+        Box::pin(async move { Facade::silence(self, new, &actor).await })
+    }
+
+    fn unsilence(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { Facade::unsilence(self, &id, &actor).await })
+    }
+
+    fn shadows(&self) -> BoxFuture<'_, Result<Vec<Shadow>, StoreError>> {
+        Box::pin(Facade::shadows(self))
+    }
+
+    fn alert_groups(&self, shadow: bool) -> BoxFuture<'_, Result<Vec<Group>, StoreError>> {
+        Box::pin(Facade::alert_groups(self, shadow))
+    }
+
+    fn shadow(
+        &self,
+        matchers: Vec<String>,
+        why: String,
+        actor: String,
+    ) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { Facade::shadow(self, matchers, &why, &actor).await })
+    }
+
+    fn promote(&self, matchers: Vec<String>, actor: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { Facade::promote(self, &matchers, &actor).await })
+    }
+
+    fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>> {
+        Box::pin(Facade::rosters(self))
+    }
+
+    fn override_call(
+        &self,
+        new: NewOverride,
+        actor: String,
+    ) -> BoxFuture<'_, Result<OnCallOverride, NotDone>> {
+        Box::pin(async move { Facade::override_call(self, new, &actor).await })
+    }
+
+    fn release_call(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { Facade::release_call(self, &id, &actor).await })
     }
 
     fn peers(&self) -> Arc<Peers> {

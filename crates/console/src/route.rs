@@ -15,8 +15,8 @@ use crate::{
     assets, auth, headers, live, login,
     page::{self, Page},
     pages::{
-        alerts, apps, dead, dify, incident, models, overview, procedures, providers, requests, runbooks,
-        runs, simulation, slos, timeline,
+        alerts, apps, dead, dify, incident, models, oncall, overview, procedures, providers, quiet,
+        receivers, requests, runbooks, runs, simulation, slos, timeline,
     },
 };
 
@@ -60,6 +60,9 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<runs::RunPage>("/runs/{id}"));
     routes.extend(page::<dead::Dead>("/dead"));
     routes.extend(page::<alerts::Alerts>("/alerts"));
+    routes.extend(page::<receivers::Receivers>("/receivers"));
+    routes.extend(page::<quiet::Silences>("/silences"));
+    routes.extend(page::<oncall::OnCall>("/oncall"));
     routes.extend(page::<incident::Incident>("/incidents/{id}"));
     routes.extend(page::<requests::Requests>("/requests"));
     routes.extend(page::<requests::Walk>("/requests/{id}"));
@@ -90,6 +93,13 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<runs::Cancel>("/runs/{id}/cancel"));
     routes.extend(action::<runs::Retry>("/runs/{id}/retry"));
     routes.extend(action::<alerts::Acknowledge>("/alerts/{id}/ack"));
+    routes.extend(action::<receivers::TestReceiver>("/receivers/{name}/test"));
+    routes.extend(action::<quiet::AddSilence>("/silences"));
+    routes.extend(action::<quiet::Unsilence>("/silences/{id}/end"));
+    routes.extend(action::<quiet::SetShadow>("/shadows"));
+    routes.extend(action::<quiet::Promote>("/shadows/promote"));
+    routes.extend(action::<oncall::OverrideCall>("/oncall/override"));
+    routes.extend(action::<oncall::ReleaseCall>("/oncall/overrides/{id}/end"));
     routes.extend(action::<apps::Import>("/apps"));
     routes.extend(action::<runbooks::Run>("/runbooks/{name}/run"));
     routes.extend(action::<runbooks::SetFreeze>("/freeze"));

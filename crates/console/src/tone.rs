@@ -32,7 +32,7 @@ pub(crate) fn of(word: &str) -> Tone {
         | "caller_gone" | "refused" | "frozen" | "drained" | "unknown" | "unconsumed" | "half_open"
         | "resting" | "at_risk" | "blind" => Tone::Warn,
         "down" | "failed" | "dead" | "firing" | "critical" | "cut" | "late" | "open" | "silent"
-        | "exhausted" => Tone::Bad,
+        | "failing" | "exhausted" => Tone::Bad,
         "running" | "leased" | "requested" | "acting" | "verifying" | "holding" | "undoing" | "watching" => {
             Tone::Busy
         }

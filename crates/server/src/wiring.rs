@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{Secret, snapshot::Target};
-use mainstay_control::{Peers, ProviderPeer, UpstreamPeer};
+use mainstay_control::{Peers, ProviderPeer, UpstreamPeer, delivery::Templates};
 use mainstay_gateway::ListenLimits;
-use mainstay_store::model::Severity;
 use mainstay_wire::webhook;
 
 use crate::{
-    config::{self, Config, EMBEDDED, Problem},
+    config::{self, Config, EMBEDDED, Problem, Receiver},
     orders::{self, Orders, UpstreamApp, millis},
     routes::declared_id,
 };
@@ -83,14 +82,12 @@ pub(crate) fn listen_limits(config: &Config) -> ListenLimits {
 pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Options, Problem> {
     let mut options = mainstay_control::Options::new(instance(), host());
     options.dify_source = dify_source(config);
-    for receiver in &config.receivers {
-        options.receivers.push(mainstay_control::Receiver {
-            name: receiver.name.clone(),
-            url: receiver.url.clone(),
-            key: receiver.secret.as_ref().map(|secret| key("receiver", secret)).transpose()?,
-            min_severity: Severity::Info,
-        });
-    }
+    options.receivers = receivers(config);
+    options.alerting = config.alerting.clone();
+    options.heartbeat = config.heartbeat.as_ref().map(|heartbeat| mainstay_control::options::Heartbeat {
+        url: heartbeat.url.clone(),
+        every: heartbeat.every,
+    });
     options.callback_key =
         config.callbacks.secret.as_ref().map(|secret| key("callbacks", secret)).transpose()?;
     options.callback_rule = config.callbacks.reach.rule();
@@ -98,6 +95,22 @@ pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Optio
     options.retention.records = config.retention.records;
     options.longest_run = config.engine.run_timeout;
     Ok(options)
+}
+
+/// Who is told of alerts.
+pub(crate) fn receivers(config: &Config) -> Vec<mainstay_control::Receiver> {
+    let receiver = |receiver: &Receiver| {
+        let Receiver { name, channel, min_severity, title, body } = receiver;
+        let templates = Templates::new(title.as_deref(), body.as_deref(), channel.kind());
+        mainstay_control::Receiver {
+            name: name.clone(),
+            channel: channel.clone(),
+            min_severity: *min_severity,
+            // They were tried when the configuration was read.
+            templates: templates.unwrap_or_default(),
+        }
+    };
+    config.receivers.iter().map(receiver).collect()
 }
 
 fn key(section: &str, secret: &Secret) -> Result<webhook::Key, Problem> {

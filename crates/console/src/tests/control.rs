@@ -7,13 +7,19 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use mainstay_base::{Class, Usd};
+use mainstay_base::{Class, Micros, Usd};
 use mainstay_control::{
     Acknowledged, Asks, Change, Component, ControlError, Detour, Drained, FailedOver, Freeze, Group,
     ModelEffect, Operation, Overrides, Peers, ProbeKind, Procedure, ProcedureRefused, ProviderPeer, Report,
     RunRefused, RunRequest, State, TestReport, Tested, Trouble,
+    alert::{self, NewOverride, NewSilence, NotDone, Roster, Shadow},
+    delivery::{ReceiverState, TestRefused},
+    oncall::{OnCall, Shift},
 };
-use mainstay_store::StoreError;
+use mainstay_store::{
+    Standing, StoreError,
+    model::{OnCallOverride, Silence},
+};
 
 use super::{
     routing,
@@ -35,6 +41,19 @@ impl Judge {
 
     fn name<'a>(&'a self, otherwise: &'a str) -> &'a str {
         self.named.as_deref().unwrap_or(otherwise)
+    }
+}
+
+pub(crate) fn silence(matchers: &[String], author: &str) -> Silence {
+    Silence {
+        id: "01930000-0000-7000-8000-0000000000e1".to_owned(),
+        matchers: matchers.to_vec(),
+        starts_at: NOW,
+        ends_at: NOW + Duration::from_secs(3600),
+        author: author.to_owned(),
+        comment: "upgrade".to_owned(),
+        created_at: NOW,
+        ended_by: None,
     }
 }
 
@@ -143,6 +162,80 @@ impl Control for Judge {
     fn set_freeze(&self, frozen: bool, actor: String, why: String) -> BoxFuture<'_, Result<(), StoreError>> {
         *self.frozen.lock().unwrap() = Freeze { frozen, by: actor, why, since: NOW };
         Box::pin(async { Ok(()) })
+    }
+
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverState>, StoreError>> {
+        let name = self.name("on-call").to_owned();
+        let standing = Standing {
+            receiver: name.clone(),
+            pending: 3,
+            delivered: 7,
+            failing_since: Some(NOW - Duration::from_secs(300)),
+            last_delivered_at: Some(NOW - Duration::from_secs(600)),
+            last_error: Some(self.name("answered 503").to_owned()),
+            ..Standing::default()
+        };
+        let state = ReceiverState { name, kind: "slack".into(), min_severity: "warning".into(), standing };
+        Box::pin(async move { Ok(vec![state]) })
+    }
+
+    fn test_receiver(&self, name: String, _: String) -> BoxFuture<'_, Result<String, TestRefused>> {
+        let known = name == "on-call";
+        Box::pin(async move {
+            if known {
+                Ok("alert-test-1".into())
+            } else {
+                Err(TestRefused::NoReceiver(name, "on-call".into()))
+            }
+        })
+    }
+
+    fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>> {
+        let wrong = new.comment.is_empty();
+        let silence = silence(&new.matchers, &actor);
+        Box::pin(async move {
+            let problem = || NotDone::Wrong(vec![("comment".to_owned(), "is empty".to_owned())]);
+            if wrong { Err(problem()) } else { Ok(silence) }
+        })
+    }
+
+    fn unsilence(&self, id: String, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { if id == "none" { Err(NotDone::Gone("silence")) } else { Ok(()) } })
+    }
+
+    fn shadows(&self) -> BoxFuture<'_, Result<Vec<Shadow>, StoreError>> {
+        let text = self.name("slo=chat").to_owned();
+        let shadow = Shadow { matchers: vec![text.clone()], by: text.clone(), why: text, since: NOW };
+        Box::pin(async move { Ok(vec![shadow]) })
+    }
+
+    fn alert_groups(&self, _: bool) -> BoxFuture<'_, Result<Vec<alert::Group>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn shadow(&self, _: Vec<String>, _: String, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn promote(&self, matchers: Vec<String>, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { if matchers == ["slo=chat"] { Ok(()) } else { Err(NotDone::Gone("shadow")) } })
+    }
+
+    fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>> {
+        let person = self.name("ana").to_owned();
+        let on_call = Some(OnCall { person, override_id: None });
+        let shift = |from: Micros, on_call| Shift { from, until: from + Duration::from_secs(3600), on_call };
+        let shifts = vec![shift(NOW, on_call), shift(NOW + Duration::from_secs(3600), None)];
+        let schedule = self.name("primary").to_owned();
+        Box::pin(async move { Ok(vec![Roster { schedule, time_zone: "UTC".to_owned(), shifts }]) })
+    }
+
+    fn override_call(&self, _: NewOverride, _: String) -> BoxFuture<'_, Result<OnCallOverride, NotDone>> {
+        Box::pin(async { Err(NotDone::TooMany("overrides")) })
+    }
+
+    fn release_call(&self, _: String, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async { Err(NotDone::Gone("override")) })
     }
 
     fn peers(&self) -> Arc<Peers> {

@@ -1,7 +1,10 @@
 //! Whatever comes from outside is text on a page and nothing else.
 
 use mainstay_base::{AppMode, Kind};
-use mainstay_store::model::{Alert, AlertState, Execution, NewApp, NewEvent, RunStatus, Severity};
+use mainstay_store::model::{
+    Alert, AlertState, DeliveryKind, Execution, NewApp, NewDelivery, NewEvent, OnCallOverride, RunStatus,
+    Severity, Silence,
+};
 use serde_json::json;
 
 use super::world::*;
@@ -54,6 +57,39 @@ async fn hostile() -> World {
         resolved_at: None,
     };
     world.store.alerts().upsert(alert).await.unwrap();
+    let event = NewEvent {
+        at: NOW,
+        subject: text(),
+        kind: text(),
+        actor: text(),
+        text: text(),
+        detail: json!(HOSTILE),
+    };
+    let silence = Silence { comment: text(), id: text(), ..super::control::silence(&[text()], HOSTILE) };
+    world.store.silences().add(silence, event.clone()).await.unwrap();
+    let swap = OnCallOverride {
+        id: text(),
+        schedule: text(),
+        person: text(),
+        starts_at: NOW,
+        ends_at: NOW + std::time::Duration::from_secs(60),
+        author: text(),
+        comment: text(),
+        created_at: NOW,
+        ended_by: None,
+    };
+    world.store.on_call().add(swap, event).await.unwrap();
+    let delivery = NewDelivery {
+        id: text(),
+        kind: DeliveryKind::Alert,
+        run_id: None,
+        receiver: Some(text()),
+        topic: Some(text()),
+        replaces: false,
+        url: text(),
+        payload: Some(json!(HOSTILE)),
+    };
+    world.store.outbox().enqueue(delivery).await.unwrap();
     for subject in [HOSTILE_ALERT, HOSTILE, "run:<script>"] {
         let event = NewEvent {
             at: NOW,
@@ -101,6 +137,9 @@ async fn hostile_text_stays_text_on_every_page() {
         "/runs".to_owned(),
         format!("/runs/{RUN}"),
         "/alerts".to_owned(),
+        "/receivers".to_owned(),
+        "/silences".to_owned(),
+        "/oncall".to_owned(),
         format!("/incidents/{HOSTILE_ALERT}"),
         "/requests".to_owned(),
         format!("/requests/{HOSTILE_REQUEST}"),

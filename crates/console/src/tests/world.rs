@@ -239,6 +239,31 @@ impl World {
         }
     }
 
+    async fn seed_quiet(&self) {
+        let event = |subject: &str| NewEvent {
+            at: NOW - Duration::from_secs(86_400),
+            subject: subject.to_owned(),
+            kind: "silenced".to_owned(),
+            actor: "ana".to_owned(),
+            text: "silence of app=chat: upgrade".to_owned(),
+            detail: json!({}),
+        };
+        let silence = super::control::silence(&["app=chat".to_owned()], "ana");
+        assert!(self.store.silences().add(silence, event("silences")).await.unwrap());
+        let swap = OnCallOverride {
+            id: "01930000-0000-7000-8000-0000000000e2".to_owned(),
+            schedule: "primary".to_owned(),
+            person: "ben".to_owned(),
+            starts_at: NOW,
+            ends_at: NOW + Duration::from_secs(7200),
+            author: "ana".to_owned(),
+            comment: "dentist".to_owned(),
+            created_at: NOW,
+            ended_by: None,
+        };
+        assert!(self.store.on_call().add(swap, event("on-call")).await.unwrap());
+    }
+
     async fn seed_operations(&self) {
         let alert = |id: &str, state, resolved_at, opened_s| Alert {
             id: id.to_owned(),
@@ -259,6 +284,7 @@ impl World {
         let ended = Some(NOW - Duration::from_secs(7_180));
         alerts.upsert(alert(OLD_ALERT, AlertState::Resolved, ended, 7_200)).await.unwrap();
         alerts.upsert(alert(ALERT, AlertState::Firing, None, 20)).await.unwrap();
+        self.seed_quiet().await;
         for (ago_s, kind, actor, text) in [
             (21, "health", "mainstay", "worker:0 is down: no heartbeat for 3.2 s"),
             (20, "alert", "mainstay", "alert firing (warning): worker:0 is down: no heartbeat for 3.2 s"),

@@ -12,7 +12,7 @@ mod slo;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
-    alert::{Alert, Change, Runbook},
+    alert::{Alert, Change, OnCall, Runbook},
     dify::{Dify, DifyCommand, Doctor, Init},
     model::{Model, ModelRoute, Provider, Route},
     queue::{Queue, QueueAct, QueueHow, QueueRead},
@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Alerts.
     #[command(subcommand)]
     Alert(Alert),
+    /// Who is on call, and standing in for somebody.
+    #[command(subcommand, name = "oncall")]
+    OnCall(OnCall),
     /// Runbooks: what Mainstay does by itself, and on request.
     #[command(subcommand)]
     Runbook(Runbook),

@@ -9,14 +9,15 @@ use crate::{
     remote::Remote,
 };
 
-use super::{items, print, segment};
+use super::{items, print, quiet, receivers, segment};
 
 pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
     match alert {
         Alert::List { read } => {
             let answer = Remote::find(&read)?.get("/api/alerts").await?;
             Ok(print(read.json, &answer, |answer| {
-                let mut table = Table::new(&["alert", "state", "severity", "subject", "since", "summary"]);
+                let mut table =
+                    Table::new(&["alert", "state", "severity", "subject", "since", "quiet", "summary"]);
                 for alert in items(answer, "open").iter().chain(items(answer, "resolved")) {
                     table.row([
                         cell(alert, "/id"),
@@ -24,6 +25,7 @@ pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
                         cell(alert, "/severity"),
                         cell(alert, "/subject"),
                         time_cell(alert, "/opened_at"),
+                        cell(alert, "/suppressed"),
                         cell(alert, "/summary"),
                     ]);
                 }
@@ -35,5 +37,19 @@ pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
             let answer = Remote::find(&read)?.post(&path, json!({})).await?;
             Ok(print(read.json, &answer, |_| output::line(format!("alert {alert_id} is acknowledged"))))
         }
+        Alert::Silence { matchers, lasts, comment, starts_in, read } => {
+            quiet::silence(&matchers, lasts, &comment, starts_in, &read).await
+        }
+        Alert::Silences { read } => quiet::list(&read).await,
+        Alert::Unsilence { silence_id, read } => quiet::unsilence(&silence_id, &read).await,
+        Alert::Shadow { matchers, why, read } => quiet::shadow(&matchers, &why, &read).await,
+        Alert::Shadows { read } => quiet::shadows(&read).await,
+        Alert::Promote { matchers, read } => quiet::promote(&matchers, &read).await,
+        Alert::Receivers { read } => receivers::list(&read).await,
+        Alert::Deliveries { receiver, state, read } => {
+            receivers::deliveries(receiver.as_deref(), state.as_deref(), &read).await
+        }
+        Alert::Test { receiver, read } => receivers::test(&receiver, &read).await,
+        Alert::Preview { receiver, what, file, json } => receivers::preview(&receiver, &what, &file, json),
     }
 }

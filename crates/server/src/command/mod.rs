@@ -9,8 +9,11 @@ mod explain;
 mod health;
 mod init;
 mod model;
+mod oncall;
 mod provider;
 mod queue;
+mod quiet;
+mod receivers;
 mod reload;
 mod runbook;
 mod runs;
@@ -34,6 +37,7 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Runs(runs) => runs::run(runs).await,
         Command::Apps(apps) => apps::run(apps).await,
         Command::Alert(alert) => alert::run(alert).await,
+        Command::OnCall(asked) => oncall::run(asked).await,
         Command::Runbook(runbook) => runbook::run(runbook).await,
         Command::Provider(provider) => provider::run(provider).await,
         Command::Model(model) => model::run(model).await,

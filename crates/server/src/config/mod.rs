@@ -27,9 +27,11 @@ use mainstay_base::{
     AppMode, Secret,
     snapshot::{Breaker, CallPolicy, Ejection, LogicalModel, ModelKey, Provider, Upstream},
 };
-use mainstay_control::ProbeKind;
+use mainstay_control::{ProbeKind, alert::Plan};
 use mainstay_dify::Deployment;
 use mainstay_net::AddressRule;
+use mainstay_store::model::Severity;
+use mainstay_wire::notify::Channel;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
@@ -65,6 +67,9 @@ pub(crate) struct Config {
     pub(crate) model: Model,
     pub(crate) admin_tokens: Vec<AdminToken>,
     pub(crate) receivers: Vec<Receiver>,
+    /// Who is told of which alerts, in which order, and who is on call.
+    pub(crate) alerting: Arc<Plan>,
+    pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) callbacks: Callbacks,
     pub(crate) records: Records,
     pub(crate) retention: Retention,
@@ -176,8 +181,18 @@ pub(crate) struct AdminToken {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Receiver {
     pub(crate) name: String,
-    pub(crate) url: String,
-    pub(crate) secret: Option<Secret>,
+    pub(crate) channel: Channel,
+    pub(crate) min_severity: Severity,
+    /// Templates that were tried.
+    pub(crate) title: Option<String>,
+    pub(crate) body: Option<String>,
+}
+
+/// Who hears at intervals that this instance acts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Heartbeat {
+    pub(crate) url: Secret,
+    pub(crate) every: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

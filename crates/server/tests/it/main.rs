@@ -5,6 +5,7 @@
     reason = "what goes wrong in a test's helper ends the test, and says why"
 )]
 
+mod alerting;
 mod budgets;
 mod check;
 mod clients;

@@ -17,19 +17,6 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        head: "[[receiver]]",
-        about: "Where alerts are sent, as signed webhooks (Standard Webhooks).",
-        keys: &[
-            Key { name: "name", value: "\"on-call\"", about: "How the console calls it." },
-            Key { name: "url", value: "\"https://hooks.example.com/mainstay\"", about: "Where to POST." },
-            Key {
-                name: "secret",
-                value: "\"env:ONCALL_WEBHOOK_SECRET\"",
-                about: "The signing secret (whsec_...), as a reference.",
-            },
-        ],
-    },
-    Section {
         head: "[callbacks]",
         about: "Signed calls that tell clients the result of their queued runs (Mainstay-Callback-Url).",
         keys: &[

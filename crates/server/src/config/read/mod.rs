@@ -3,11 +3,13 @@
 mod apps;
 mod dify;
 pub(super) mod model;
+mod oncall;
 mod otlp;
 mod people;
 mod policy;
 mod process;
 pub(super) mod provider;
+mod receiver;
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
@@ -38,7 +40,9 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
     let model = model::model(root.section("model"), &providers, follow);
     let admin_tokens = people::admin(root.section("admin"), listeners.admin, follow);
     let receivers =
-        named(root.sections("receiver"), "name", |reader, name| people::receiver(reader, name, follow));
+        named(root.sections("receiver"), "name", |reader, name| receiver::receiver(reader, name, follow));
+    let heartbeat = receiver::heartbeat(root.section("heartbeat"), follow);
+    let alerting = oncall::plan(root.section("alerts"), root.section("oncall"), &receivers);
     let callbacks = people::callbacks(root.section("callbacks"), follow);
     let records = process::records(root.section("records"));
     let retention = process::retention(root.section("retention"));
@@ -70,6 +74,8 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         model,
         admin_tokens,
         receivers,
+        alerting: alerting.into(),
+        heartbeat,
         callbacks,
         records,
         retention,

@@ -1,13 +1,13 @@
-//! Who is let in and who is told: `[[admin.token]]`, `[[receiver]]`, `[callbacks]`.
+//! Who is let in, and what callers are told: `[[admin.token]]`, `[callbacks]`.
 
 use std::net::SocketAddr;
 
 use mainstay_base::Secret;
 use mainstay_wire::webhook;
 
-use super::{allowed, http_url, named};
+use super::{allowed, named};
 use crate::config::{
-    AdminToken, Callbacks, Reach, Receiver,
+    AdminToken, Callbacks, Reach,
     reader::Reader,
     secrets::{self, Follow},
 };
@@ -23,13 +23,6 @@ pub(super) fn admin(reader: Reader<'_>, listener: SocketAddr, follow: Follow) ->
     tokens
 }
 
-pub(super) fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Option<Receiver> {
-    reader.require("url");
-    let url = reader.parsed("url", http_url);
-    let secret = webhook_secret(reader, follow);
-    Some(Receiver { name, url: url?, secret })
-}
-
 pub(super) fn callbacks(reader: Reader<'_>, follow: Follow) -> Callbacks {
     let secret = webhook_secret(&reader, follow);
     let reach = Reach { any: false, allow: allowed(&reader, "allow") };
@@ -37,7 +30,7 @@ pub(super) fn callbacks(reader: Reader<'_>, follow: Follow) -> Callbacks {
     Callbacks { secret, reach }
 }
 
-fn webhook_secret(reader: &Reader<'_>, follow: Follow) -> Option<Secret> {
+pub(super) fn webhook_secret(reader: &Reader<'_>, follow: Follow) -> Option<Secret> {
     let secret = secrets::read(reader, "secret", follow)?;
     if follow == Follow::Yes
         && let Err(error) = webhook::Key::parse(secret.expose())
