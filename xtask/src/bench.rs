@@ -32,6 +32,23 @@ pub(crate) enum Bench {
     Simulate(Simulate),
     /// 10,000 notices through 1,000 seeded schedules of kills and partitions: lost, and come twice.
     Outbox(Outbox),
+    /// How quiet and how fast objectives are judged, with the classic rule beside it, and what that costs.
+    Slo(Slo),
+}
+
+#[derive(Args)]
+pub(crate) struct Slo {
+    /// Watches of 90 days for each shape of traffic and target. Two take five minutes.
+    #[arg(long, default_value_t = 2)]
+    rounds: u64,
+    /// Outages of each kind.
+    #[arg(long, default_value_t = 300)]
+    outages: u64,
+    #[arg(long, default_value_t = 5_000)]
+    seed: u64,
+    /// Only shapes whose name holds this.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 #[derive(Args)]
@@ -116,12 +133,20 @@ pub(crate) fn run_task(bench: &Bench) -> anyhow::Result<()> {
         Bench::Queue(options) => queue(options),
         Bench::Simulate(options) => simulate(options),
         Bench::Outbox(options) => outbox(options),
+        Bench::Slo(options) => slo(options),
     }
 }
 
 fn simulate(options: &Simulate) -> anyhow::Result<()> {
     run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "simulate"]))?;
     run(Command::new(release("simulate")).args(["--calls", &options.calls.to_string()]))
+}
+
+fn slo(options: &Slo) -> anyhow::Result<()> {
+    run(cargo().args(["build", "--release", "--package", "mainstay-bench", "--bin", "slo"]))?;
+    let mut bench = Command::new(release("slo"));
+    bench.args(["--rounds", &options.rounds.to_string(), "--outages", &options.outages.to_string()]);
+    run(bench.args(["--seed", &options.seed.to_string(), "--only", &options.only]))
 }
 
 fn outbox(options: &Outbox) -> anyhow::Result<()> {
