@@ -124,7 +124,7 @@ pub(super) fn preview(receiver: &str, what: &str, file: &ConfigFile, is_json: bo
         return Err(Failure::usage(
             format!("there is no notice `{what}`"),
             String::new(),
-            &format!("give one of {words}"),
+            format!("give one of {words}"),
         ));
     };
     let receivers = wiring::receivers(&config);
