@@ -43,7 +43,7 @@ async fn a_page_reaches_whoever_is_on_call_then_others_and_what_is_silenced_stay
          [[oncall.schedule]]\nname = 'primary'\n\
          [[oncall.schedule.layer]]\npeople = ['ana']\nstart = '2026-01-05T09:00'\n\
          [[oncall.policy]]\nname = 'first'\n\
-         [[oncall.policy.step]]\nto = ['schedule:primary']\nwait = '10s'\n\
+         [[oncall.policy.step]]\nto = ['schedule:primary']\nwait = '2s'\n\
          [[oncall.policy.step]]\nto = ['receiver:backup']\nwait = '1h'\n\
          [[alerts.route]]\nname = 'upstreams'\nmatch = ['upstream=dify']\nto = ['policy:first']\n\
          [alerts]\nto = []\n",

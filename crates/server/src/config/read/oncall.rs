@@ -198,7 +198,7 @@ fn policy(reader: &Reader<'_>, name: String, is_target: impl Fn(&Target) -> bool
                 Err(problem) => step.report(&key, problem),
             }
         }
-        let wait = step.span("wait", Duration::from_secs(10)..=DAY).unwrap_or(Duration::from_secs(15 * 60));
+        let wait = step.span("wait", Duration::from_secs(1)..=DAY).unwrap_or(Duration::from_secs(15 * 60));
         steps.push(Step { to, wait });
         step.done();
     }
@@ -249,7 +249,7 @@ mod tests {
              [[oncall.schedule.layer]]\npeople = ['eve']\nstart = 'monday'\nturn = 'yearly'\nhours = '9-17'\n\
              [[oncall.schedule]]\nname = 'empty'\n\
              [[oncall.policy]]\nname = 'first'\n\
-             [[oncall.policy.step]]\nto = ['schedule:other', 'chat']\nwait = '1s'\n\
+             [[oncall.policy.step]]\nto = ['schedule:other', 'chat']\nwait = '0s'\n\
              [alerts]\nto = ['policy:second']\ninhibit_by_defualt = false\n\
              [[alerts.route]]\nname = 'default'\nmatch = ['severity']\nto = ['policy:first', 'receiver:x']\n\
              [[alerts.inhibit]]\nsource = ['component=*']\n";
@@ -265,7 +265,7 @@ mod tests {
             "oncall.schedule[1].layer allowed are 1 to 10",
             "oncall.policy[0].step[0].to[0] there is no schedule named other",
             "oncall.policy[0].step[0].to[1] is none of receiver:NAME",
-            "oncall.policy[0].step[0].wait is 1s",
+            "oncall.policy[0].step[0].wait is 0s",
             "alerts.to[0] there is no [[oncall.policy]] named second",
             "alerts.inhibit_by_defualt is not a key",
             "alerts.route[0].name default is that of",
