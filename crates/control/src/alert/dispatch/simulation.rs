@@ -432,7 +432,7 @@ fn no_page_is_lost_nothing_is_told_twice_and_what_is_silenced_or_explained_is_no
     // Lives in which nothing happens would prove nothing.
     let Seen { firing, resolved, reminders, refused, inhibited, silenced } = seen;
     let all = [firing, resolved, reminders, refused, inhibited, silenced];
-    assert!(all.iter().all(|count| *count > 100), "{all:?}");
+    assert!(all.iter().all(|count| *count >= 10), "{all:?}");
 }
 
 #[test]
