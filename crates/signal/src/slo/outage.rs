@@ -8,8 +8,8 @@
 //! from failures that ended no health ([`Clumps`]), and k grows with it.
 //!
 //! *For how long.* A cause that fails five runs at once makes a row of five wherever traffic is low, and so does somebody who
-//! tries again. So the row must last for [`span`]: half a minute at nine or more runs a minute, three minutes at five, six at one, the
-//! time of six runs below; and its failures must be spread over that time, by Kish's effective number of its sixths.
+//! tries again. So the row must last for [`span`]: 40 s at nine or more runs a minute, seven and a half minutes at one, the time of seven
+//! and a half runs below; and its failures must be spread over that time, by Kish's effective number of its sixths.
 //!
 //! Within a slot the good runs are taken to come first, because their order is not known. That makes a row longer by
 //! less than one failure.

@@ -25,7 +25,8 @@ pub enum Kept {
     InFuture,
 }
 
-/// The counts of one objective. At most 53 KB (4,380 minutes and 2,209 hours of 8 bytes), less while it is young.
+/// The counts of one objective. At most 98 KB (4,380 minutes and 2,209 hours of 8 bytes, in rings that double),
+/// less while it is young.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     minutes: Ring,
