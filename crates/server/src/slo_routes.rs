@@ -16,7 +16,7 @@ use mainstay_console::AdminTokens;
 use mainstay_control::slo::{
     Document,
     admin::{self, By, Changed, Refused},
-    history, openslo,
+    history, openslo, rules,
 };
 use mainstay_store::{Store, StoreError};
 use serde::Deserialize;
@@ -41,6 +41,7 @@ pub(crate) fn router(slos: Slos, tokens: AdminTokens) -> Router {
         .route("/api/slos/set", post(set))
         .route("/api/slos/import", post(import))
         .route("/api/slos/export", get(export))
+        .route("/api/slos/rules", get(prometheus))
         .route("/api/slos/lint", get(lint))
         .route("/api/slos/history", get(changes))
         .route("/api/slos/{name}/replay", get(replay))
@@ -137,6 +138,15 @@ fn why(asked: &Asked) -> &str {
 async fn export(State(slos): Of, Query(looked): Query<Looked>) -> Response {
     match documents(&slos, &looked).await {
         Ok(documents) => Json(json!({ "openslo": openslo::write(&documents) })).into_response(),
+        Err(why) => refused(why),
+    }
+}
+
+async fn prometheus(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+    match documents(&slos, &looked).await {
+        Ok(documents) => {
+            Json(json!({ "rules": rules::write(&documents, slos.dify.is_some()) })).into_response()
+        }
         Err(why) => refused(why),
     }
 }

@@ -16,6 +16,7 @@ mod judging;
 pub mod openslo;
 mod read;
 mod rollup;
+pub mod rules;
 mod tell;
 pub mod view;
 

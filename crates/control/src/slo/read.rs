@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Words that stand in the place of a name in the admin API.
-const RESERVED: [&str; 5] = ["set", "import", "export", "lint", "history"];
+const RESERVED: [&str; 6] = ["set", "import", "export", "lint", "history", "rules"];
 const MAX_NAME: usize = 80;
 const MAX_TEXT: usize = 500;
 /// A target outside of these cannot be judged: below, a coin is as good; above, nobody lives to see it.

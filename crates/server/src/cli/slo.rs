@@ -69,6 +69,13 @@ pub(crate) enum Slo {
         #[command(flatten)]
         read: Read,
     },
+    /// Print recording and alerting rules for Prometheus.
+    Rules {
+        /// Only of this one.
+        name: Option<String>,
+        #[command(flatten)]
+        read: Read,
+    },
     /// Let one that was only watched (alerting = shadow) tell people.
     Promote {
         name: String,

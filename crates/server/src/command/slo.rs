@@ -1,4 +1,4 @@
-//! `mainstay slo`: list, show, set, remove, lint, replay, import, export, promote, history, undo.
+//! `mainstay slo`: list, show, set, remove, lint, replay, import, export, rules, promote, history, undo.
 
 use std::time::Duration;
 
@@ -55,18 +55,22 @@ pub(super) async fn run(slo: Slo) -> Result<Exit, Failure> {
             let answer = Remote::find(&read)?.patient().get(&path).await?;
             Ok(print(read.json, &answer, replay))
         }
-        Slo::Export { name, read } => {
-            let query = name.map_or_else(String::new, |name| format!("?name={}", segment(&name)));
-            get(&format!("/api/slos/export{query}"), &read, |answer| {
-                output::line(answer["openslo"].as_str().unwrap_or_default().trim_end());
-            })
-            .await
-        }
+        Slo::Export { name, read } => text("export", "openslo", name, &read).await,
+        Slo::Rules { name, read } => text("rules", "rules", name, &read).await,
         Slo::History { name, read } => {
             let query = name.map_or_else(String::new, |name| format!("?name={}", segment(&name)));
             get(&format!("/api/slos/history{query}"), &read, changes).await
         }
     }
+}
+
+/// What is printed as it is: all, or only one.
+async fn text(what: &str, field: &str, name: Option<String>, read: &Read) -> Result<Exit, Failure> {
+    let query = name.map_or_else(String::new, |name| format!("?name={}", segment(&name)));
+    get(&format!("/api/slos/{what}{query}"), read, |answer| {
+        output::line(answer[field].as_str().unwrap_or_default().trim_end());
+    })
+    .await
 }
 
 async fn get(path: &str, read: &Read, human: impl FnOnce(&Value)) -> Result<Exit, Failure> {

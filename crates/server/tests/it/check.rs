@@ -101,8 +101,8 @@ const EXPECTED: &[&str] = &[
     "records.keep_success is 1.5, allowed is 0 to 1",
     "records.keep_failures is not a key; known are keep_success, max_stored_a_second",
     "limits.body_bytes is 1, allowed is 1024 to 1073741824",
-    "colour is not a key; known are admin, app, app_path, callbacks, dify, engine, limits, listeners, log, model, \
-     provider, receiver, records, retention, store, upstream, workers",
+    "colour is not a key; known are admin, alerts, app, app_path, callbacks, dify, engine, heartbeat, limits, listeners, \
+     log, model, oncall, otlp, provider, receiver, records, retention, store, upstream, workers",
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Promises: nothing that a component's name or a provider's error says becomes a mention, a link or markup; a text is cut
 //! to what its receiver takes; what an answer means is decided by its body where its status says nothing. Bodies, limits
-//! and codes are those of the vendors' documentation; `docs/receivers.md` names them.
+//! and codes are those of the vendors, as far as they publish them; `docs/receivers.md` names them.
 
 mod answer;
 mod call;
