@@ -66,7 +66,11 @@ fn counted(document: &Document) -> Vec<Value> {
             document.target,
             span(rule.long)
         );
-        alert(name, format!("{} and {}", over(rule.long), over(rule.short)), document, rule.pages, &summary)
+        let expr = format!("{} and {}", over(rule.long), over(rule.short));
+        let mut alert = alert(name, expr, document, rule.pages, &summary);
+        // Two of one name are told apart by it.
+        alert["labels"]["window"] = json!(span(rule.long));
+        alert
     }));
     rules
 }
@@ -95,10 +99,14 @@ fn judged(document: &Document) -> Vec<Value> {
 
 fn alert(name: &str, expr: String, document: &Document, pages: bool, summary: &str) -> Value {
     let severity = if pages { "critical" } else { "warning" };
+    let mut labels = json!({ "severity": severity, "slo": document.name });
+    if !document.owner.is_empty() {
+        labels["owner"] = json!(document.owner);
+    }
     json!({
         "alert": name,
         "expr": expr,
-        "labels": { "severity": severity, "slo": document.name, "owner": document.owner },
+        "labels": labels,
         "annotations": { "summary": summary, "runbook": DOCS },
     })
 }
@@ -142,8 +150,8 @@ fn quoted(text: &str) -> String {
 fn span(span: Duration) -> String {
     let minutes = span.as_secs() / 60;
     match minutes {
-        _ if minutes % (24 * 60) == 0 => format!("{}d", minutes / (24 * 60)),
-        _ if minutes % 60 == 0 => format!("{}h", minutes / 60),
+        _ if minutes.is_multiple_of(24 * 60) => format!("{}d", minutes / (24 * 60)),
+        _ if minutes.is_multiple_of(60) => format!("{}h", minutes / 60),
         _ => format!("{minutes}m"),
     }
 }
@@ -183,7 +191,10 @@ mod tests {
             "slo:mainstay_sli_errors:ratio_rate1h{slo=\"loose\"} > 0.8 and slo:mainstay_sli_errors:ratio_rate5m{slo=\"loose\"} > 0.8"
         );
         assert_eq!(alerts[1]["expr"].as_str().unwrap().matches("> 0.6").count(), 2);
-        assert_eq!(alerts[0]["labels"], json!({"severity": "critical", "slo": "loose", "owner": "ann"}));
+        assert_eq!(
+            alerts[0]["labels"],
+            json!({"severity": "critical", "slo": "loose", "owner": "ann", "window": "1h"})
+        );
         let five =
             rules.iter().find(|rule| rule["record"] == "slo:mainstay_sli_errors:ratio_rate5m").unwrap();
         assert_eq!(
