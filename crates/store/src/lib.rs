@@ -13,6 +13,7 @@ mod dify;
 mod error;
 mod files;
 mod jobs;
+mod lasting;
 mod leases;
 pub mod model;
 mod notices;

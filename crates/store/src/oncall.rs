@@ -5,14 +5,13 @@ use mainstay_base::Micros;
 use crate::{
     StoreError,
     db::{Db, Row, Tx, values},
+    lasting::{self, MAX_OPEN},
     model::{NewEvent, OnCallOverride},
     runs::list_limit,
     timeline,
 };
 
 const OVERRIDE: &str = "id, schedule, person, starts_at, ends_at, author, comment, created_at, ended_by";
-/// Overrides that hold or will hold at a time.
-const MAX_OPEN: i64 = 1_000;
 
 pub struct OnCall {
     pub(crate) db: Db,
@@ -26,18 +25,7 @@ impl OnCall {
 
     /// Ends it now. False: there is none, or it has ended.
     pub async fn end(&self, id: &str, by: &str, event: NewEvent) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "UPDATE oncall_overrides SET ends_at = $3, ended_by = $2 WHERE id = $1 AND ends_at > $3";
-        let (id, by) = (id.to_owned(), by.to_owned());
-        self.db
-            .write(move |tx| {
-                let ended = tx.execute(SQL, values![&id, &by, tx.now()])? > 0;
-                if ended {
-                    timeline::put(tx, &event)?;
-                }
-                Ok(ended)
-            })
-            .await
+        lasting::end(&self.db, "oncall_overrides", id, by, event).await
     }
 
     /// Those that end last first, ended ones included.
@@ -51,8 +39,7 @@ impl OnCall {
 fn add(tx: &mut Tx<'_>, added: &OnCallOverride, event: &NewEvent) -> Result<bool, StoreError> {
     const SQL: &str = "INSERT INTO oncall_overrides (id, schedule, person, starts_at, ends_at, author, comment, \
          created_at, ended_by) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)";
-    let count = tx.one("SELECT COUNT(*) FROM oncall_overrides WHERE ends_at > $1", values![tx.now()])?;
-    if count.map_or(Ok(0), |mut row| row.int())? >= MAX_OPEN {
+    if lasting::is_full(tx, "oncall_overrides")? {
         return Ok(false);
     }
     let OnCallOverride { id, schedule, person, starts_at, ends_at, author, comment, created_at, ended_by } =

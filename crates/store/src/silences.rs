@@ -5,14 +5,13 @@ use mainstay_base::Micros;
 use crate::{
     StoreError,
     db::{Db, Row, Tx, values},
+    lasting::{self, MAX_OPEN},
     model::{NewEvent, Silence},
     runs::list_limit,
     timeline,
 };
 
 const SILENCE: &str = "id, matchers, starts_at, ends_at, author, comment, created_at, ended_by";
-/// Silences that hold or will hold at a time.
-const MAX_OPEN: i64 = 1_000;
 
 pub struct Silences {
     pub(crate) db: Db,
@@ -26,17 +25,7 @@ impl Silences {
 
     /// Ends it now. False: there is none, or it has ended.
     pub async fn end(&self, id: &str, by: &str, event: NewEvent) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE silences SET ends_at = $3, ended_by = $2 WHERE id = $1 AND ends_at > $3";
-        let (id, by) = (id.to_owned(), by.to_owned());
-        self.db
-            .write(move |tx| {
-                let ended = tx.execute(SQL, values![&id, &by, tx.now()])? > 0;
-                if ended {
-                    timeline::put(tx, &event)?;
-                }
-                Ok(ended)
-            })
-            .await
+        lasting::end(&self.db, "silences", id, by, event).await
     }
 
     pub async fn get(&self, id: &str) -> Result<Option<Silence>, StoreError> {
@@ -56,8 +45,7 @@ impl Silences {
 fn add(tx: &mut Tx<'_>, silence: &Silence, event: &NewEvent) -> Result<bool, StoreError> {
     const SQL: &str = "INSERT INTO silences (id, matchers, starts_at, ends_at, author, comment, created_at, ended_by) \
          VALUES ($1,$2,$3,$4,$5,$6,$7,$8)";
-    let count = tx.one("SELECT COUNT(*) FROM silences WHERE ends_at > $1", values![tx.now()])?;
-    if count.map_or(Ok(0), |mut row| row.int())? >= MAX_OPEN {
+    if lasting::is_full(tx, "silences")? {
         return Ok(false);
     }
     let Silence { id, matchers, starts_at, ends_at, author, comment, created_at, ended_by } = silence;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::Micros;
-use mainstay_signal::slo::{self as judge, Choice, Detectors, Lint, Paged, Slot};
+use mainstay_signal::slo::{self as judge, Choice, Detectors, Lint, Objective, Paged, Settings, Slot};
 use mainstay_store::{
     Store, StoreError,
     model::{SliRow, SliSeries},
@@ -55,29 +55,51 @@ pub async fn replay(
     since: Micros,
     until: Micros,
 ) -> Result<Vec<Replayed>, StoreError> {
+    each(store, dify, documents, since, until, move |past| {
+        let Past { document, slots, source, settings, objective } = past;
+        Replayed {
+            name: document.name,
+            since,
+            until,
+            slots: slots.len(),
+            good: slots.iter().map(|slot| u64::from(slot.good)).sum(),
+            total: slots.iter().map(|slot| u64::from(slot.good) + u64::from(slot.bad)).sum(),
+            pages: judge::replay(&slots, &objective, &settings),
+            choice: judge::choose(&slots, &objective, &settings),
+            blind: source.err(),
+        }
+    })
+    .await
+}
+
+/// What was recorded of one, and how it is judged.
+struct Past {
+    document: Document,
+    slots: Vec<Slot>,
+    source: Result<Source, String>,
+    settings: Settings,
+    objective: Objective,
+}
+
+/// Looks at the past of each, beside the runtime.
+async fn each<T: Send + 'static>(
+    store: &Store,
+    dify: Option<&str>,
+    documents: &[Document],
+    since: Micros,
+    until: Micros,
+    look: impl Fn(Past) -> T + Send + 'static,
+) -> Result<Vec<T>, StoreError> {
     let slots = slots(store, dify, documents, since, until).await?;
     let work = documents.iter().cloned().zip(slots).collect::<Vec<_>>();
     let has_dify = dify.is_some();
-    blocking(move || {
-        let one = |(document, slots): (Document, Vec<Slot>)| {
-            let source = figures::source(&document, has_dify);
-            let settings = settings(&document, source.as_ref().ok().copied(), Detectors::ALL);
-            let objective = objective(&document, until);
-            Replayed {
-                name: document.name.clone(),
-                since,
-                until,
-                slots: slots.len(),
-                good: slots.iter().map(|slot| u64::from(slot.good)).sum(),
-                total: slots.iter().map(|slot| u64::from(slot.good) + u64::from(slot.bad)).sum(),
-                pages: judge::replay(&slots, &objective, &settings),
-                choice: judge::choose(&slots, &objective, &settings),
-                blind: source.err(),
-            }
-        };
-        work.into_iter().map(one).collect()
-    })
-    .await
+    let past = move |(document, slots): (Document, Vec<Slot>)| {
+        let source = figures::source(&document, has_dify);
+        let settings = settings(&document, source.as_ref().ok().copied(), Detectors::ALL);
+        let objective = objective(&document, until);
+        Past { document, slots, source, settings, objective }
+    };
+    blocking(move || work.into_iter().map(past).map(look).collect()).await
 }
 
 /// Says of each what is to be expected of it.
@@ -88,14 +110,8 @@ pub async fn lint(
     since: Micros,
     until: Micros,
 ) -> Result<Vec<Linted>, StoreError> {
-    let slots = slots(store, dify, documents, since, until).await?;
-    let work = documents.iter().cloned().zip(slots).collect::<Vec<_>>();
-    let has_dify = dify.is_some();
-    blocking(move || {
-        let one = |(document, slots): (Document, Vec<Slot>)| {
-            let source = figures::source(&document, has_dify);
-            let objective = objective(&document, until);
-            let settings = settings(&document, source.as_ref().ok().copied(), Detectors::ALL);
+    each(store, dify, documents, since, until, |past| {
+        let Past { document, slots, source, settings, objective } = past;
             let lint = (!slots.is_empty()).then(|| judge::lint(&slots, &objective, &settings));
             let mut notes = Vec::new();
             if let Err(why) = &source {
@@ -116,8 +132,6 @@ pub async fn lint(
                 notes.extend(remarks(lint));
             }
             Linted { name: document.name, lint, notes }
-        };
-        work.into_iter().map(one).collect()
     })
     .await
 }

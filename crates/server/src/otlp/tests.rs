@@ -1,23 +1,28 @@
 //! What a collector would read: spans of a call that fell over, and metrics that say what `/metrics` says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use mainstay_base::{
-    Class, Kind, Micros, Record,
+    Class, Clock, Kind, Micros, Record,
     record::{Attempt, AttemptRole, Outcome, Path, Span, Stage, StageName, StageOutcome},
     snapshot::{Dialect, Snapshot},
 };
+use mainstay_testkit::{HttpServer, http_server};
 use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
     metrics::v1::{Metric, metric::Data},
     trace::v1::status::StatusCode,
 };
 
 use super::{
-    exposition,
+    WAITING, exposition,
     genai::{GenAi, Providers, operation},
-    spans,
+    send::{Collector, Signal},
+    spans, start,
 };
+use crate::config;
 
 fn said(attributes: &[KeyValue], name: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == name)?;
@@ -267,4 +272,51 @@ fn calls_of_models_are_counted_by_the_conventions() {
     let durations = points(&genai.metrics(Micros(2))[0]);
     assert!(durations.len() <= 502, "{}", durations.len());
     assert!(durations.iter().any(|point| point.contains("other")));
+}
+
+fn configuration(endpoint: String) -> config::Otlp {
+    config::Otlp {
+        endpoint,
+        headers: Vec::new(),
+        service: "mainstay".to_owned(),
+        traces: true,
+        metrics: false,
+        every: Duration::from_secs(60),
+        keep_success: 0.0,
+    }
+}
+
+fn client() -> mainstay_net::Client {
+    mainstay_net::Client::new(mainstay_net::ClientOptions::default()).unwrap()
+}
+
+/// Nobody sends: what does not fit is dropped and counted, and what was not asked for takes no place.
+#[tokio::test]
+async fn what_finds_no_room_is_dropped_and_counted() {
+    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let configuration = configuration("http://127.0.0.1:9".to_owned());
+    let (otlp, _exporter) = start(&configuration, client(), snapshot, Clock::System).unwrap();
+    let failed = Record { outcome: Outcome::Failed, ..fell_over() };
+    let unwanted = Record { span: Span { is_sampled: false, ..failed.span }, ..failed.clone() };
+    for _ in 0..WAITING {
+        otlp.offer(&unwanted);
+        otlp.offer(&fell_over());
+        otlp.offer(&failed);
+    }
+    assert_eq!(
+        otlp.now().dropped,
+        0,
+        "of successes none is wanted, and of traces only those that are sampled"
+    );
+    (0..3).for_each(|_| otlp.offer(&failed));
+    assert_eq!(otlp.now().dropped, 3);
+}
+
+/// Only what may pass is tried again.
+#[tokio::test]
+async fn a_refusal_is_not_repeated() {
+    let refuses = HttpServer::start(|_| async { http_server::whole(400, "text/plain", "no") }).await;
+    let collector = Collector::new(&configuration(refuses.url()), client());
+    assert!(collector.send(Signal::Traces, &ExportTraceServiceRequest::default()).await.is_err());
+    assert_eq!(refuses.requests().len(), 1);
 }

@@ -14,7 +14,7 @@ fn secret(text: &str) -> Secret {
 }
 
 fn channels() -> Vec<Channel> {
-    let url = || secret("https://hooks.example/services/T0/B0/XXXX");
+    let url = || secret("https://hooks.example/services/T0/B0/hook-key");
     vec![
         Channel::Webhook { url: url(), secret: Some(secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")) },
         Channel::Slack { url: url() },
@@ -173,10 +173,10 @@ fn nothing_that_is_shown_holds_a_secret() {
         let shown = shown(&channel, &call);
         let echoed = channel.redact(&format!("{} {} {shown}", call.url.expose(), call.headers.len()));
         for secret in
-            ["XXXX", "ROUTING-KEY", "API-KEY", "FEISHU-SECRET", "SECabc", "123:TOKEN", "=TOKEN", "=KEY"]
+            ["hook-key", "ROUTING-KEY", "API-KEY", "FEISHU-SECRET", "SECabc", "123:TOKEN", "=TOKEN", "=KEY"]
         {
             assert!(!echoed.contains(secret), "{}: {secret} in {echoed}", channel.kind().as_str());
         }
-        assert!(!format!("{channel:?}").contains("XXXX"));
+        assert!(!format!("{channel:?}").contains("hook-key"));
     }
 }
