@@ -222,8 +222,10 @@ impl Act {
         match &*self.shared.slos.borrow() {
             Some(slos) => components.extend(slos.iter().cloned()),
             None => {
-                let firing = self.incidents.firing().map(|incident| incident.component.as_str());
-                components.extend(firing.filter_map(slo::unjudged));
+                let firing = self.incidents.firing();
+                components.extend(
+                    firing.filter_map(|incident| slo::unjudged(&incident.component, incident.labels())),
+                );
             }
         }
         components

@@ -10,6 +10,15 @@ use super::{
     matcher::{Matcher, all_fit},
 };
 
+/// Of an objective: on what its failures are blamed, where it is one thing.
+pub(crate) const FAULT: &str = "fault";
+/// Of an objective: the providers on which its failures are blamed, with commas between. As a label that has to be equal:
+/// each of them has to be in trouble.
+pub(crate) const FAULT_PROVIDER: &str = "fault_provider";
+/// Of an objective: what fails no more, though its alert goes on.
+pub(crate) const PASSING: &str = "passing";
+const PROVIDER: &str = "provider";
+
 /// An open alert as far as it can explain another, or be explained.
 pub(crate) struct Side<'a> {
     pub(crate) labels: &'a Labels,
@@ -52,7 +61,10 @@ pub(crate) fn relate(rules: &[Inhibition], sides: &[Side<'_>]) -> Relations {
                 source != target
                     && !is_twin
                     && !sides[source].is_shadow
-                    && rule.equal.iter().all(|label| shares(&sides[source], &sides[target], label))
+                    && rule.equal.iter().all(|label| match label.as_str() {
+                        FAULT_PROVIDER => is_blamed(sides, &sources, source, target),
+                        label => shares(&sides[source], &sides[target], label),
+                    })
                     && root(&relations.by, source) != target
             };
             if let Some(&source) = sources.iter().find(explains) {
@@ -76,6 +88,16 @@ fn shares(source: &Side<'_>, target: &Side<'_>, label: &str) -> bool {
     let is_it = |one: &String| one == value;
     source.labels.get(label).is_some_and(is_it)
         || source.touches.get(label).is_some_and(|values| values.iter().any(is_it))
+}
+
+/// Whether the source is one of the providers on which the target is blamed, and none of these is well.
+fn is_blamed(sides: &[Side<'_>], sources: &[usize], source: usize, target: usize) -> bool {
+    let Some(names) = sides[target].labels.get(FAULT_PROVIDER) else { return false };
+    let is_named = |source: usize, name: &str| {
+        sides[source].labels.get(PROVIDER).is_some_and(|of| of == name) && !sides[source].is_shadow
+    };
+    names.split(',').any(|name| is_named(source, name))
+        && names.split(',').all(|name| sources.iter().any(|source| is_named(*source, name)))
 }
 
 /// Follows who explains whom; there are no circles.
@@ -134,6 +156,34 @@ mod tests {
         let found = relations(&Inhibition::built_in(), &ones);
         assert_eq!(found.by, BTreeMap::from([(1, 0), (2, 0)]));
         assert_eq!(found.lifted, BTreeMap::from([(0, page)]));
+    }
+
+    #[test]
+    fn what_is_blamed_on_providers_is_explained_when_each_of_them_is_in_trouble() {
+        let (warning, page) = (Severity::Warning, Severity::Page);
+        let provider =
+            |name, state| one(&[("group", "provider"), (PROVIDER, name), ("state", state)], warning, "");
+        let (a, b) = (|| provider("a", "down"), || provider("b", "degraded"));
+        let on = |fault: &str, names: &str| {
+            one(&[("group", "slo"), (FAULT, fault), (FAULT_PROVIDER, names)], page, "")
+        };
+        for (what, sources, target, explained) in [
+            ("its provider", vec![a()], on("provider", "a"), true),
+            ("one that is degraded", vec![b()], on("provider", "b"), true),
+            ("another", vec![a()], on("provider", "b"), false),
+            ("one of two", vec![a()], on("provider", "a,b"), false),
+            ("both", vec![a(), b()], on("provider", "a,b"), true),
+            ("nobody knows which, and one is down", vec![a()], on("provider", ""), true),
+            ("nobody knows which, and one is degraded", vec![b()], on("provider", ""), false),
+            ("not on providers", vec![a(), b()], on("dify", ""), false),
+            ("on many things", vec![a(), b()], on("", ""), false),
+        ] {
+            let mut ones = sources;
+            ones.push(target);
+            let found = relations(&Inhibition::built_in(), &ones);
+            assert_eq!(found.by.contains_key(&(ones.len() - 1)), explained, "{what}");
+            assert_eq!(found.lifted.values().any(|severity| *severity == page), explained, "{what}");
+        }
     }
 
     #[test]

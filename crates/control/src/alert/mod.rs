@@ -13,6 +13,7 @@ pub(crate) mod shadow;
 mod step;
 
 pub use dispatch::{Group, Member};
+pub(crate) use inhibit::{FAULT, FAULT_PROVIDER, PASSING};
 pub use mainstay_wire::notify::{Notice, What};
 pub use matcher::{Labels, MAX_MATCHERS, Matcher, all_fit, parse_all};
 pub use ops::{MAX_SPAN, NewOverride, NewSilence, NotDone, ON_CALL, Roster, SHADOWS, SILENCES};

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mainstay_store::model::Severity;
 
-use super::matcher::{Matcher, all_fit};
+use super::{
+    inhibit::FAULT_PROVIDER,
+    matcher::{Matcher, all_fit},
+};
 use crate::oncall::Schedule;
 
 /// A page that nobody acknowledges is repeated after this long, as long as it fires.
@@ -187,8 +190,8 @@ pub struct Inhibition {
 }
 
 impl Inhibition {
-    /// A provider in trouble explains the objectives that it is behind, and those of the apps that see it; an upstream
-    /// those of its apps; a store that is down explains everything that needs it.
+    /// A provider in trouble explains the objectives that it is behind, those of the apps that see it, and those whose
+    /// failures are blamed on it, or on providers of which nobody saw the name; an upstream those of its apps; a store that is down explains everything that needs it.
     pub fn built_in() -> Vec<Inhibition> {
         let rule = |source: &[&str], target: &[&str], equal: &[&str]| {
             let read = |texts: &[&str]| texts.iter().filter_map(|text| Matcher::parse(text).ok()).collect();
@@ -198,6 +201,8 @@ impl Inhibition {
         vec![
             rule(&["group=provider"], &["group=slo"], &["provider"]),
             rule(&["group=provider"], &["group=slo"], &["app"]),
+            rule(&["group=provider"], &["group=slo", "fault=provider"], &[FAULT_PROVIDER]),
+            rule(&["group=provider", "state=down"], &["group=slo", "fault=provider", "fault_provider="], &[]),
             rule(&["group=upstream"], &["group=slo"], &["upstream"]),
             rule(&["group=store", "state=down"], &["group=slo|queue|engine|workers|worker|ingest"], &[]),
         ]

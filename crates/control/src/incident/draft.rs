@@ -74,6 +74,7 @@ impl Draft {
             row = self.apply(component, &id, row, after.as_ref(), effect);
         } else if let (Some((stored, detail)), Some(alert)) = (&mut row, &after)
             && ((detail.alert != *alert && before.as_ref() != Some(alert))
+                || detail.labels() != component.labels
                 || has_more_to_tell(component, stored, detail, self.now))
         {
             detail.alert = alert.clone();

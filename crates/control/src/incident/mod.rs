@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use self::draft::Draft;
 use crate::{
-    alert::{self, Alert, Group, Phase, shadow::Shadows},
+    alert::{self, Alert, Group, Labels, Phase, shadow::Shadows},
     health::{Component, State},
     options::Options,
 };
@@ -56,6 +56,17 @@ pub(crate) struct Incident {
 impl Incident {
     pub(crate) fn is_firing(&self) -> bool {
         matches!(self.alert.phase, Phase::Firing { .. })
+    }
+
+    /// What its component was told apart by when it was last stored.
+    pub(crate) fn labels(&self) -> Labels {
+        self.row.as_ref().map(|(_, detail)| detail.labels()).unwrap_or_default()
+    }
+}
+
+impl Detail {
+    fn labels(&self) -> Labels {
+        serde_json::from_value(self.component["labels"].clone()).unwrap_or_default()
     }
 }
 

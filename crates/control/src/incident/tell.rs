@@ -135,10 +135,21 @@ fn firing(draft: &Draft, open: &[Open<'_>], relations: &Relations) -> Vec<Active
             acknowledged_by: (row.state == model::AlertState::Acknowledged)
                 .then(|| row.acknowledged_by.clone().unwrap_or_default()),
             is_shadow: one.is_shadow,
-            inhibited_by: relations.by.get(&place).map(|source| open[*source].component.id.clone()),
+            inhibited_by: relations
+                .by
+                .get(&place)
+                .map(|source| open[*source].component.id.clone())
+                .or_else(|| passing(one, row)),
         });
     }
     alerts
+}
+
+/// What explained it before, while it only waits for its windows to pass: what has ended is not told of because it was
+/// kept quiet.
+fn passing(one: &Open<'_>, row: &model::Alert) -> Option<String> {
+    let by = row.suppressed.as_deref()?.strip_prefix(dispatch::INHIBITED)?;
+    one.labels.contains_key(alert::PASSING).then(|| by.to_owned())
 }
 
 fn resolved(row: &model::Alert, detail: &Detail) -> Active {

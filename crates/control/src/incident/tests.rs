@@ -64,6 +64,15 @@ impl Desk {
         }
     }
 
+    /// So many seconds and more, each look by another control.
+    async fn pass(&mut self, seconds: i64, components: &[Component]) {
+        let end = self.clock.now().0 + seconds * 1_000_000;
+        while self.clock.now().0 < end {
+            self.restart().await;
+            self.look(components).await;
+        }
+    }
+
     /// `firing slo:chat`, oldest first.
     async fn told(&self) -> Vec<String> {
         let rows = self.store.outbox().notices(NoticeFilter::default()).await.unwrap();
@@ -133,6 +142,60 @@ async fn what_was_inhibited_stays_so_over_a_restart() {
     let alerts = desk.store.alerts().list(filter).await.unwrap();
     assert_eq!(alerts.len(), 1, "one alert over all restarts");
     assert_eq!(alerts[0].suppressed.as_deref(), Some("inhibited:provider:openai"));
+}
+
+/// A default service level, by mode alone, whose failures are blamed so.
+fn blamed(labels: &[(&str, &str)]) -> Component {
+    let mut slo = component(Kind::Slo, "chat-availability", State::Down);
+    slo.labels.insert("mode".to_owned(), "chat".to_owned());
+    slo.labels.extend(labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())));
+    slo
+}
+
+// A default service level has neither app nor provider: what its failures are blamed on says what explains it.
+#[tokio::test]
+async fn what_is_blamed_on_a_provider_is_quiet_while_that_is_in_trouble_over_restarts_and_pages_when_it_goes_on()
+ {
+    for labels in [vec![("fault", "provider")], vec![("fault", "provider"), ("fault_provider", "openai")]] {
+        let mut desk = Desk::new().await;
+        desk.looks(4, &[provider("somebody")]).await;
+        let both = [provider("somebody"), blamed(&labels)];
+        desk.looks(3, &both).await;
+        let expected = ["firing provider:openai", "escalated provider:openai"];
+        for _ in 0..3 {
+            desk.restart().await;
+            // Not judged yet: what was told of it is what is stored.
+            desk.incidents.refresh().await.unwrap();
+            let stored =
+                desk.incidents.firing().find(|one| one.component.starts_with("slo:")).unwrap().labels();
+            let unjudged = crate::slo::unjudged("slo:chat-availability", stored).unwrap();
+            desk.looks(2, &[provider("somebody"), unjudged]).await;
+            desk.looks(2, &both).await;
+            assert_eq!(desk.told().await, expected, "{labels:?}");
+        }
+        // It ends, and the service level only waits for its windows.
+        let well = component(Kind::Provider, "openai", State::Ok);
+        let passing: Vec<_> = labels.iter().copied().chain([("passing", "yes")]).collect();
+        desk.pass(420, &[well.clone(), blamed(&passing)]).await;
+        let expected = [&expected[..], &["resolved provider:openai"]].concat();
+        assert_eq!(desk.told().await, expected, "{labels:?}");
+        // It burns again, without its provider.
+        desk.pass(330, &[well, blamed(&labels)]).await;
+        let expected = [&expected[..], &["firing slo:chat-availability"]].concat();
+        assert_eq!(desk.told().await, expected, "{labels:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_blamed_on_others_too_pages_beside_the_provider() {
+    for labels in [vec![], vec![("fault", "dify")], vec![("fault", "provider"), ("fault_provider", "azure")]]
+    {
+        let mut desk = Desk::new().await;
+        desk.looks(4, &[provider("somebody")]).await;
+        desk.looks(3, &[provider("somebody"), blamed(&labels)]).await;
+        let expected = ["firing provider:openai", "firing slo:chat-availability"];
+        assert_eq!(desk.told().await, expected, "{labels:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use mainstay_store::model::{DifyCounted, DifySeries, SliRow, SliSeries};
 use super::{
     admin::Held,
     document::{Alerting, Calendar, Document, Sli, Source, Window},
+    fault::{Fault, Faults, Tally},
     figures::{self, Figures},
     tell,
 };
@@ -54,6 +55,10 @@ pub(super) struct Tracked {
     pub(super) held: Held,
     pub(super) source: Result<Source, String>,
     series: Series,
+    /// Whose fault the failures were, where the SLI is of failures.
+    faults: Faults,
+    /// What explains its page, if one thing does.
+    pub(super) fault: Option<Fault>,
     pub(super) judge: Judge,
     /// By their beginning, from the first that the judge has not eaten.
     slots: BTreeMap<i64, (u32, u32)>,
@@ -69,9 +74,10 @@ pub(super) struct Tracked {
 }
 
 /// Figures of one minute of one objective.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Sum {
     figures: Figures,
+    faults: Tally,
     slots: [(u32, u32); 6],
 }
 
@@ -164,10 +170,14 @@ impl Engine {
     pub(super) fn take_minutes(&mut self, rows: &[SliRow], only: Option<&HashSet<String>>, now: Micros) {
         let mut sums: BTreeMap<(i64, usize), Sum> = BTreeMap::new();
         for row in rows {
+            let Some(series) = self.gateway.series.get(&row.series) else { continue };
             for index in self.gateway.about.get(&row.series).into_iter().flatten() {
                 let sli = self.all[*index].held.document.sli;
                 let sum = sums.entry((row.time, *index)).or_default();
                 sum.figures.add(figures::of_gateway(sli, &row.counts));
+                if sli == Sli::Availability {
+                    sum.faults.add_gateway(series, &row.counts);
+                }
                 for (mine, more) in sum.slots.iter_mut().zip(row.slots) {
                     mine.0 = mine.0.saturating_add(more.0);
                     mine.1 = mine.1.saturating_add(more.1);
@@ -191,6 +201,9 @@ impl Engine {
                 let sli = self.all[*index].held.document.sli;
                 let sum = sums.entry((row.time, *index)).or_default();
                 sum.figures.add(figures::of_dify(sli, series, row));
+                if sli == Sli::Availability {
+                    sum.faults.add_dify(series, row);
+                }
             }
         }
         self.put_minutes(sums, only, now);
@@ -205,7 +218,7 @@ impl Engine {
         for ((minute, index), sum) in sums {
             let tracked = &mut self.all[index];
             if only.is_none_or(|only| only.contains(&tracked.held.document.name)) {
-                tracked.put(minute, &sum, now);
+                tracked.put(minute, sum, now);
             }
         }
     }
@@ -282,6 +295,8 @@ impl Tracked {
             held,
             source,
             series: Series::default(),
+            faults: Faults::default(),
+            fault: None,
             judge,
             slots: BTreeMap::new(),
             succeeded_at: None,
@@ -302,7 +317,7 @@ impl Tracked {
         settings(&self.held.document, self.source.as_ref().ok().copied(), self.detectors)
     }
 
-    fn put(&mut self, minute: i64, sum: &Sum, now: Micros) {
+    fn put(&mut self, minute: i64, sum: Sum, now: Micros) {
         let at = minute * MINUTE_US;
         if let Sli::RunFreshness { .. } = self.held.document.sli {
             if sum.figures.good > 0 {
@@ -311,6 +326,7 @@ impl Tracked {
             return;
         }
         self.series.set_minute(Micros(at), counts(sum.figures), now);
+        self.faults.put(minute, sum.faults);
         if self.is_fine() {
             for (place, slot) in sum.slots.into_iter().enumerate() {
                 self.put_slot(at + i64::try_from(place).unwrap_or(0) * SLOT_US, slot);
@@ -375,6 +391,10 @@ impl Tracked {
         if before.is_some_and(|(_, health)| health != tell::health(&look)) {
             self.health_since = now;
         }
+        let explained = |page: &judge::Page| {
+            self.faults.of_page(page.since, &self.series, 1.0 - self.held.document.share(), now)
+        };
+        self.fault = look.page.as_ref().and_then(explained);
         self.look = Some(look);
     }
 

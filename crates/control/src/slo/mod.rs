@@ -10,6 +10,7 @@ pub mod defaults;
 mod document;
 pub mod endpoint;
 mod engine;
+mod fault;
 mod figures;
 pub mod history;
 mod judging;

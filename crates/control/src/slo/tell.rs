@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     document::{Alerting, Document},
     engine::{Remembered, Tracked, is_told},
+    fault::Fault,
 };
 use crate::health::{self, Component, Group};
 
@@ -39,8 +40,9 @@ pub(super) fn health(look: &Look) -> health::State {
     }
 }
 
-/// Of an open alert about a service level that was not judged yet since this control acts: nothing can be said.
-pub(crate) fn unjudged(id: &str) -> Option<Component> {
+/// Of an open alert about a service level that was not judged yet since this control acts: nothing can be said but what
+/// was told of it before, `labels`, by which it stays quiet or not.
+pub(crate) fn unjudged(id: &str, labels: BTreeMap<String, String>) -> Option<Component> {
     let name = id.strip_prefix(PREFIX)?;
     let told = health::Told {
         state: health::State::Unknown,
@@ -48,7 +50,7 @@ pub(crate) fn unjudged(id: &str) -> Option<Component> {
         at: Micros(0),
     };
     let component = Component::told(Group::Slo, &told, Micros(0));
-    Some(Component { id: id.to_owned(), name: name.to_owned(), ..component })
+    Some(Component { id: id.to_owned(), name: name.to_owned(), labels, ..component })
 }
 
 pub(super) fn component(tracked: &Tracked, now: Micros) -> Option<Component> {
@@ -78,6 +80,7 @@ pub(super) fn component(tracked: &Tracked, now: Micros) -> Option<Component> {
     if !owner.is_empty() {
         labels.insert("owner".to_owned(), owner.clone());
     }
+    labels.extend(tracked.fault.iter().flat_map(Fault::labels));
     Some(Component {
         id: format!("{PREFIX}{name}"),
         group: Group::Slo,
@@ -105,7 +108,9 @@ pub(super) fn reason(tracked: &Tracked, look: &Look) -> String {
             judge::Detector::Sequence => "more fail than can be chance",
             judge::Detector::Outage => "nothing succeeds any more",
         };
-        return format!("{} since {}: {by}; {promise}", missed(page.counts), health::iso_text(page.since));
+        let fault = tracked.fault.as_ref().map_or_else(String::new, |fault| format!("; {}", fault.words()));
+        let since = health::iso_text(page.since);
+        return format!("{} since {since}: {by}{fault}; {promise}", missed(page.counts));
     }
     if let Some(ticket) = &look.ticket {
         let hours = ticket.window.as_secs() / 3_600;
@@ -164,6 +169,7 @@ pub(super) fn state(tracked: &Tracked) -> Option<Value> {
         "budget_left": left.map(rounded),
         "burns": burns,
         "page": look.page,
+        "fault": tracked.fault,
         "ticket": look.ticket,
         "detectors": tracked.detectors,
         "judge": tracked.judge,

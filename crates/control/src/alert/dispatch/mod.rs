@@ -131,7 +131,7 @@ impl Standing<'_> {
 
 const SHADOW: &str = "shadow";
 const SILENCE: &str = "silence:";
-const INHIBITED: &str = "inhibited:";
+pub(crate) const INHIBITED: &str = "inhibited:";
 
 fn standing<'a>(input: &Input<'a>, alert: &'a Active) -> Standing<'a> {
     let labels = labels_now(alert);

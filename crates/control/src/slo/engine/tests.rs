@@ -181,3 +181,37 @@ fn windows_of_the_calendar_begin_with_it() {
     assert_eq!(began(Calendar::Month), "2026-11-01T00:00:00Z");
     assert_eq!(began(Calendar::Quarter), "2026-10-01T00:00:00Z");
 }
+
+#[test]
+fn a_page_says_what_its_failures_are_blamed_on_and_when_they_are_over() {
+    let mut world = World::new(held(json!({})));
+    let blamed = |world: &World, good: i64, dify: i64, provider: i64| {
+        let mut row = row(world.now.div_euclid(MINUTE_US), 0, 0);
+        row.counts.good = good;
+        row.counts.blamed[Blame::Dify.index()] = dify;
+        row.counts.blamed[Blame::Provider.index()] = provider;
+        let count = |count: i64| u32::try_from(count / 6).unwrap();
+        row.slots = [(count(good), count(dify + provider)); 6];
+        row
+    };
+    let minutes = |world: &mut World, times: usize, figures: (i64, i64, i64)| {
+        for _ in 0..times {
+            let row = blamed(world, figures.0, figures.1, figures.2);
+            world.now += MINUTE_US;
+            world.engine.take_minutes(&[row], None, Micros(world.now));
+            world.look();
+        }
+        let Component { state, labels, reason, .. } = world.component();
+        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let says = reason.contains("is blamed on provider");
+        (state, label("fault"), label("passing"), says)
+    };
+    let (down, none) = (State::Down, String::new());
+    assert_eq!(minutes(&mut world, 120, (60, 0, 0)), (State::Ok, none.clone(), none.clone(), false));
+    let explained = (down, "provider".to_owned(), none.clone(), true);
+    assert_eq!(minutes(&mut world, 30, (0, 0, 60)), explained);
+    let passing = (down, "provider".to_owned(), "yes".to_owned(), true);
+    assert_eq!(minutes(&mut world, 6, (60, 0, 0)), passing);
+    // Others of which one would be woken anyway.
+    assert_eq!(minutes(&mut world, 30, (30, 12, 18)), (down, none.clone(), none, false));
+}
