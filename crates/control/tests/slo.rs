@@ -6,9 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mainstay_base::{Blame, Clock, Standing};
+use mainstay_base::{
+    Blame, Clock, Standing,
+    snapshot::{Dialect, Provider, Timeouts},
+};
 use mainstay_control::{
-    CallbackBody, Control, Observer, Options, Peers, Ports,
+    CallbackBody, Control, Observer, Options, Peers, Ports, ProbeKind, ProviderPeer, Receiver, Served,
     slo::{
         admin::{self, By},
         view,
@@ -16,10 +19,10 @@ use mainstay_control::{
 };
 use mainstay_net::{Client, ClientOptions};
 use mainstay_store::{
-    Store, StoreError,
-    model::{AlertFilter, SliBatch, SliCounts, SliRow, SliSeries, TimelineFilter},
+    NoticeFilter, Store, StoreError,
+    model::{AlertFilter, SLI_SLOTS, SliBatch, SliCounts, SliRow, SliSeries, TimelineFilter},
 };
-use mainstay_testkit::wait_until;
+use mainstay_testkit::{HttpServer, http_server::whole, wait_until};
 use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,8 +44,15 @@ async fn store(folder: &tempfile::TempDir) -> Store {
 }
 
 fn control(store: &Store) -> Control {
-    let peers = watch::Sender::new(Arc::new(Peers::default())).subscribe();
-    let options = watch::Sender::new(Arc::new(Options::new("one", "here"))).subscribe();
+    control_with(store, "one", Vec::new())
+}
+
+fn control_with(store: &Store, holder: &str, providers: Vec<ProviderPeer>) -> Control {
+    let peers = Peers { providers, ..Peers::default() };
+    let peers = watch::Sender::new(Arc::new(peers)).subscribe();
+    let receivers = vec![Receiver::webhook("on-call", "http://127.0.0.1:9", None)];
+    let options = Options { receivers, ..Options::new(holder, "here") };
+    let options = watch::Sender::new(Arc::new(options)).subscribe();
     Control::start(Ports {
         store: store.clone(),
         client: Client::new(ClientOptions::default()).unwrap(),
@@ -70,8 +80,8 @@ async fn an_outage(store: &Store) {
     let row = |back: i64| {
         let mut counts = SliCounts { good: if back > 5 { 12 } else { 0 }, ..SliCounts::default() };
         counts.blamed[Blame::Provider.index()] = 12 - counts.good;
-        let slot = (u32::from(back > 5) * 2, u32::from(back <= 5) * 2);
-        SliRow { time: minute - back, series: series.id, counts, slots: [slot; 6] }
+        let slot = (u32::from(back > 5), u32::from(back <= 5));
+        SliRow { time: minute - back, series: series.id, counts, slots: [slot; SLI_SLOTS] }
     };
     let batch = SliBatch {
         instance: "gateway".to_owned(),
@@ -115,6 +125,57 @@ async fn an_outage_opens_an_alert_and_turning_it_off_closes_it() {
     let events = store.timeline().list(filter).await.unwrap();
     assert!(events.iter().any(|event| event.event.text.contains("being mended")), "{events:?}");
     control.shutdown(Duration::from_secs(10)).await;
+}
+
+// Reported of another system: what was inhibited fires after a restart, because what inhibits was not known yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_out_keeps_what_is_blamed_on_it_quiet_and_so_does_the_control_that_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let out = HttpServer::start(|_| async { whole(503, "application/json", "{}") }).await;
+    let provider = Provider {
+        name: "only".to_owned(),
+        dialect: Dialect::OpenAi,
+        base_url: out.url(),
+        keys: Vec::new(),
+        timeouts: Timeouts::default(),
+        first_token: Duration::from_secs(10),
+        speaks_responses: true,
+    };
+    let served = Served { model: "rare".to_owned(), target: None, price: None };
+    let peer = ProviderPeer { provider: Arc::new(provider), serves: vec![served], probe: ProbeKind::Models };
+    let open = async |subject: &str| {
+        let filter = AlertFilter { open_only: true, limit: 50, ..AlertFilter::default() };
+        let alerts = store.alerts().list(filter).await.unwrap();
+        alerts.into_iter().find(|alert| alert.subject == subject)
+    };
+    let quiet = async |id: Option<&str>| {
+        let alert = open(&format!("slo:{NAME}")).await?;
+        let is_it = id.is_none_or(|id| id == alert.id);
+        (is_it && alert.suppressed.as_deref() == Some("inhibited:provider:only")).then_some(alert)
+    };
+    let first = control_with(&store, "one", vec![peer.clone()]);
+    wait_until("its provider is down", LIMIT, || open("provider:only")).await;
+    an_outage(&store).await;
+    let alert = wait_until("its alert is explained", LIMIT, || quiet(None)).await;
+    first.shutdown(Duration::from_secs(10)).await;
+
+    let second = control_with(&store, "two", vec![peer]);
+    let judged_again = || async {
+        let slos = view::list(&store).await.unwrap().slos;
+        slos.into_iter().find(|slo| slo.name == NAME && slo.judged_at > Some(alert.updated_at))
+    };
+    let facade = second.facade();
+    let leads = || async { facade.is_leader().then_some(()) };
+    wait_until("another acts", LIMIT, leads).await;
+    wait_until("it was judged again", LIMIT, judged_again).await;
+    wait_until("its alert is explained again", LIMIT, || quiet(Some(&alert.id))).await;
+    let notices =
+        store.outbox().notices(NoticeFilter { limit: 100, ..NoticeFilter::default() }).await.unwrap();
+    let told: Vec<String> = notices.iter().map(|row| row.payload.as_ref().unwrap().to_string()).collect();
+    assert!(told.iter().any(|notice| notice.contains("provider:only")), "{told:?}");
+    assert!(!told.iter().any(|notice| notice.contains(&alert.id)), "{told:?}");
+    second.shutdown(Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
