@@ -10,7 +10,13 @@ mod row;
 mod value;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt, pin_mut};
 use parking_lot::Mutex as Lock;
@@ -70,6 +76,8 @@ pub struct Reader {
 struct Shared {
     database: Database,
     session: Mutex<Option<Session>>,
+    /// While there is none, whoever has the turn is opening one.
+    is_connected: AtomicBool,
     asked: Lock<Asked>,
 }
 
@@ -79,6 +87,7 @@ impl Reader {
         let shared = Shared {
             database: database.clone(),
             session: Mutex::new(None),
+            is_connected: AtomicBool::new(false),
             asked: Lock::new(Asked::default()),
         };
         Reader { shared: Arc::new(shared) }
@@ -96,7 +105,7 @@ impl Reader {
     /// Runs one statement, `$1` and on standing for `values`. A connection that was found broken is opened again, once.
     pub async fn rows(&self, sql: &str, values: &[Value<'_>], bound: Bound) -> Result<Vec<Row>, Failure> {
         let turn = timeout(TURN_LIMIT, self.shared.session.lock()).await;
-        let mut session = turn.map_err(|_| Failure::Busy { at: self.at(), after: TURN_LIMIT })?;
+        let mut session = turn.map_err(|_| self.no_turn())?;
         let was_open = session.as_ref().is_some_and(|session| !session.client.is_closed());
         match self.ask(&mut session, sql, values, bound).await {
             // The server had closed it while nobody asked. Nothing is written here: asking again does no harm.
@@ -145,6 +154,15 @@ impl Reader {
         })
     }
 
+    /// Who waited in vain for a server that lets nobody in has not waited for another's query.
+    fn no_turn(&self) -> Failure {
+        let at = self.at();
+        match self.shared.is_connected.load(Ordering::Relaxed) {
+            true => Failure::Busy { at, after: TURN_LIMIT },
+            false => Failure::Silent { at, doing: "opening a connection", after: TURN_LIMIT },
+        }
+    }
+
     async fn open<'a>(&self, slot: &'a mut Option<Session>) -> Result<&'a mut Session, Failure> {
         if slot.as_ref().is_some_and(|session| session.client.is_closed()) {
             *slot = None;
@@ -153,12 +171,14 @@ impl Reader {
             Some(session) => Ok(session),
             None => {
                 let database = &self.shared.database;
+                self.shared.is_connected.store(false, Ordering::Relaxed);
                 let opened = timeout(CONNECT_LIMIT, connect::open(database)).await;
                 let opened = opened.unwrap_or_else(|_| {
                     let doing = "opening a connection";
                     Err(Failure::Silent { at: at(database), doing, after: CONNECT_LIMIT })
                 });
                 let session = opened.map_err(|failure| failure.at(database, CONNECT_LIMIT))?;
+                self.shared.is_connected.store(true, Ordering::Relaxed);
                 self.shared.asked.lock().connections += 1;
                 Ok(slot.insert(session))
             }

@@ -160,6 +160,7 @@ fn refused(reader: &Reader, failure: &Failure) -> Problem<'static> {
             }
             "database-password" => "The role or its password is not the server's.",
             "database-down" => "PostgreSQL is down or restarts, or the address is wrong.",
+            "database-slow" => "PostgreSQL is saturated, or the network to it is slow.",
             _ => "",
         },
         remedy,

@@ -173,6 +173,19 @@ async fn a_peer_that_never_answers_is_given_up() {
     assert!(matches!(failure, Failure::Silent { .. }), "{failure}");
 }
 
+/// All begin at once: one opens, one takes its place when it gives up, and the third has waited for its turn until then.
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_for_a_peer_that_never_answers_are_told_that_it_is_silent() {
+    let peer = Peer::start(None).await;
+    let reader = Reader::new(&peer.database());
+    let ask = || reader.rows("SELECT 1", NONE, FEW);
+    let (first, second, third) = tokio::join!(ask(), ask(), ask());
+    for answer in [first, second, third] {
+        let failure = answer.unwrap_err();
+        assert!(matches!(failure, Failure::Silent { .. }), "{failure}");
+    }
+}
+
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_unreachable() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
