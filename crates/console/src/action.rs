@@ -58,6 +58,7 @@ pub(crate) async fn form<A: Action>(
     match from_form::<A>(&app, &actor, &page::key(&params), request).await {
         Ok(Done { page: Some(page), .. }) => Html(page).into_response(),
         Ok(Done { to, notice, .. }) => Redirect::to(&format!("{to}?done={notice}")).into_response(),
+        Err(Failure { page: Some(form), status, .. }) => (status, Html(form.0)).into_response(),
         Err(failure) => page::bare(&failure),
     }
 }
@@ -167,7 +168,8 @@ pub(crate) struct Notice {
     pub(crate) words: &'static str,
 }
 
-const NOTICES: [Notice; 21] = [
+const NOTICES: [Notice; 22] = [
+    Notice { code: "slo-changed", words: "It is stored, and judged anew within seconds." },
     Notice { code: "silenced", words: "Nobody is told of these alerts until then." },
     Notice { code: "unsilenced", words: "The silence has ended." },
     Notice {

@@ -18,7 +18,13 @@ pub(crate) struct Failure {
     pub(crate) retry_after_s: Option<u64>,
     /// Several problems at once, as an import has.
     pub(crate) problems: Vec<serde_json::Value>,
+    /// What people are shown instead of the bare failure.
+    pub(crate) page: Option<Box<Form>>,
 }
+
+/// The page of a form, with what is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Form(pub(crate) String);
 
 impl Failure {
     pub(crate) fn new(
@@ -34,6 +40,7 @@ impl Failure {
             next: next.into(),
             retry_after_s: None,
             problems: Vec::new(),
+            page: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     page::{self, Page},
     pages::{
         alerts, apps, dead, dify, incident, models, oncall, overview, procedures, providers, quiet,
-        receivers, requests, runbooks, runs, simulation, slos, timeline,
+        receivers, requests, runbooks, runs, simulation, slo_change, slo_past, slos, timeline,
     },
 };
 
@@ -83,6 +83,7 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<runbooks::ExecutionPage>("/executions/{id}"));
     routes.extend(page::<slos::Slos>("/slos"));
     routes.extend(page::<slos::SloPage>("/slos/{name}"));
+    routes.extend(page::<slo_past::Past>("/slos/{name}/past"));
     routes.extend(page::<timeline::Timeline>("/timeline"));
     routes
 }
@@ -94,6 +95,11 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<runs::Retry>("/runs/{id}/retry"));
     routes.extend(action::<alerts::Acknowledge>("/alerts/{id}/ack"));
     routes.extend(action::<receivers::TestReceiver>("/receivers/{name}/test"));
+    routes.extend(action::<slo_change::Set>("/slos/set"));
+    routes.extend(action::<slo_change::Set>("/slos/import"));
+    routes.extend(action::<slo_change::Promote>("/slos/{name}/promote"));
+    routes.extend(action::<slo_change::Undo>("/slos/{name}/undo"));
+    routes.extend(action::<slo_change::Remove>("/slos/{name}/remove"));
     routes.extend(action::<quiet::AddSilence>("/silences"));
     routes.extend(action::<quiet::Unsilence>("/silences/{id}/end"));
     routes.extend(action::<quiet::SetShadow>("/shadows"));

@@ -1,32 +1,31 @@
-//! `/api/slos/…` on the admin listener: changes of service levels, and what their past says. How they stand is told by the
-//! console's pages and their twins.
+//! `/api/slos/…` on the admin listener: what the past of service levels says, and what other programs read of them. How they
+//! stand is told by the console's pages and their twins; what changes them is the console's actions.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    Json, Router,
+    extract::{Path, Query, State},
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use mainstay_base::Clock;
 use mainstay_console::AdminTokens;
 use mainstay_control::slo::{
     Document,
-    admin::{self, By, Changed, Refused},
+    admin::{self, Refused},
     history, openslo, rules,
 };
 use mainstay_store::{Store, StoreError};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::config_routes::{Actor, door};
+use crate::config_routes::door;
 
 const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
 const LINT_SPAN: Duration = Duration::from_secs(30 * 86_400);
-const MAX_BODY: usize = 1024 * 1024;
 
 #[derive(Clone)]
 pub(crate) struct Slos {
@@ -38,35 +37,16 @@ pub(crate) struct Slos {
 
 pub(crate) fn router(slos: Slos, tokens: AdminTokens) -> Router {
     Router::new()
-        .route("/api/slos/set", post(set))
-        .route("/api/slos/import", post(import))
         .route("/api/slos/export", get(export))
         .route("/api/slos/rules", get(prometheus))
         .route("/api/slos/lint", get(lint))
         .route("/api/slos/history", get(changes))
         .route("/api/slos/{name}/replay", get(replay))
-        .route("/api/slos/{name}/promote", post(promote))
-        .route("/api/slos/{name}/undo", post(undo))
-        .route("/api/slos/{name}/remove", post(remove))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Arc::new(slos))
         .route_layer(middleware::from_fn_with_state(tokens, door))
 }
 
 type Of = State<Arc<Slos>>;
-
-/// A change, and why.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Asked {
-    /// Whole documents.
-    documents: Vec<Value>,
-    /// The same as text: OpenSLO or our own form, YAML or JSON.
-    text: String,
-    why: String,
-    /// Only say what is wrong with it.
-    dry_run: bool,
-}
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -77,62 +57,6 @@ struct Looked {
     since_seconds: Option<u64>,
     /// Try another target than its own, in percent.
     target: Option<f64>,
-}
-
-async fn set(State(slos): Of, Extension(actor): Extension<Actor>, Json(asked): Json<Asked>) -> Response {
-    change(&slos, &actor, &asked, &asked.documents).await
-}
-
-async fn import(State(slos): Of, Extension(actor): Extension<Actor>, Json(asked): Json<Asked>) -> Response {
-    match openslo::read(&asked.text) {
-        Ok(documents) => change(&slos, &actor, &asked, &documents).await,
-        Err(problems) => refused(Refused::Problems(problems)),
-    }
-}
-
-async fn change(slos: &Slos, Actor(actor): &Actor, asked: &Asked, documents: &[Value]) -> Response {
-    if asked.dry_run {
-        return match admin::check(documents) {
-            Ok(documents) => {
-                let names: Vec<&str> = documents.iter().map(|document| document.name.as_str()).collect();
-                Json(json!({ "names": names, "dry_run": true })).into_response()
-            }
-            Err(why) => refused(why),
-        };
-    }
-    let by = By { actor, why: why(asked) };
-    told(admin::set(&slos.store, &slos.clock, documents, by).await)
-}
-
-async fn promote(
-    State(slos): Of,
-    Extension(Actor(actor)): Extension<Actor>,
-    Path(name): Path<String>,
-    Json(asked): Json<Asked>,
-) -> Response {
-    told(admin::promote(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
-}
-
-async fn undo(
-    State(slos): Of,
-    Extension(Actor(actor)): Extension<Actor>,
-    Path(name): Path<String>,
-    Json(asked): Json<Asked>,
-) -> Response {
-    told(admin::undo(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
-}
-
-async fn remove(
-    State(slos): Of,
-    Extension(Actor(actor)): Extension<Actor>,
-    Path(name): Path<String>,
-    Json(asked): Json<Asked>,
-) -> Response {
-    told(admin::remove(&slos.store, &slos.clock, &name, By { actor: &actor, why: why(&asked) }).await)
-}
-
-fn why(asked: &Asked) -> &str {
-    if asked.why.is_empty() { "asked for by the admin API" } else { &asked.why }
 }
 
 async fn export(State(slos): Of, Query(looked): Query<Looked>) -> Response {
@@ -204,13 +128,6 @@ async fn documents(slos: &Slos, looked: &Looked) -> Result<Vec<Document>, Refuse
 
 fn span(looked: &Looked, otherwise: Duration) -> Duration {
     looked.since_seconds.map_or(otherwise, Duration::from_secs).min(history::MOST)
-}
-
-fn told(outcome: Result<Changed, Refused>) -> Response {
-    match outcome {
-        Ok(changed) => Json(changed).into_response(),
-        Err(why) => refused(why),
-    }
 }
 
 fn refused(why: Refused) -> Response {

@@ -17,6 +17,8 @@ pub(crate) mod requests;
 pub(crate) mod runbooks;
 pub(crate) mod runs;
 pub(crate) mod simulation;
+pub(crate) mod slo_change;
+pub(crate) mod slo_past;
 pub(crate) mod slos;
 pub(crate) mod timeline;
 
@@ -43,6 +45,18 @@ pub(crate) fn word<T>(
             "leave it out to see all",
         )),
     }
+}
+
+/// A name as a segment of a path.
+pub(crate) fn segment(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => text.push(char::from(byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
 }
 
 /// A query of the pairs that are set, for a link to another page of a list.

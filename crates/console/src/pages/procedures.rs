@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     given,
     runbooks::{clipped, truth},
+    segment,
 };
 use crate::{
     App, Failure,
@@ -73,17 +74,6 @@ fn notice(done: &Procedure) -> &'static str {
         (true, "failover-undo") => "provider-failover-undone",
         (true, _) => "override-removed",
     }
-}
-
-fn segment(name: &str) -> String {
-    let mut text = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => text.push(char::from(byte)),
-            other => text.push_str(&format!("%{other:02X}")),
-        }
-    }
-    text
 }
 
 fn refused(refusal: ProcedureRefused) -> Failure {

@@ -88,7 +88,60 @@ impl Page for SloPage {
     }
 }
 
+/// What one looks like that is not there yet.
+pub(crate) const SAMPLE: &str = "name: guide-latency
+description: Guide answers within 20 s
+sli:
+  kind: latency
+  threshold_ms: 20000
+selector:
+  app: Guide
+target: 95
+window:
+  rolling_days: 30
+owner: platform
+alerting: shadow
+";
+
+/// `/slos/NAME` and what is under it.
+pub(crate) fn path(name: &str, under: &str) -> String {
+    format!("/slos/{}{under}", super::segment(name))
+}
+
 impl SloPage {
+    /// What can be done with it as a whole.
+    pub(crate) fn offers(&self) -> Vec<(&'static str, &'static str)> {
+        let View { document, is_default, .. } = &self.slo.view;
+        let is_shadow = document["alerting"] == "shadow";
+        let all = [
+            (is_shadow, ("promote", "Let it tell people")),
+            (!self.slo.history.is_empty(), ("undo", "Take the last change back")),
+            (!is_default, ("remove", "Remove")),
+        ];
+        all.into_iter().filter(|(is_offered, _)| *is_offered).map(|(_, offer)| offer).collect()
+    }
+
+    /// Key, label and value of its threshold, where it has one.
+    pub(crate) fn threshold(&self) -> Option<(&'static str, &'static str, u64)> {
+        let sli = &self.slo.view.document["sli"];
+        let millis = sli["threshold_ms"].as_u64().map(|value| ("sli.threshold_ms", "Threshold, ms", value));
+        millis
+            .or_else(|| sli["max_age_s"].as_u64().map(|value| ("sli.max_age_s", "At most so old, s", value)))
+    }
+
+    pub(crate) fn rolling_days(&self) -> Option<u64> {
+        self.slo.view.document["window"]["rolling_days"].as_u64()
+    }
+
+    pub(crate) fn owner(&self) -> &str {
+        self.slo.view.document["owner"].as_str().unwrap_or_default()
+    }
+
+    /// The whole document, to be edited.
+    pub(crate) fn text(&self) -> String {
+        mainstay_control::slo::plan::text(std::slice::from_ref(&self.slo.view.document))
+    }
+
     /// The last three hours, oldest first.
     pub(crate) fn chart(&self) -> Html {
         let first = self.now_us.div_euclid(BAR_US) - BARS + 1;

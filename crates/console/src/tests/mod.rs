@@ -9,4 +9,5 @@ mod escape;
 mod names;
 mod pages;
 mod routing;
+mod slos;
 mod world;

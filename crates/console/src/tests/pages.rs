@@ -39,6 +39,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("execution", format!("/executions/{EXECUTION}")),
         ("slos", "/slos".to_owned()),
         ("slo", "/slos/workflow-availability".to_owned()),
+        ("slo_past", "/slos/workflow-availability/past?since_s=86400&target=99.5".to_owned()),
         ("timeline", "/timeline".to_owned()),
     ]
 }
@@ -122,6 +123,7 @@ async fn what_is_not_there_is_said_with_the_next_step() {
         "/providers/x",
         "/models/x",
         "/slos/x",
+        "/slos/x/past",
         "/models/x/route",
         "/nowhere",
         "/api/nowhere",
@@ -144,6 +146,8 @@ async fn a_filter_that_is_not_known_is_refused_with_the_words_there_are() {
         "/api/requests?outcome=x",
         "/api/requests?before=x",
         "/api/models/gpt/route?input_tokens=many",
+        "/api/slos/workflow-latency/past?target=good",
+        "/api/slos/workflow-latency/past?target=100",
     ] {
         let answer = world.get(path).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");

@@ -98,9 +98,20 @@ pub(super) fn together(rows: &[SloRow]) -> (Vec<Held>, Vec<Problem>) {
 
 /// Stores documents, all or none.
 pub async fn set(store: &Store, clock: &Clock, values: &[Value], by: By<'_>) -> Result<Changed, Refused> {
-    let documents = check(values)?;
     let rows = store.slos().list().await?;
     let (held, _) = together(&rows);
+    let documents = fitting(values, &held)?;
+    let changes = documents
+        .iter()
+        .filter(|document| held.iter().all(|held| held.document != **document))
+        .map(|document| (document.name.clone(), Some(document.json())))
+        .collect();
+    change(store, clock, &rows, changes, by).await
+}
+
+/// Documents that can be stored beside those that hold.
+pub(super) fn fitting(values: &[Value], held: &[Held]) -> Result<Vec<Document>, Refused> {
+    let documents = check(values)?;
     let new =
         documents.iter().filter(|document| !held.iter().any(|held| held.document.name == document.name));
     if held.len() + new.count() > MAX_DOCUMENTS {
@@ -109,12 +120,7 @@ pub async fn set(store: &Store, clock: &Clock, values: &[Value], by: By<'_>) -> 
             message: format!("there would be more than {MAX_DOCUMENTS} service levels"),
         }]));
     }
-    let changes = documents
-        .iter()
-        .filter(|document| held.iter().all(|held| held.document != **document))
-        .map(|document| (document.name.clone(), Some(document.json())))
-        .collect();
-    change(store, clock, &rows, changes, by).await
+    Ok(documents)
 }
 
 /// What is wrong with any of them, with the place in the list where there are several.
@@ -144,8 +150,14 @@ pub fn check(values: &[Value]) -> Result<Vec<Document>, Refused> {
 /// Removes a document. One that ships comes back as shipped.
 pub async fn remove(store: &Store, clock: &Clock, name: &str, by: By<'_>) -> Result<Changed, Refused> {
     let rows = store.slos().list().await?;
+    removable(&rows, name)?;
+    change(store, clock, &rows, vec![(name.to_owned(), None)], by).await
+}
+
+/// Whether somebody wrote it, so that it can be removed.
+pub(super) fn removable(rows: &[SloRow], name: &str) -> Result<(), Refused> {
     if rows.iter().any(|row| row.name == name && row.body.is_some()) {
-        return change(store, clock, &rows, vec![(name.to_owned(), None)], by).await;
+        return Ok(());
     }
     match defaults::documents().iter().any(|document| document.name == name) {
         true => Err(Refused::Nothing(format!(
@@ -157,7 +169,13 @@ pub async fn remove(store: &Store, clock: &Clock, name: &str, by: By<'_>) -> Res
 
 /// Takes the last change of a document back. The undoing is a change too.
 pub async fn undo(store: &Store, clock: &Clock, name: &str, by: By<'_>) -> Result<Changed, Refused> {
+    let before = before_last(store, name).await?;
     let rows = store.slos().list().await?;
+    change(store, clock, &rows, vec![(name.to_owned(), before)], by).await
+}
+
+/// What was written before the last change. `None`: nothing was.
+pub(super) async fn before_last(store: &Store, name: &str) -> Result<Option<Value>, Refused> {
     let last = store.slos().changes(Some(name), 1).await?.into_iter().next();
     let Some(SloChange { before, .. }) = last else {
         return Err(Refused::Nothing(format!("nobody changed {name}; there is nothing to undo")));
@@ -166,19 +184,24 @@ pub async fn undo(store: &Store, clock: &Clock, name: &str, by: By<'_>) -> Resul
     if let Some(before) = &before {
         read::document(before).map_err(Refused::Problems)?;
     }
-    change(store, clock, &rows, vec![(name.to_owned(), before)], by).await
+    Ok(before)
 }
 
 /// Lets one that was only watched tell people.
 pub async fn promote(store: &Store, clock: &Clock, name: &str, by: By<'_>) -> Result<Changed, Refused> {
     let (held, _) = documents(store).await?;
-    let found = held.into_iter().find(|held| held.document.name == name);
+    let document = promoted(&held, name)?;
+    set(store, clock, &[document.json()], by).await
+}
+
+/// The same, telling people.
+pub(super) fn promoted(held: &[Held], name: &str) -> Result<Document, Refused> {
+    let found = held.iter().find(|held| held.document.name == name);
     let Some(Held { document, .. }) = found else { return Err(Refused::NotFound(name.to_owned())) };
     if document.alerting == Alerting::On {
         return Err(Refused::Nothing(format!("{name} tells people already")));
     }
-    let document = Document { alerting: Alerting::On, ..document };
-    set(store, clock, &[document.json()], by).await
+    Ok(Document { alerting: Alerting::On, ..document.clone() })
 }
 
 /// Changes, newest first; `name`: only of this one.

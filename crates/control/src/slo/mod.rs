@@ -15,6 +15,7 @@ mod figures;
 pub mod history;
 mod judging;
 pub mod openslo;
+pub mod plan;
 mod read;
 mod rollup;
 pub mod rules;

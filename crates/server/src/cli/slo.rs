@@ -103,7 +103,7 @@ pub(crate) struct SloChange {
     /// Why, for the history.
     #[arg(long, default_value = "asked for on the command line")]
     pub(crate) why: String,
-    /// Only say what is wrong with it (set and import).
+    /// Only say what is wrong with it and what it would change.
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use mainstay_control::slo::plan;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Read, Slo, SloChange},
@@ -79,9 +80,6 @@ async fn get(path: &str, read: &Read, human: impl FnOnce(&Value)) -> Result<Exit
 }
 
 async fn act(name: &str, what: &str, change: &SloChange) -> Result<Exit, Failure> {
-    if change.dry_run {
-        return Err(Failure::usage(format!("cannot try {what} out"), "--dry-run is for set and import", ""));
-    }
     post(&format!("/api/slos/{}/{what}", segment(name)), json!({}), change).await
 }
 
@@ -89,11 +87,23 @@ async fn post(path: &str, mut body: Value, change: &SloChange) -> Result<Exit, F
     body["why"] = change.why.clone().into();
     body["dry_run"] = change.dry_run.into();
     let answer = Remote::find(&change.read)?.post(path, body).await?;
-    let verb = if change.dry_run { "would be stored" } else { "changed" };
-    Ok(print(change.read.json, &answer, |answer| match items(answer, "names") {
-        [] => output::line("nothing is different from what is there"),
-        names => output::line(format!("{verb}: {}", super::joined(names))),
-    }))
+    Ok(print(change.read.json, &answer, |answer| planned(answer, change.dry_run)))
+}
+
+/// What became of each, or would.
+fn planned(answer: &Value, is_dry: bool) {
+    let [was, is] = if is_dry { ["is", "would be"] } else { ["was", "is"] };
+    let mut table = Table::new(&["slo", "key", was, is]);
+    for one in items(answer, "planned") {
+        for difference in items(one, "differences") {
+            let of = |key: &str| cell(difference, key);
+            table.row([cell(one, "/name"), of("/key"), of("/before"), of("/after")]);
+        }
+    }
+    table.print("nothing is different from what is there");
+    if is_dry {
+        output::line("nothing was stored; without --dry-run it is");
+    }
 }
 
 /// The document that is there, with these keys changed.
@@ -110,40 +120,9 @@ async fn set(name: &str, pairs: &[String], change: &SloChange) -> Result<Exit, F
                 "write it as target=99.5 or selector.mode=workflow",
             ));
         };
-        put(&mut document, key, value);
+        plan::put(&mut document, key, value);
     }
     post("/api/slos/set", json!({ "documents": [document] }), change).await
-}
-
-/// `sli.kind` and `window.…` begin anew: their other keys belong to what was there. An empty value takes a key away.
-fn put(document: &mut Value, key: &str, value: &str) {
-    let value = match value {
-        "" => Value::Null,
-        text => match text.parse::<f64>() {
-            Ok(number) if key != "owner" && !key.starts_with("selector.") && key != "description" => {
-                match text.parse::<u64>() {
-                    Ok(whole) => whole.into(),
-                    Err(_) => number.into(),
-                }
-            }
-            _ => text.into(),
-        },
-    };
-    let (table, key) = match key.split_once('.') {
-        None => (document, key),
-        Some((outer, key)) => {
-            if !document[outer].is_object() || key == "kind" || outer == "window" {
-                document[outer] = Value::Object(Map::new());
-            }
-            (&mut document[outer], key)
-        }
-    };
-    if let Some(table) = table.as_object_mut() {
-        match value {
-            Value::Null => drop(table.remove(key)),
-            value => drop(table.insert(key.to_owned(), value)),
-        }
-    }
 }
 
 fn text_of(file: &std::path::Path) -> Result<String, Failure> {
@@ -349,29 +328,6 @@ fn difference(before: &Value, after: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pairs_change_what_they_name_and_nothing_else() {
-        let mut document = json!({
-            "name": "a", "target": 99.0, "sli": { "kind": "latency", "threshold_ms": 5 },
-            "selector": { "mode": "chat" }, "window": { "rolling_days": 30 },
-        });
-        for (key, value) in [
-            ("target", "99.5"),
-            ("sli.kind", "availability"),
-            ("selector.app", "007"),
-            ("selector.mode", ""),
-            ("window.calendar", "month"),
-            ("owner", "42"),
-        ] {
-            put(&mut document, key, value);
-        }
-        let expected = json!({
-            "name": "a", "target": 99.5, "sli": { "kind": "availability" },
-            "selector": { "app": "007" }, "window": { "calendar": "month" }, "owner": "42",
-        });
-        assert_eq!(document, expected);
-    }
 
     #[test]
     fn a_change_is_told_by_what_is_different() {
