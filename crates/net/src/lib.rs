@@ -6,6 +6,7 @@
 //! takes no peer away that was there before ([`resolve`]); dropping a [`Body`] closes the
 //! exchange with the peer. Refuses to know: what the bytes mean, whether a request may be sent twice, redirects.
 
+mod authority;
 pub mod body;
 pub mod client;
 mod connect;
@@ -15,6 +16,7 @@ mod pool;
 pub mod resolve;
 mod timed;
 
+pub use authority::authorities;
 pub use body::{Body, BodyError, CollectError, boxed, channel, collect, empty, full, stream};
 pub use client::{Client, ClientOptions};
 pub use connect::tune;

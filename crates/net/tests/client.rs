@@ -305,6 +305,22 @@ async fn a_certificate_is_trusted_only_when_its_authority_is_and_its_name_fits()
     }
 }
 
+#[test]
+fn authorities_are_read_from_a_file_that_holds_some() {
+    let authority = mainstay_testkit::Authority::new();
+    let twice = format!("# ours\n{0}{0}", authority.pem());
+    assert_eq!(mainstay_net::authorities(twice.as_bytes()).map(|all| all.len()), Ok(2));
+    for (text, says) in [
+        ("", "holds no certificate"),
+        ("nothing of the kind", "holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "is not PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "number 1 cannot be an authority"),
+    ] {
+        let error = mainstay_net::authorities(text.as_bytes()).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn the_message_names_the_peer_and_neither_path_nor_query() {
     let free_port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{Secret, snapshot::Target};
-use mainstay_control::{Peers, ProviderPeer, UpstreamPeer, delivery::Templates};
+use mainstay_control::{
+    Peers, ProviderPeer, UpstreamPeer,
+    delivery::{Templates, Trust},
+};
 use mainstay_gateway::ListenLimits;
 use mainstay_wire::webhook;
 
@@ -100,7 +103,7 @@ pub(crate) fn control_options(config: &Config) -> Result<mainstay_control::Optio
 /// Who is told of alerts.
 pub(crate) fn receivers(config: &Config) -> Vec<mainstay_control::Receiver> {
     let receiver = |receiver: &Receiver| {
-        let Receiver { name, channel, min_severity, title, body } = receiver;
+        let Receiver { name, channel, min_severity, title, body, ca } = receiver;
         let templates = Templates::new(title.as_deref(), body.as_deref(), channel.kind());
         mainstay_control::Receiver {
             name: name.clone(),
@@ -108,6 +111,7 @@ pub(crate) fn receivers(config: &Config) -> Vec<mainstay_control::Receiver> {
             min_severity: *min_severity,
             // They were tried when the configuration was read.
             templates: templates.unwrap_or_default(),
+            trust: ca.as_ref().and_then(|pem| Trust::new(pem).ok()),
         }
     };
     config.receivers.iter().map(receiver).collect()

@@ -6,6 +6,8 @@
 
 mod ask;
 mod email;
+#[cfg(test)]
+mod mail_tests;
 mod pulse;
 mod receiver;
 mod schedule;
@@ -20,7 +22,7 @@ mod told_tests;
 pub use ask::{Preview, ReceiverState, TestRefused, preview};
 pub use email::check_address;
 pub(crate) use pulse::{Acted, Pulse};
-pub use receiver::Receiver;
+pub use receiver::{Receiver, Trust};
 pub use schedule::{
     MAX_AGE, MAX_NOTICE_AGE, MAX_RETRY_AFTER, NOTICE_PAUSES, Next, PAUSES, Verdict, next, next_notice,
     retry_after, verdict,

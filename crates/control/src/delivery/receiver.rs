@@ -1,5 +1,8 @@
 //! Who is told of alerts.
 
+use std::fmt;
+
+use mainstay_net::{Client, ClientOptions, authorities};
 use mainstay_store::model;
 use mainstay_wire::notify::{Channel, Notice, Words};
 
@@ -12,6 +15,33 @@ pub struct Receiver {
     pub channel: Channel,
     pub min_severity: model::Severity,
     pub templates: Templates,
+    /// Whose certificates it may have besides those of public authorities.
+    pub trust: Option<Trust>,
+}
+
+/// Authorities of a company's own, and a client that trusts them too.
+#[derive(Clone)]
+pub struct Trust {
+    pub(super) client: Client,
+    pem: Vec<u8>,
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Trust")
+    }
+}
+
+impl Trust {
+    /// From the text of a PEM file.
+    pub fn new(pem: &[u8]) -> Result<Trust, String> {
+        let client = Client::new(ClientOptions { extra_roots: authorities(pem)? });
+        Ok(Trust { client: client.map_err(|error| error.to_string())?, pem: pem.to_vec() })
+    }
+
+    pub(super) fn pem(&self) -> &[u8] {
+        &self.pem
+    }
 }
 
 impl Receiver {
@@ -23,6 +53,7 @@ impl Receiver {
             channel: Channel::Webhook { url: mainstay_base::Secret::new(url), secret },
             min_severity: model::Severity::Info,
             templates: Templates::default(),
+            trust: None,
         }
     }
 

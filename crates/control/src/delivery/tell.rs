@@ -16,7 +16,7 @@ use super::{Receiver, email, schedule::retry_after};
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 pub(super) const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
 
-/// The status, where there is one, and what came of it. Nothing in it tells a secret.
+/// The status (of HTTP, or SMTP's reply code), where there is one, and what came of it. Nothing in it tells a secret.
 pub(crate) async fn tell(
     client: &Client,
     receiver: &Receiver,
@@ -28,11 +28,14 @@ pub(crate) async fn tell(
     let words = receiver.words(notice);
     let channel = &receiver.channel;
     if let Channel::Email(mailbox) = channel {
-        return (None, email::send(mailbox, notice, words, id, timeouts.total).await);
+        let (code, answer) =
+            email::send(mailbox, receiver.trust.as_ref(), notice, words, id, timeouts.total).await;
+        return (code, redacted(channel, answer));
     }
     let Some(call) = call(channel, notice, &words, id, now) else {
         return (None, failed("it cannot be told by HTTP".to_owned(), None));
     };
+    let client = receiver.trust.as_ref().map_or(client, |trust| &trust.client);
     let (status, answer) = post(client, channel, call, now, timeouts).await;
     (status, redacted(channel, answer))
 }

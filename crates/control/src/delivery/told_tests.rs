@@ -15,13 +15,8 @@ use mainstay_store::{
     NoticeFilter,
     model::{Delivery, DeliveryState, Severity},
 };
-use mainstay_testkit::{
-    HttpServer,
-    http_server::whole,
-    smtp::{Said, SmtpServer},
-    wait_until,
-};
-use mainstay_wire::notify::{Channel, Email, Notice, Security, What};
+use mainstay_testkit::{HttpServer, http_server::whole, wait_until};
+use mainstay_wire::notify::{Channel, Notice, What};
 
 use super::{
     Receiver, Templates,
@@ -29,18 +24,19 @@ use super::{
 };
 use crate::{alert, options::Options};
 
-fn receiver(name: &str, channel: Channel) -> Receiver {
-    Receiver { name: name.to_owned(), channel, min_severity: Severity::Info, templates: Templates::default() }
+pub(super) fn receiver(name: &str, channel: Channel) -> Receiver {
+    let (templates, trust) = (Templates::default(), None);
+    Receiver { name: name.to_owned(), channel, min_severity: Severity::Info, templates, trust }
 }
 
-async fn enqueue(bench: &Bench, receiver: &str, notice: &Notice) -> String {
+pub(super) async fn enqueue(bench: &Bench, receiver: &str, notice: &Notice) -> String {
     let made = alert::deliveries(notice, &[receiver.to_owned()]).remove(0);
     let id = made.id.clone();
     assert!(bench.store.outbox().enqueue(made).await.unwrap());
     id
 }
 
-async fn until(bench: &Bench, id: &str, state: DeliveryState) -> Delivery {
+pub(super) async fn until(bench: &Bench, id: &str, state: DeliveryState) -> Delivery {
     wait_until(&format!("{id} is {state:?}"), LIMIT, || async {
         let filter = NoticeFilter { id: Some(id.to_owned()), limit: 1, ..NoticeFilter::default() };
         let found = bench.store.outbox().notices(filter).await.unwrap().pop()?;
@@ -120,42 +116,6 @@ async fn every_kind_is_told_and_what_it_answers_decides() {
         assert_eq!(until(&bench, id, DeliveryState::Delivered).await.attempts, 2, "{id}");
     }
     assert_eq!(server.requests().len(), 2 * names.len());
-}
-
-#[tokio::test]
-async fn mail_is_handed_to_its_server_with_a_stable_id() {
-    let (takes, refuses) = (SmtpServer::start("250 taken").await, SmtpServer::start("451 not now").await);
-    let mailbox = |server: &SmtpServer| {
-        Channel::Email(Email {
-            host: "127.0.0.1".to_owned(),
-            port: server.address.port(),
-            security: Security::None,
-            login: None,
-            from: "Mainstay <mainstay@example.com>".to_owned(),
-            to: vec!["a@example.com".to_owned(), "b@example.com".to_owned()],
-        })
-    };
-    let receivers = vec![receiver("mail", mailbox(&takes)), receiver("full", mailbox(&refuses))];
-    let bench = Bench::start(1, Options { receivers, ..Options::new("test", "here") }).await;
-    let notice = Notice::sample(What::Firing, START);
-    let id = enqueue(&bench, "mail", &notice).await;
-    until(&bench, &id, DeliveryState::Delivered).await;
-    let said = takes.messages().remove(0);
-    let has = |said: &Said, begins: &str| said.iter().any(|line| line.starts_with(begins));
-    for begins in [
-        "MAIL FROM:<mainstay@example.com>",
-        "RCPT TO:<a@example.com>",
-        "RCPT TO:<b@example.com>",
-        "Subject: [page] Firing: Test: provider:example is down",
-        &format!("Message-ID: <{id}@mainstay.invalid>"),
-        &format!("References: <{}@mainstay.invalid>", notice.key),
-        "Reason: 12 of 12 attempts failed",
-    ] {
-        assert!(has(&said, begins), "{begins} in {said:#?}");
-    }
-    let id = enqueue(&bench, "full", &notice).await;
-    let error = until(&bench, &id, DeliveryState::Pending).await.last_error.unwrap();
-    assert!(error.contains("not now"), "{error}");
 }
 
 #[tokio::test]

@@ -186,6 +186,8 @@ pub(crate) struct Receiver {
     /// Templates that were tried.
     pub(crate) title: Option<String>,
     pub(crate) body: Option<String>,
+    /// PEM of the authorities that are trusted besides the public ones, looked at.
+    pub(crate) ca: Option<Vec<u8>>,
 }
 
 /// Who hears at intervals that this instance acts.

@@ -70,6 +70,11 @@ pub(super) const SECTIONS: &[Section] = &[
             Key { name: "from", value: "\"Mainstay <mainstay@example.com>\"", about: "email: who writes." },
             Key { name: "to", value: "[\"on-call@example.com\"]", about: "email: who reads." },
             Key {
+                name: "ca",
+                value: "\"/etc/ssl/company-ca.pem\"",
+                about: "A file (PEM) of certificate authorities that are trusted besides the public ones. Any kind.",
+            },
+            Key {
                 name: "title",
                 value: "\"{{ what }}: {{ title }}\"",
                 about: "A template (minijinja) for the first line, instead of the usual words.",

@@ -1,9 +1,9 @@
 //! Who is told of alerts, and who hears that this instance lives: `[[receiver]]`, `[heartbeat]`.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fs, io::Read as _, net::IpAddr, time::Duration};
 
 use mainstay_base::Secret;
-use mainstay_control::delivery::{Templates, check_address};
+use mainstay_control::delivery::{Templates, Trust, check_address};
 use mainstay_store::model::Severity;
 use mainstay_wire::notify::{Channel, Email, Kind, Security};
 
@@ -17,6 +17,8 @@ use crate::config::{
 const PAGERDUTY: &str = "https://events.pagerduty.com";
 const OPSGENIE: &str = "https://api.opsgenie.com";
 const TELEGRAM: &str = "https://api.telegram.org";
+/// A file of authorities; all public ones together are about 220 KB.
+const MAX_CA_BYTES: u64 = 1024 * 1024;
 /// Readers of one mail.
 const MAX_MAILBOXES: usize = 50;
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
@@ -34,6 +36,7 @@ pub(super) fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Opt
             reader.report(key, problem);
         }
     }
+    let ca = authorities(reader, follow);
     let channel = match kind {
         Some(kind) => channel(reader, kind, follow),
         // What else is written belongs to a kind that is not known.
@@ -42,7 +45,32 @@ pub(super) fn receiver(reader: &Reader<'_>, name: String, follow: Follow) -> Opt
             None
         }
     };
-    Some(Receiver { name, channel: channel?, min_severity, title, body })
+    let channel = channel?;
+    let is_plain = |mailbox: &Email| mailbox.security == Security::None;
+    if reader.is_given("ca") && matches!(&channel, Channel::Email(mailbox) if is_plain(mailbox)) {
+        reader.report("ca", "is for nothing: with security = \"none\" no certificate is asked for");
+    }
+    Some(Receiver { name, channel, min_severity, title, body, ca })
+}
+
+/// The file of the authorities that are trusted besides the public ones.
+fn authorities(reader: &Reader<'_>, follow: Follow) -> Option<Vec<u8>> {
+    let path = reader.text("ca")?;
+    if follow == Follow::FormOnly {
+        return None;
+    }
+    let read = fs::File::open(&path).and_then(|file| {
+        let mut pem = Vec::new();
+        file.take(MAX_CA_BYTES + 1).read_to_end(&mut pem).map(|_| pem)
+    });
+    let checked = match read {
+        Err(error) => Err(format!("{path} cannot be read: {error}")),
+        Ok(pem) if pem.len() as u64 > MAX_CA_BYTES => {
+            Err(format!("{path} is longer than {MAX_CA_BYTES} bytes"))
+        }
+        Ok(pem) => Trust::new(&pem).map(|_| pem).map_err(|problem| format!("{path} {problem}")),
+    };
+    checked.map_err(|problem| reader.report("ca", problem)).ok()
 }
 
 /// Marks the keys of a kind as known, without reading them.
@@ -179,4 +207,42 @@ pub(super) fn heartbeat(reader: Reader<'_>, follow: Follow) -> Option<Heartbeat>
     reader.is_given("url");
     reader.done();
     Some(Heartbeat { url: url?, every: every.unwrap_or(HEARTBEAT_EVERY) })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Follow, LoadError, parse};
+
+    #[test]
+    fn a_file_of_authorities_is_looked_at_when_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("good.pem"), mainstay_testkit::Authority::new().pem()).unwrap();
+        std::fs::write(path("empty.pem"), "").unwrap();
+        let problem = |file: &str, security: &str, follow| {
+            let text = format!(
+                "[[receiver]]\nname='m'\nkind='email'\nhost='h'\nsecurity='{security}'\nfrom='a@b.example'\n\
+                 to=['c@d.example']\nca='{}'\n",
+                path(file)
+            );
+            match parse("test", &text, &[], follow) {
+                Err(LoadError::Problems(mut problems)) => {
+                    problems.pop().map(|it| format!("{} {}", it.path, it.message)).unwrap_or_default()
+                }
+                Err(other) => panic!("{other:?}"),
+                Ok(config) => format!("{}", config.receivers[0].ca.is_some()),
+            }
+        };
+        for (file, security, follow, says) in [
+            ("good.pem", "tls", Follow::Yes, "true"),
+            ("good.pem", "starttls", Follow::Yes, "true"),
+            ("missing.pem", "tls", Follow::FormOnly, "false"),
+            ("missing.pem", "tls", Follow::Yes, "missing.pem cannot be read: No such file"),
+            ("empty.pem", "tls", Follow::Yes, "empty.pem holds no certificate"),
+            ("good.pem", "none", Follow::Yes, "receiver[0].ca is for nothing"),
+        ] {
+            let found = problem(file, security, follow);
+            assert!(found.contains(says), "{file} {security}: {found}");
+        }
+    }
 }
