@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    delivery::{Acted, Deliverer, Pulse},
+    delivery::{Acted, Deliverer, Pulse, Sent},
     facade::{Facade, Shared},
     health::{Component, Report, State, WORKER_LEFT},
     incident::Incidents,
@@ -70,6 +70,8 @@ impl Control {
             is_leader: false.into(),
             leads: watch::Sender::new(false),
             slos: watch::Sender::new(None),
+            waiting: watch::Sender::new(None),
+            sent: Sent::default(),
             wake: wake.clone(),
         });
         let shutdown = CancellationToken::new();
@@ -79,7 +81,8 @@ impl Control {
             ports.clock.clone(),
             ports.callbacks.clone(),
             ports.options.clone(),
-        );
+        )
+        .counting(shared.sent.clone());
         let acted = Acted::default();
         let pulse = Pulse {
             client: ports.client.clone(),

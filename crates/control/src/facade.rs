@@ -6,9 +6,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use mainstay_base::{Clock, id};
+use mainstay_base::{Clock, Micros, id};
 use mainstay_store::{
-    Store, StoreError,
+    Store, StoreError, Waiting,
     model::{Alert, AlertFilter, AlertState, Execution, ExecutionFilter, TimelineEvent, TimelineFilter},
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    delivery::Sent,
     health::{Component, Observer, Report},
     incident,
     options::Options,
@@ -48,6 +49,10 @@ pub(crate) struct Shared {
     pub(crate) leads: watch::Sender<bool>,
     /// How service levels stand, for the alert step; `None`: not judged yet.
     pub(crate) slos: watch::Sender<Option<Arc<Vec<Component>>>>,
+    /// Who has notices that wait, and when the outbox said so; `None`: it has not yet.
+    pub(crate) waiting: watch::Sender<Option<(Micros, Arc<Vec<Waiting>>)>>,
+    /// What came of the calls of this process.
+    pub(crate) sent: Sent,
     /// Something was written down: look now.
     pub(crate) wake: Arc<Notify>,
 }

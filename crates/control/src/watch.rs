@@ -10,7 +10,7 @@ use std::{
 use mainstay_base::{Class, Clock, Micros, snapshot::ProviderKey, standing::BreakerState};
 use mainstay_net::Client;
 use mainstay_store::{
-    Store,
+    Store, Waiting,
     model::{QueueStats, Stood, Worker},
 };
 use tokio::{
@@ -23,10 +23,11 @@ use tracing::warn;
 
 use crate::{
     deep,
+    delivery::Receiver,
     facade::Shared,
     health::{
-        Observer, PeerFacts, ProbeFacts, Read, RefusedKey, Role, TargetFacts, Traffic, WorkerFacts, World,
-        decide,
+        Observer, PeerFacts, ProbeFacts, Read, ReceiverFacts, RefusedKey, Role, TargetFacts, Traffic,
+        WorkerFacts, World, decide,
     },
     ports::{EngineProbe, Peers, Ports, ProviderPeer, Supervisor},
     probe::{self, ProviderProbe},
@@ -39,6 +40,8 @@ const QUEUE_EVERY: Duration = Duration::from_secs(1);
 const STANDINGS_EVERY: Duration = Duration::from_secs(1);
 /// A gateway says each second how its targets stand; one that is silent for longer knows nothing of now.
 const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
+/// A receiver is tried again after seconds at the soonest.
+const RECEIVERS_EVERY: Duration = Duration::from_secs(2);
 const WORKERS_EVERY: Duration = Duration::from_millis(500);
 /// The store answers in milliseconds; one that takes longer is as good as away.
 const STORE_DEADLINE: Duration = Duration::from_secs(2);
@@ -85,6 +88,7 @@ enum Answer {
     Workers(Result<Vec<Worker>, String>),
     Engine(Result<(), String>),
     Standings(Result<Vec<Stood>, String>),
+    Receivers(Result<Vec<Waiting>, String>),
     Upstream(String, Result<(), String>),
     Provider(String, ProviderProbe),
 }
@@ -132,6 +136,7 @@ pub(crate) struct Watch {
     workers_question: Question,
     engine_probe: Probed,
     standings_question: Question,
+    receivers_question: Question,
     /// What the gateways say of their targets.
     stood: Vec<Stood>,
     /// Whose peers were judged last, to see when keys change.
@@ -162,6 +167,7 @@ impl Watch {
             workers_question: Question::new(),
             engine_probe: Probed::new(),
             standings_question: Question::new(),
+            receivers_question: Question::new(),
             stood: Vec::new(),
             judged: ports.peers.borrow().clone(),
             turns: HashMap::new(),
@@ -213,6 +219,11 @@ impl Watch {
                 let list = standings.list(STANDING_MAX_AGE);
                 Answer::Standings(within(STORE_DEADLINE, list).await)
             });
+        }
+        if self.receivers_question.begin(RECEIVERS_EVERY) {
+            let outbox = store.outbox();
+            self.answers
+                .spawn(async move { Answer::Receivers(within(STORE_DEADLINE, outbox.waiting()).await) });
         }
         let every = pace(&self.engine_probe, false);
         if let Some(engine) = &self.engine
@@ -329,6 +340,12 @@ impl Watch {
                 }
                 self.stood.retain(|stood| now.since(stood.at) <= STANDING_MAX_AGE);
             }
+            Answer::Receivers(result) => {
+                // While the store does not answer, what was known stays.
+                if let Ok(waiting) = self.receivers_question.end(now, result).value {
+                    self.shared.waiting.send_replace(Some((now, Arc::new(waiting))));
+                }
+            }
             Answer::Upstream(name, result) => self.probe_ended(Role::Upstream, name, result, now),
             Answer::Provider(name, ProviderProbe { result, key }) => {
                 if let Some((key, is_refused)) = key {
@@ -397,11 +414,24 @@ impl Watch {
         self.world.providers = providers;
         let dify = self.dify.as_ref();
         self.world.dify = dify.map(|dify| deep::parts(&dify.latest())).unwrap_or_default();
+        self.world.receivers = self.receivers();
         self.world.told = self.observer.told();
         self.world.slots = self.supervisor.as_ref().map(|supervisor| supervisor.list()).unwrap_or_default();
         let report = decide(&self.world, now);
         self.world.previous = Some(report.clone());
         self.shared.report.send_replace(Arc::new(report));
+    }
+
+    /// Those that are configured, once the outbox has said how they stand.
+    fn receivers(&self) -> Vec<ReceiverFacts> {
+        let Some((at, waiting)) = self.shared.waiting.borrow().clone() else { return Vec::new() };
+        let options = self.shared.options.borrow().clone();
+        let facts = |receiver: &Receiver| ReceiverFacts {
+            name: receiver.name.clone(),
+            waiting: waiting.iter().find(|waiting| waiting.receiver == receiver.name).cloned(),
+            at: Some(at),
+        };
+        options.receivers.iter().map(facts).collect()
     }
 
     /// Each target of a provider, as the gateway sees it that has the worst of it.
@@ -445,6 +475,7 @@ impl Watch {
         self.queue_question.under_way = false;
         self.workers_question.under_way = false;
         self.standings_question.under_way = false;
+        self.receivers_question.under_way = false;
         self.engine_probe.question.under_way = false;
         for probed in self.probes.values_mut() {
             probed.question.under_way = false;

@@ -9,7 +9,7 @@ use mainstay_store::Store;
 
 use crate::{
     last_good::StateFiles,
-    metrics::{ConfigNow, Metrics, Now, Numbers, SloNow},
+    metrics::{ConfigNow, Metrics, NoticesNow, Now, Numbers, SloNow},
     otlp::Otlp,
     publisher::Publisher,
     records::Unstored,
@@ -124,6 +124,11 @@ impl Insight {
             standing: self.gateway.as_ref().map(Gateway::standing),
             dify,
             slo,
+            notices: self.facade.as_ref().map(|facade| NoticesNow {
+                tries: facade.tries(),
+                waiting: facade.waiting(),
+                at: self.clock.now(),
+            }),
         })
     }
 }

@@ -47,7 +47,7 @@ pub use error::{OpenError, StoreError};
 pub use files::{Files, MAX_FILE_BYTES};
 pub use jobs::{CRASH, Jobs, MAX_CLAIM, MAX_CRASHES};
 pub use leases::Leases;
-pub use notices::{NoticeFilter, Standing};
+pub use notices::{NoticeFilter, Standing, Waiting};
 pub use oncall::OnCall;
 pub use outbox::{Lane, Outbox};
 pub use records::{MAX_CALLS, Records};

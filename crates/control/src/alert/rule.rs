@@ -97,6 +97,14 @@ pub const RULES: &[Rule] = &[
         degraded: None,
         down: Some(Severity::Warning),
     },
+    // A notice that failed once comes again within seconds. Who is told of this: docs/receivers.md.
+    Rule {
+        group: Group::Receiver,
+        fire_after: seconds(60),
+        resolve_after: seconds(30),
+        degraded: Some(Severity::Warning),
+        down: Some(Severity::Page),
+    },
     // Its detector has waited and weighed already: degraded is what a ticket is for, down is a page.
     Rule {
         group: Group::Slo,
@@ -113,6 +121,7 @@ pub fn name_of(group: Group) -> &'static str {
         Group::Provider => "provider-incident",
         Group::ProviderKey => "provider-key-refused",
         Group::Slo => "slo",
+        Group::Receiver => "receiver-fails",
         _ => "component-health",
     }
 }

@@ -12,6 +12,7 @@ mod pulse;
 mod receiver;
 mod schedule;
 mod send;
+mod sent;
 mod tell;
 mod template;
 #[cfg(test)]
@@ -29,5 +30,7 @@ pub use schedule::{
 };
 pub(crate) use send::Deliverer;
 pub use send::deliver_until;
+pub(crate) use sent::Sent;
+pub use sent::Tries;
 pub(crate) use tell::tell;
 pub use template::{MAX_TEMPLATE_BYTES, Templates};

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Receiver,
+    Receiver, Sent, Tries,
     ask::TEST_KEY,
     schedule::{MAX_RETRY_AFTER, Next, Verdict, next, next_notice, retry_after, verdict},
     tell::{AGENT, tell},
@@ -67,6 +67,7 @@ struct Context {
     timeouts: Timeouts,
     /// Receivers that asked for time, and until when.
     rests: Mutex<HashMap<String, Micros>>,
+    sent: Sent,
 }
 
 /// The outbox's reader. Any number of processes may run one: the store gives each delivery to one at a time.
@@ -87,14 +88,21 @@ impl Deliverer {
         callbacks: Arc<dyn CallbackBody>,
         options: watch::Receiver<Arc<Options>>,
     ) -> Deliverer {
-        let context =
-            Context { store, client, clock, callbacks, options, timeouts: TIMEOUTS, rests: Mutex::default() };
+        let (timeouts, rests, sent) = (TIMEOUTS, Mutex::default(), Sent::default());
+        let context = Context { store, client, clock, callbacks, options, timeouts, rests, sent };
         Deliverer {
             context: Arc::new(context),
             calls: JoinSet::new(),
             under_way: HashMap::new(),
             places: HashMap::new(),
         }
+    }
+
+    pub(crate) fn counting(mut self, sent: Sent) -> Deliverer {
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.sent = sent;
+        }
+        self
     }
 
     /// A test does not wait as long for a slow receiver.
@@ -225,9 +233,18 @@ async fn deliver(context: &Context, delivery: Delivery) {
     };
     let (outbox, now) = (context.store.outbox(), context.clock.now());
     let status = status.map(i64::from);
+    let count = |add: fn(&mut Tries)| {
+        if let Some(receiver) = &delivery.receiver {
+            context.sent.count(receiver, add);
+        }
+    };
     let stored = match verdict {
-        Verdict::Delivered => outbox.delivered(&delivery.id, status.unwrap_or(0)).await,
+        Verdict::Delivered => {
+            count(|tries| tries.delivered += 1);
+            outbox.delivered(&delivery.id, status.unwrap_or(0)).await
+        }
         Verdict::Refused(error) => {
+            count(|tries| tries.given_up += 1);
             warn!(webhook.id = %delivery.id, %error, "delivery refused for good");
             outbox.failed(&delivery.id, status, &error, None).await
         }
@@ -239,6 +256,7 @@ async fn deliver(context: &Context, delivery: Delivery) {
                 Next::GiveUp => None,
             };
             let again = if next_at.is_some() { "again later" } else { "given up" };
+            count(if next_at.is_some() { |tries| tries.again += 1 } else { |tries| tries.given_up += 1 });
             info!(webhook.id = %delivery.id, attempt = delivery.attempts, %error, again, "delivery failed");
             outbox.failed(&delivery.id, status, &error, next_at).await
         }

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::Micros;
 
-use super::{Component, Group, PeerFacts, ProbeFacts, Report, State, Traffic, WorkerFacts, World, provider};
+use super::{
+    Component, Group, PeerFacts, ProbeFacts, Report, State, Traffic, WorkerFacts, World, provider, receiver,
+};
 use crate::ports::{Slot, SlotState};
 
 /// A worker beats every second; after this long it is wedged, stopped or gone.
@@ -79,6 +81,10 @@ pub fn decide(world: &World, now: Micros) -> Report {
         if let Some(component) = draft.components.last_mut() {
             component.finding.clone_from(&part.finding);
         }
+    }
+    for facts in &world.receivers {
+        let verdict = receiver::verdict(facts, now);
+        draft.add(&format!("receiver:{}", facts.name), Group::Receiver, &facts.name, verdict);
     }
     for (group, told) in &world.told {
         let verdict = Verdict::new(told.state, told.reason.clone(), Some(told.at));

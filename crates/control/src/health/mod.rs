@@ -6,6 +6,7 @@ mod keys;
 mod provider;
 #[cfg(test)]
 mod provider_tests;
+mod receiver;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod world;
 pub(crate) use decide::WORKER_LEFT;
 pub use decide::decide;
 pub use keys::RefusedKey;
+pub use receiver::ReceiverFacts;
 pub(crate) use report::iso_text;
 pub use report::{Component, Group, Report, State};
 pub use traffic::{Observer, Role, Traffic};

@@ -56,6 +56,8 @@ pub enum Group {
     Dify,
     /// The configuration of this process.
     Config,
+    /// One who is told of alerts.
+    Receiver,
     /// An objective as its judge sees it. Only alerts know it: it is never part of a [`Report`].
     Slo,
 }
@@ -73,6 +75,7 @@ impl Group {
             Group::Ingest => "ingest",
             Group::Dify => "dify",
             Group::Config => "config",
+            Group::Receiver => "receiver",
             Group::Slo => "slo",
             Group::ProviderKey => "provider-key",
         }
@@ -82,7 +85,7 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Component {
     /// `store`, `engine`, `workers`, `worker:0`, `queue`, `upstream:NAME`, `provider:NAME`,
-    /// `provider-key:PROVIDER/KEY`, `dify:PART`.
+    /// `provider-key:PROVIDER/KEY`, `dify:PART`, `receiver:NAME`.
     pub id: String,
     pub group: Group,
     pub name: String,

@@ -66,6 +66,7 @@ fn good_world() -> World {
         dify: Vec::new(),
         upstreams: vec![peer("dify", well())],
         providers: vec![peer("a", well()), peer("b", well())],
+        receivers: Vec::new(),
         told: BTreeMap::default(),
         previous: None,
     }

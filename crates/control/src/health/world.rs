@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use mainstay_base::{Class, Micros, standing::BreakerState};
 use mainstay_store::model::QueueStats;
 
-use super::{Group, RefusedKey, Report, State, Traffic};
+use super::{Group, ReceiverFacts, RefusedKey, Report, State, Traffic};
 use crate::{deep::PartFacts, ports::Slot};
 
 /// One look at everything. What was never looked at is `None`.
@@ -25,6 +25,8 @@ pub struct World {
     pub providers: Vec<PeerFacts>,
     /// The parts of the Dify that is looked after.
     pub dify: Vec<PartFacts>,
+    /// Those who are told of alerts.
+    pub receivers: Vec<ReceiverFacts>,
     /// What the process around says of itself, by group: control has no other way to know.
     pub told: BTreeMap<Group, Told>,
     /// What was decided last time, for `since`.

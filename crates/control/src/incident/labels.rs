@@ -21,6 +21,7 @@ pub(super) fn labels_of(component: &Component) -> Labels {
             add("provider", provider);
         }
         Group::Upstream => add("upstream", &component.name),
+        Group::Receiver => add("receiver", &component.name),
         _ => {}
     }
     labels

@@ -4,6 +4,7 @@
 mod dify;
 mod model;
 mod names;
+mod notices;
 mod own;
 #[cfg(test)]
 mod published;
@@ -28,6 +29,7 @@ use prometheus_client::{
 
 pub(crate) use self::dify::{DifyNow, Numbers};
 use self::names::Names;
+pub(crate) use self::notices::NoticesNow;
 pub(crate) use self::slo::SloNow;
 
 /// Distinct upstreams and providers that get series of their own.
@@ -122,6 +124,8 @@ pub(crate) struct Now {
     /// `None`: the configuration names no Dify, or another process looks after it.
     pub(crate) dify: Option<DifyNow>,
     pub(crate) slo: SloNow,
+    /// `None`: this process does not run control.
+    pub(crate) notices: Option<NoticesNow>,
 }
 
 /// Sending to an OpenTelemetry collector, since the start.
@@ -289,6 +293,9 @@ impl Metrics {
             inner.dify.write(&mut text, dify);
         }
         inner.slo.write(&mut text, &now.slo);
+        if let Some(notices) = &now.notices {
+            notices::write(&mut text, notices, now.report.as_deref());
+        }
         let _ = encode_eof(&mut text);
         text
     }

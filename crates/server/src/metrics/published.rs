@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Metrics, dify, slo, tests::everything_else};
+use super::{Metrics, dify, notices, slo, tests::everything_else};
 
 fn read(path: &str) -> String {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path);
@@ -20,6 +20,7 @@ fn exported() -> BTreeMap<String, String> {
     let (metrics, mut now) = everything_else();
     now.dify = Some(dify::tests::everything("x"));
     now.slo = slo::tests::everything("x");
+    now.notices = Some(notices::tests::everything("x"));
     let text = Metrics::text(&metrics, &now);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types

@@ -7,7 +7,7 @@ use mainstay_base::{
     record::{Outcome, Path},
 };
 use mainstay_store::{
-    Lane, NoticeFilter,
+    Lane, NoticeFilter, Waiting,
     model::{
         Alert, AlertFilter, AlertState, DeliveryKind, DeliveryState, Execution, ExecutionFilter, Finish,
         Idempotency, NewDelivery, NewJob, Policy, RecordFilter, RunStatus, Severity, Worker,
@@ -145,8 +145,26 @@ async fn deliveries_of_one_topic_go_out_in_turn_and_a_later_one_may_replace_them
         let chat = of("chat");
         assert_eq!((chat.pending, chat.failing_since.is_some()), (1, true));
         assert_eq!(chat.last_error.as_deref(), Some("answered 500"));
+        let waiting = async || {
+            let all = outbox.waiting().await.unwrap();
+            Vec::from_iter(all.into_iter().map(|one| {
+                let Waiting { receiver, waiting, oldest_at, failing_since, given_up_at, last_error } = one;
+                assert_eq!(oldest_at.is_some(), waiting > 0);
+                (receiver, waiting, failing_since.is_some(), given_up_at.is_some(), last_error.is_some())
+            }))
+        };
+        let chat = |waits, fails, gave_up| ("chat".to_owned(), waits, fails, gave_up, fails || gave_up);
+        assert_eq!(waiting().await, [chat(1, true, false)]);
+        assert!(outbox.failed("chat", Some(410), "answered 410", None).await.unwrap());
+        assert_eq!(waiting().await, [chat(0, false, true)], "nothing waits, and nobody was reached");
+        fixture.clock.advance(MINUTE);
+        put("chat again", "chat", true).await;
+        assert_eq!(waiting().await, [chat(1, false, true)]);
+        assert_eq!(take(&others).await, ["chat again"]);
+        assert!(outbox.delivered("chat again", 200).await.unwrap());
+        assert_eq!(waiting().await, []);
         let filter = NoticeFilter { receiver: Some("chat".into()), limit: 9, ..NoticeFilter::default() };
-        assert_eq!(outbox.notices(filter).await.unwrap().len(), 1);
+        assert_eq!(outbox.notices(filter).await.unwrap().len(), 2);
     })
     .await;
 }

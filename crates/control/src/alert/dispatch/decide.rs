@@ -11,7 +11,10 @@ use super::{
     notice::notice,
     reach::{Asked, asked, told_of_acknowledgement},
 };
-use crate::alert::{Policy, Route, To};
+use crate::alert::{Policy, Reach, Route, To};
+
+/// Begins the component that a receiver is.
+const RECEIVER: &str = "receiver:";
 
 pub(super) fn decide(
     input: &Input<'_>,
@@ -22,6 +25,8 @@ pub(super) fn decide(
     if group.ended_at.is_some() {
         return None;
     }
+    let reached = others(input, group);
+    let input = &Input { receivers: &reached, ..*input };
     if group.members.values().all(|member| member.resolved_at.is_some()) {
         return end(input, group, now);
     }
@@ -44,6 +49,14 @@ pub(super) fn decide(
     }
     group.acknowledged_by = None;
     again(input, route, group, firing, worst, now)
+}
+
+/// Everybody but the receiver that all of it is about: it would wait behind what it does not take.
+pub(super) fn others(input: &Input<'_>, group: &Group) -> Vec<Reach> {
+    let mut components = group.members.values().map(|member| member.component.strip_prefix(RECEIVER));
+    let about = components.next().flatten().filter(|about| components.all(|other| other == Some(about)));
+    let is_other = |receiver: &&Reach| about != Some(receiver.name.as_str());
+    input.receivers.iter().filter(is_other).cloned().collect()
 }
 
 /// All is well: whoever was told is told so.

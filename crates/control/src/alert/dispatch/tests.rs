@@ -163,6 +163,38 @@ fn without_configuration_each_alert_is_told_by_itself_at_once_to_everybody_and_p
     assert!(desk.groups.is_empty());
 }
 
+// A receiver that fails would be told that it fails, would fail, and nobody would know.
+#[test]
+fn that_a_receiver_fails_is_told_to_all_others_and_to_it_only_with_what_else_there_is() {
+    let about = |name: &str| {
+        let mut one = active(name, Severity::Page, &[("owner", "team")]);
+        one.told.component = format!("receiver:{name}");
+        one
+    };
+    let mut desk = Desk::new(Plan::default());
+    desk.alerts = vec![about("ana"), about("chat")];
+    desk.run(31 * MINUTE);
+    let firing = ["0 firing ana -> chat,ben", "0 firing chat -> ana,ben"];
+    let reminders = ["1800 reminder ana -> chat,ben", "1800 reminder chat -> ana,ben"];
+    assert_eq!(desk.told(), [firing, reminders].concat(), "and no more, while neither is reached");
+    desk.resolve("ana");
+    assert_eq!(desk.told(), ["1860 resolved ana -> chat,ben"]);
+
+    // In one group with something else, everybody is asked.
+    let policy = Policy {
+        name: "only".to_owned(),
+        steps: vec![Step { to: vec![Target::Receiver("ana".to_owned())], wait: MINUTE }],
+        repeats: 0,
+    };
+    let mut desk = Desk::new(Plan { policies: vec![policy], ..grouped(To::Policy("only".to_owned())) });
+    desk.alerts = vec![about("ana")];
+    desk.run(SECOND);
+    assert_eq!(desk.told(), ["0 firing ana -> chat,ben"], "a policy that only reaches it reaches the others");
+    desk.alerts.push(active("other", Severity::Page, &[("owner", "team")]));
+    desk.run(SECOND);
+    assert_eq!(desk.told(), ["1 firing ana,other -> ana"]);
+}
+
 #[test]
 fn warnings_wait_for_each_other_and_pages_for_nothing() {
     let mut desk = Desk::new(grouped(To::Everybody));

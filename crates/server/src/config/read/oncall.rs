@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(problems(whole), [""; 0]);
         let config = parse("test", &format!("{RECEIVER}{whole}"), &[], Follow::FormOnly).unwrap();
         let plan = &config.alerting;
-        assert_eq!((plan.routes.len(), plan.policies.len(), plan.inhibitions.len()), (1, 1, 5));
+        assert_eq!((plan.routes.len(), plan.policies.len(), plan.inhibitions.len()), (1, 1, 7));
         let nothing = parse("test", "", &[], Follow::FormOnly).unwrap();
         assert_eq!(*nothing.alerting, mainstay_control::alert::Plan::default());
     }
