@@ -48,7 +48,9 @@ BEGIN
       '{"query": "question ' || i || '"}',
       CASE WHEN n = 2 THEN prompts || '"usage": {"prompt_tokens": ' || 80 + i % 300 || ', "prompt_unit_price": "0.15", "prompt_price_unit": "0.000001", "prompt_price": "0.000012", "completion_tokens": ' || 20 + i % 100 || ', "completion_unit_price": "0.60", "completion_price_unit": "0.000001", "completion_price": "0.000012", "total_tokens": ' || 100 + i % 400 || ', "total_price": "0.000024", "currency": "USD", "latency": 1.1, "time_to_first_token": 0.4, "time_to_generate": 0.7}, "finish_reason": "stop", "model_provider": "langgenius/openai_api_compatible/openai_api_compatible", "model_name": "model-' || i % 4 || '"}'
            ELSE '{}' END,
-      '{"text": "answer ' || i || '"}',
+      CASE WHEN n <> 1 THEN '{"text": "answer ' || i || '"}'
+           WHEN i % 10 = 3 THEN '{"result": []}'
+           ELSE '{"result": [{"title": "page ' || i || '", "content": "a \"result\": [] in a text"}]}' END,
       CASE WHEN n = 2 AND i % 20 = 7 THEN 'failed' ELSE 'succeeded' END,
       CASE WHEN n = 2 AND i % 20 = 7 THEN 'Connection refused' END,
       0.05 + (i % 97) * 0.008,

@@ -155,6 +155,7 @@ impl Ingest {
                 price_nanos: 0,
             });
             adds.extend(nodes.iter().map(|node| self.node_add(run, node)));
+            adds.extend(nodes.iter().filter_map(|node| self.retrieval_add(run, &origin, node)));
         }
         let body = json!({
             "tenant": run.tenant_id.to_string(),
@@ -210,6 +211,30 @@ impl Ingest {
             output_tokens: node.usage.output_tokens,
             price_nanos: node.usage.price_nanos,
         }
+    }
+
+    /// A retrieval of knowledge is counted once more, by whether it found anything.
+    fn retrieval_add(&mut self, run: &RunRow, origin: &str, node: &NodeRow) -> Option<DifyAdd> {
+        let status = if node.found? { "found" } else { "empty" };
+        let series = self.series.of(DifySeries {
+            kind: "retrieval".to_owned(),
+            app_id: run.app_id.to_string(),
+            mode: self.apps.mode(run.app_id, &run.kind),
+            origin: label(origin),
+            version: label(&run.version),
+            status: status.to_owned(),
+            ..DifySeries::default()
+        });
+        Some(DifyAdd {
+            series,
+            at: node.created_at,
+            took_us: Some(node.elapsed_us),
+            wait_us: None,
+            tokens: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            price_nanos: 0,
+        })
     }
 }
 

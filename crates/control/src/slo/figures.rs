@@ -11,6 +11,8 @@ use super::{
 
 /// Runs of authors who try their apps out.
 const DEBUGGING: &str = "debugging";
+/// The status of a retrieval that found nothing.
+const EMPTY: &str = "empty";
 
 /// Good and total events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,9 +48,6 @@ pub fn source(document: &Document, has_dify: bool) -> Result<Source, String> {
         || selector.endpoint.is_some()
         || selector.provider.is_some()
         || selector.model.is_some();
-    if *sli == Sli::RetrievalEmptiness {
-        return Err("nothing that is read of a Dify says whether a retrieval found anything".to_owned());
-    }
     let wants_dify = match source {
         Source::Dify => true,
         Source::Gateway => false,
@@ -109,7 +108,7 @@ pub(super) fn of_gateway(sli: Sli, counts: &SliCounts) -> Figures {
 }
 
 /// The kinds of what is counted of a Dify that any objective is about.
-pub(super) const KINDS: &[&str] = &["run", "message", "trigger"];
+pub(super) const KINDS: &[&str] = &["run", "message", "trigger", "retrieval"];
 
 /// Whether a series of a Dify is one of those that are meant.
 pub(super) fn selects_dify(sli: Sli, selector: &Selector, series: &DifySeries) -> bool {
@@ -118,6 +117,7 @@ pub(super) fn selects_dify(sli: Sli, selector: &Selector, series: &DifySeries) -
     let kind = match sli {
         Sli::QueueWait { .. } => series.kind == "trigger",
         Sli::SchedulePunctuality { .. } => series.kind == "trigger" && series.origin.contains("schedule"),
+        Sli::RetrievalEmptiness => series.kind == "retrieval",
         // A chatflow's answer is its run seen from the other side.
         _ => series.kind == "run" || (series.kind == "message" && series.mode != "advanced-chat"),
     };
@@ -149,7 +149,10 @@ pub(super) fn of_dify(sli: Sli, series: &DifySeries, counted: &DifyCounted) -> F
         Sli::QueueWait { threshold } | Sli::SchedulePunctuality { threshold } => {
             Figures::of(counted.wait.at_most(micros(threshold)), counted.wait.count())
         }
-        Sli::FirstToken { .. } | Sli::RetrievalEmptiness => Figures::default(),
+        Sli::RetrievalEmptiness => {
+            Figures::of(if series.status == EMPTY { 0 } else { counted.count }, counted.count)
+        }
+        Sli::FirstToken { .. } => Figures::default(),
     }
 }
 
@@ -227,6 +230,8 @@ mod tests {
         assert_eq!(of(Sli::Availability, "succeeded", ""), Figures { good: 5, total: 5 });
         let wait = Sli::QueueWait { threshold: Duration::from_secs(1) };
         assert_eq!(of(wait, "succeeded", ""), Figures { good: 1, total: 1 });
+        assert_eq!(of(Sli::RetrievalEmptiness, "found", ""), Figures { good: 5, total: 5 });
+        assert_eq!(of(Sli::RetrievalEmptiness, "empty", ""), Figures { good: 0, total: 5 });
     }
 
     #[test]
@@ -235,8 +240,7 @@ mod tests {
             let (with, without) = (source(&document, true), source(&document, false));
             let name = document.name.as_str();
             match document.sli {
-                Sli::RetrievalEmptiness => assert!(with.is_err() && without.is_err(), "{name}"),
-                Sli::QueueWait { .. } | Sli::SchedulePunctuality { .. } => {
+                Sli::RetrievalEmptiness | Sli::QueueWait { .. } | Sli::SchedulePunctuality { .. } => {
                     assert_eq!((with, without.is_err()), (Ok(Source::Dify), true), "{name}");
                 }
                 _ if name.starts_with("rag-pipeline") => assert!(with.is_ok() && without.is_err(), "{name}"),

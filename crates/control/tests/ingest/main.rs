@@ -179,6 +179,21 @@ async fn a_table_without_permission_is_left_out_and_the_others_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retrievals_are_counted_by_whether_they_found_anything() {
+    let Some(world) = World::start(false).await else { return };
+    world.generate(40).await;
+    let mut ingest = world.ingest();
+    world.read_all(&mut ingest).await;
+    let all = Micros(i64::MAX / 2);
+    let totals = world.store.dify().totals("dify", "retrieval", Micros(0), all).await.unwrap();
+    let of = |status: &str| -> i64 {
+        totals.iter().filter(|total| total.series.status == status).map(|total| total.count).sum()
+    };
+    assert_eq!((of("found"), of("empty")), (36, 4));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_vanish_and_rows_from_the_future_do_no_harm() {
     let Some(world) = World::start(false).await else { return };
     world.run("CALL begin_run(1, 30, 'running')").await;

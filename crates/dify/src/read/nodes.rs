@@ -15,6 +15,8 @@ const MAX_METADATA: usize = 64 * 1024;
 const MAX_PROCESS_DATA: usize = 256 * 1024;
 /// What a model used stands at the end of a node's process data, after its prompts.
 const TAIL: usize = 1200;
+/// What a retrieval that found nothing wrote is a few letters; more than this on disk is not unpacked.
+const MAX_NOTHING: usize = 4 * 1024;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeRow {
@@ -28,6 +30,8 @@ pub struct NodeRow {
     pub finished_at: Option<Micros>,
     pub usage: Usage,
     pub model: Option<Model>,
+    /// Of a retrieval of knowledge that went well: whether it found anything. `None`: it is none, or its outputs do not say.
+    pub found: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,9 +64,19 @@ impl Source<'_> {
                  AND pg_column_size(process_data) <= {MAX_PROCESS_DATA} THEN right(process_data, {TAIL}) END"
             ),
         );
+        // Nothing of what was found leaves the database.
+        let found = match self.schema.has(TABLE, "outputs") {
+            true => format!(
+                "CASE WHEN node_type = 'knowledge-retrieval' AND status = 'succeeded' THEN CASE \
+                 WHEN pg_column_size(outputs) > {MAX_NOTHING} THEN true \
+                 WHEN outputs ~ '\"result\"\\s*:\\s*\\[\\s*\\]' THEN false \
+                 WHEN outputs ~ '\"result\"\\s*:\\s*\\[' THEN true END END"
+            ),
+            false => "NULL::boolean".to_owned(),
+        };
         let sql = format!(
             "SELECT workflow_run_id, node_id, node_type, status, left(error, {MAX_ERROR}), elapsed_time, created_at, \
-             finished_at, {metadata}, {process} FROM {TABLE} WHERE workflow_run_id = ANY($1) LIMIT $2"
+             finished_at, {metadata}, {process}, {found} FROM {TABLE} WHERE workflow_run_id = ANY($1) LIMIT $2"
         );
         let values = [Value::Ids(runs), Value::Int(limit(MAX_NODES + 1))];
         let mut rows = self.rows(&sql, &values, MAX_NODES + 1).await?;
@@ -116,6 +130,7 @@ fn node(row: &Row) -> Result<(NodeRow, bool), Failure> {
         finished_at: row.time(7)?,
         usage: tail.map_or(used.clone(), |tail| usage::with_tail(used, tail)),
         model: tail.and_then(usage::model),
+        found: row.bool(10)?,
     };
     Ok((node, is_readable))
 }

@@ -42,6 +42,10 @@ async fn runs_come_in_pages_in_the_order_of_time_and_id() {
     assert_eq!(model.provider, "langgenius/openai_api_compatible/openai_api_compatible");
     assert!(llm.usage.total_tokens > 0 && llm.usage.price_nanos > 0 && llm.usage.input_tokens > 0);
     assert_eq!(source.origins(&some).await.unwrap().len(), 3);
+    let all: Vec<Id> = seen[..20].iter().map(|cursor| cursor.id).collect();
+    let nodes = source.nodes(&all).await.unwrap().rows;
+    let found = |says: Option<bool>| nodes.iter().filter(|node| node.found == says).count();
+    assert_eq!((found(Some(true)), found(Some(false)), found(None)), (18, 2, 80));
     assert_eq!(source.apps(None, 100).await.unwrap().len(), 20);
     fixture.end().await;
 }
@@ -96,6 +100,7 @@ async fn nulls_broken_json_and_huge_texts_cost_their_value_only() {
     let nodes = source.nodes(&ids).await.unwrap();
     assert_eq!((nodes.rows.len(), nodes.unreadable), (50, 40));
     assert!(nodes.rows.iter().all(|node| node.usage.total_tokens == 0 && node.model.is_none()));
+    assert!(nodes.rows.iter().all(|node| node.found.is_none()), "what wrote nothing says nothing");
     fixture.end().await;
 }
 
@@ -106,7 +111,7 @@ async fn a_column_that_a_version_does_not_have_is_empty() {
     fixture
         .run(
             "ALTER TABLE workflow_runs DROP COLUMN exceptions_count; \
-             ALTER TABLE workflow_node_executions DROP COLUMN process_data; \
+             ALTER TABLE workflow_node_executions DROP COLUMN process_data, DROP COLUMN outputs; \
              ALTER TABLE messages DROP COLUMN invoke_from, DROP COLUMN workflow_run_id, DROP COLUMN model_id",
         )
         .await;

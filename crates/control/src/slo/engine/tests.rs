@@ -119,7 +119,7 @@ fn without_a_source_it_is_blind_and_never_whole() {
     world.look();
     let state = tell::state(&world.engine.all()[0]).unwrap();
     assert_eq!((&state["state"], &state["budget_left"]), (&json!("blind"), &json!(null)), "{state}");
-    assert!(state["reason"].as_str().unwrap().contains("retrieval"), "{state}");
+    assert!(state["reason"].as_str().unwrap().contains("names no Dify"), "{state}");
 }
 
 #[test]
