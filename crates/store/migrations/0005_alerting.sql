@@ -29,7 +29,7 @@ CREATE TABLE sli_series (
 );
 
 -- What one process counted in one minute, whole: written again until the minute is over. `slots`: good and bad in each
--- tenth second. `took` and `first_token` are sketches of good requests.
+-- five seconds. `took` and `first_token` are sketches of good requests.
 CREATE TABLE sli_minutes (
   minute BIGINT NOT NULL,
   series BIGINT NOT NULL,

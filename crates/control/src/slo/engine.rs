@@ -8,7 +8,7 @@ use std::{
 
 use mainstay_base::Micros;
 use mainstay_signal::slo::{self as judge, Counts, Judge, Look, Objective, Series, Settings, Slot};
-use mainstay_store::model::{DifyCounted, DifySeries, SliRow, SliSeries};
+use mainstay_store::model::{DifyCounted, DifySeries, SLI_SLOT_US, SLI_SLOTS, SliRow, SliSeries};
 
 use super::{
     admin::Held,
@@ -21,7 +21,6 @@ use crate::health::Component;
 
 pub(super) const MINUTE_US: i64 = 60_000_000;
 pub(super) const HOUR_US: i64 = 60 * MINUTE_US;
-pub(super) const SLOT_US: i64 = 10_000_000;
 /// Slots that wait to be eaten; a judge that was away for longer begins with the newest.
 const MAX_SLOTS: usize = 2_000;
 /// How long after a run has begun a Dify's minute may still grow before it is taken for settled. What comes later counts
@@ -78,7 +77,7 @@ pub(super) struct Tracked {
 struct Sum {
     figures: Figures,
     faults: Tally,
-    slots: [(u32, u32); 6],
+    slots: [(u32, u32); SLI_SLOTS],
 }
 
 /// What was remembered of one by the control that judged before.
@@ -308,7 +307,7 @@ impl Tracked {
         }
     }
 
-    /// Whether what is counted comes in slots of ten seconds.
+    /// Whether what is counted comes in slots of a few seconds.
     fn is_fine(&self) -> bool {
         self.source == Ok(Source::Gateway) && self.held.document.sli == Sli::Availability
     }
@@ -329,7 +328,7 @@ impl Tracked {
         self.faults.put(minute, sum.faults);
         if self.is_fine() {
             for (place, slot) in sum.slots.into_iter().enumerate() {
-                self.put_slot(at + i64::try_from(place).unwrap_or(0) * SLOT_US, slot);
+                self.put_slot(at + i64::try_from(place).unwrap_or(0) * SLI_SLOT_US, slot);
             }
         } else {
             let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
@@ -427,8 +426,11 @@ fn counts_the_same(one: &Document, other: &Document) -> bool {
 pub(super) fn settings(document: &Document, source: Option<Source>, detectors: judge::Detectors) -> Settings {
     let base = Settings { detectors, ..Settings::default() };
     match source {
-        Some(Source::Dify) => Settings { slot: MINUTE, settle: DIFY_SETTLES, every: DIFY_EVERY, ..base },
-        Some(_) if document.sli != Sli::Availability => Settings { slot: MINUTE, ..base },
+        Some(Source::Dify) => {
+            let (settle, every) = (DIFY_SETTLES, DIFY_EVERY);
+            Settings { slot: MINUTE, settle, told: settle, every, ..base }
+        }
+        Some(_) if document.sli != Sli::Availability => Settings { slot: MINUTE, told: MINUTE, ..base },
         _ => base,
     }
 }

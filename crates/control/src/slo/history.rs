@@ -6,13 +6,13 @@ use mainstay_base::Micros;
 use mainstay_signal::slo::{self as judge, Choice, Detectors, Lint, Objective, Paged, Settings, Slot};
 use mainstay_store::{
     Store, StoreError,
-    model::{SliRow, SliSeries},
+    model::{SLI_SLOT_US, SliRow, SliSeries},
 };
 use serde::Serialize;
 
 use super::{
     document::{Document, Sli, Source},
-    engine::{MINUTE_US, SLOT_US, objective, settings},
+    engine::{MINUTE_US, objective, settings},
     figures::{self, Figures},
 };
 
@@ -27,7 +27,7 @@ pub struct Replayed {
     pub name: String,
     pub since: Micros,
     pub until: Micros,
-    /// Spans (ten seconds or a minute) in which something was seen.
+    /// Spans (five seconds or a minute) in which something was seen.
     pub slots: usize,
     pub good: u64,
     pub total: u64,
@@ -163,7 +163,7 @@ fn remarks(lint: &Lint) -> Vec<String> {
     notes
 }
 
-/// Good and bad of each document as its judge eats them: of ten seconds where they are known, else of a minute. Those without
+/// Good and bad of each document as its judge eats them: of five seconds where they are known, else of a minute. Those without
 /// either are left out.
 pub async fn slots(
     store: &Store,
@@ -235,7 +235,7 @@ fn put(sums: &mut BTreeMap<i64, Figures>, sli: Sli, row: &SliRow) {
     for (place, (good, bad)) in (0_i64..).zip(row.slots) {
         let (good, bad) = (u64::from(good), u64::from(bad));
         if good + bad > 0 {
-            sums.entry(minute + place * SLOT_US).or_default().add(Figures { good, total: good + bad });
+            sums.entry(minute + place * SLI_SLOT_US).or_default().add(Figures { good, total: good + bad });
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use mainstay_base::{AppMode, Blame, Micros, Record, record::Path};
 use mainstay_dify::signature::{self, Catalogue};
-use mainstay_store::model::{SliBatch, SliCounts, SliRow, SliSeries};
+use mainstay_store::model::{SLI_SLOT_US, SLI_SLOTS, SliBatch, SliCounts, SliRow, SliSeries};
 
 use super::{blame, endpoint};
 
@@ -29,7 +29,6 @@ const LOOK_UPS_A_MINUTE: u32 = 600;
 const OTHER: &str = "other";
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
-const SLOT_US: i64 = 10_000_000;
 
 /// Keys are hashes already.
 #[derive(Default)]
@@ -93,7 +92,7 @@ struct Span {
 #[derive(Clone, Default)]
 struct Cell {
     counts: SliCounts,
-    slots: [(u32, u32); 6],
+    slots: [(u32, u32); SLI_SLOTS],
     is_active: bool,
     /// Changed since it was handed out.
     is_dirty: bool,
@@ -124,7 +123,7 @@ impl Rollup {
         let blame = self.blame(record);
         let index = self.series_of(record, blame, mode_of);
         let slot = match ended_at.div_euclid(MINUTE_US).cmp(&self.minutes.time) {
-            std::cmp::Ordering::Equal => ended_at.rem_euclid(MINUTE_US) / SLOT_US,
+            std::cmp::Ordering::Equal => ended_at.rem_euclid(MINUTE_US) / SLI_SLOT_US,
             _ => 0,
         };
         let totals = &mut self.series[index as usize].totals;

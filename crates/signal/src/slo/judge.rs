@@ -57,6 +57,11 @@ impl Judge {
         self.pace.rate(now)
     }
 
+    /// Failures go on without a success: it is worth looking again soon.
+    pub fn is_hot(&self) -> bool {
+        self.rows.is_open()
+    }
+
     /// Eats a slot. One that was eaten is ignored.
     pub(super) fn eat(&mut self, slot: &Slot, objective: &Objective, settings: &Settings) {
         if slot.at < self.next {
@@ -81,7 +86,7 @@ impl Judge {
     ) -> Option<(Detector, Micros)> {
         let rate = self.pace.rate(now);
         self.sequence.pass(now, rate, objective);
-        let outage = || self.rows.outage(objective, settings).map(|row| (Detector::Outage, row.first));
+        let outage = || self.rows.outage(objective, settings, now).map(|row| (Detector::Outage, row.first));
         let sequence =
             || self.sequence.trouble(rate, objective, settings).map(|since| (Detector::Sequence, since));
         let detectors = settings.detectors;

@@ -153,7 +153,8 @@ fn eat(
         tasting.eat(slot, objective, settings);
         trouble = trouble.or(tasting.trouble(objective, settings, now));
     }
-    trouble
+    // A row that goes on grows older while nothing comes.
+    trouble.or_else(|| tasting.trouble(objective, settings, now))
 }
 
 fn burning(seen: &[Seen], now: Micros) -> Option<(Detector, Micros)> {

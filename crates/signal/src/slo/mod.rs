@@ -24,6 +24,7 @@ pub use look::{Blind, Budget, Burn, Fed, Look, State, look};
 pub use series::{Kept, Series};
 
 pub mod burn;
+mod clumps;
 mod history;
 mod judge;
 mod look;
@@ -140,10 +141,12 @@ pub enum Detector {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub detectors: Detectors,
-    /// How long a slot is: 10 s for what the gateway counts, 60 s for sources by the minute.
+    /// How long a slot is: 5 s for what the gateway counts, 60 s for sources by the minute.
     pub slot: Duration,
     /// How long after its end a slot may still grow. Until then it is tasted at each look, and eaten after.
     pub settle: Duration,
+    /// How long after it happened something is told of, as a rule: until then silence is no lack of successes.
+    pub told: Duration,
     /// How often somebody looks.
     pub every: Duration,
     /// For how long all false pages together may be expected to come once.
@@ -154,9 +157,10 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             detectors: Detectors::ALL,
-            slot: Duration::from_secs(10),
+            slot: Duration::from_secs(5),
             settle: Duration::from_secs(5),
-            every: Duration::from_secs(5),
+            told: Duration::from_secs(2),
+            every: Duration::from_secs(2),
             quiet: Duration::from_secs(90 * 86_400),
         }
     }

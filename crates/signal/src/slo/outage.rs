@@ -4,12 +4,13 @@
 //! R runs in the time in which one false page is allowed, k = ⌈ln R / −ln p⌉ keeps the expected number below one. p is half of
 //! what is allowed, or what was seen lately if that is more: a bad hour makes rows more likely, and must not page for that.
 //!
-//! *Clumps.* Where failures usually come several at a time, a row of k is fewer causes than k. How many there are to a cause is learned
-//! from failures that ended no health ([`Clumps`]), and k grows with it.
+//! *Clumps.* Where failures usually come several at a time, a row of k is fewer causes than k. How they come together is learned
+//! from the time without outages ([`Clumps`]), and k grows with it.
 //!
 //! *For how long.* A cause that fails five runs at once makes a row of five wherever traffic is low, and so does somebody who
-//! tries again. So the row must last for [`span`]: 40 s at nine or more runs a minute, seven and a half minutes at one, the time of seven
-//! and a half runs below; and its failures must be spread over that time, by Kish's effective number of its sixths.
+//! tries again. So no success may have come for [`span`]: 40 s at nine or more runs a minute, seven and a half minutes at one, the time of
+//! seven and a half runs below; silence at its end counts, when it would have been told of. The failures must be of half of that time, and
+//! spread over it, by Kish's effective number of its sixths.
 //!
 //! Within a slot the good runs are taken to come first, because their order is not known. That makes a row longer by
 //! less than one failure.
@@ -19,10 +20,10 @@ use std::time::Duration;
 use mainstay_base::Micros;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Settings, Slot, pace::time_of};
+use super::{Objective, Settings, Slot, clumps::Clumps, pace::time_of};
 
 const FEWEST_FAILURES: f64 = 3.0;
-const FEWEST_INDEPENDENT: f64 = 2.4;
+const FEWEST_INDEPENDENT: f64 = 2.05;
 /// The failures of such a part of the span count as one moment.
 const MOMENTS: u32 = 6;
 const SHORTEST_SPAN: Duration = Duration::from_secs(40);
@@ -33,14 +34,10 @@ const STEEP: f64 = 4.0;
 const SLOW: f64 = 1.0 / 60.0;
 const FLAT: f64 = 0.55;
 const SLOW_RUNS: f64 = 7.5;
-/// How many slots with failures [`Clumps`] remembers, about.
-const CLUMPS: f32 = 32.0;
 /// A part of a failure that may be missing: the span makes chance rarer than the row does.
-const TOLERATED: f64 = 0.25;
-/// Fewer together are chance; for each more, so many times more are needed.
-const CLUMPED: (f64, f64) = (1.15, 0.6);
+const TOLERATED: f64 = 0.15;
 /// What was seen lately fades in about this time.
-const LATELY: Duration = Duration::from_secs(1_200);
+const LATELY: Duration = Duration::from_secs(900);
 
 /// The row that goes on, and what share failed lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,13 +66,6 @@ pub struct Row {
     rate: f64,
 }
 
-/// How many failures come together: the mean of a slot's, as a failure sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Clumps {
-    failures: f32,
-    squares: f32,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Lately {
     at: Micros,
@@ -88,13 +78,16 @@ impl Rows {
     pub(super) fn eat(&mut self, slot: &Slot, rate: Option<f64>) {
         if slot.good > 0 {
             // What lasted as long as an outage says nothing of health.
-            let ended = self.row.take().filter(|row| !row.has_lasted());
-            self.lately.add(slot.at, ended.map_or(0.0, |row| row.failures as f32), slot.good as f32);
-            if let Some(row) = ended {
-                self.clumps.add(row.failures as f32, row.squares as f32);
+            let ended = self.row.take();
+            if ended.is_some_and(|row| row.has_lasted(row.last)) {
+                self.clumps.drop_window();
             }
+            let ended = ended.filter(|row| !row.has_lasted(row.last));
+            self.clumps.pass(slot.at, rate.map(span));
+            self.lately.add(slot.at, ended.map_or(0.0, |row| row.failures as f32), slot.good as f32);
             self.good_at = slot.at;
         }
+        self.clumps.add(slot);
         if slot.bad == 0 {
             return;
         }
@@ -105,11 +98,15 @@ impl Rows {
     }
 
     /// The row, if it is a total outage.
-    pub(super) fn outage(&self, objective: &Objective, settings: &Settings) -> Option<Row> {
+    pub(super) fn outage(&self, objective: &Objective, settings: &Settings, now: Micros) -> Option<Row> {
         let row = self.row?;
         let is_spread = row.independent() >= FEWEST_INDEPENDENT;
         let is_enough = || row.failures as f64 >= self.needed(row.rate, objective, settings);
-        (row.has_lasted() && is_spread && is_enough()).then_some(row)
+        (row.has_lasted(row.last.max(now - settings.told)) && is_spread && is_enough()).then_some(row)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.row.is_some_and(|row| row.failures as f64 >= FEWEST_FAILURES)
     }
 
     pub(super) fn forget(&mut self) {
@@ -149,29 +146,14 @@ impl Row {
         self.last = slot.at;
     }
 
-    fn has_lasted(&self) -> bool {
+    fn has_lasted(&self, until: Micros) -> bool {
         let span = span(self.rate);
-        self.last.since(self.good_at) >= span && self.last.since(self.first) >= span / 2
+        until.since(self.good_at) >= span && self.last.since(self.first) >= span / 2
     }
 
     /// Kish's effective number of failures.
     fn independent(&self) -> f64 {
         (self.failures as f64).powi(2) / self.squares.max(1.0)
-    }
-}
-
-impl Clumps {
-    fn add(&mut self, failures: f32, squares: f32) {
-        let keep = 1.0 - 1.0 / CLUMPS;
-        self.failures = self.failures * keep + failures;
-        self.squares = self.squares * keep + squares;
-    }
-
-    /// How many times as many failures are needed. 1 where they come alone, as they are taken to until a few were seen.
-    fn more(&self) -> f64 {
-        let few = 4.0;
-        let together = f64::from((self.squares + few) / (self.failures + few));
-        1.0 + CLUMPED.1 * (together - CLUMPED.0).max(0.0)
     }
 }
 
@@ -189,7 +171,7 @@ impl Lately {
             return 0.0;
         }
         let share = f64::from(self.bad / self.total).min(1.0);
-        (share - (share * (1.0 - share) / f64::from(self.total)).sqrt()).max(0.0)
+        (share - 0.5 * (share * (1.0 - share) / f64::from(self.total)).sqrt()).max(0.0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How fast runs come, without a setting: from the time that the last few took.
 //!
-//! By the last 24 slots in which something happened: half an hour of 60 runs an hour, a day of one an hour. Time in
+//! By the last 24 slots in which something happened, or those of ten minutes: half an hour of 60 runs an hour, a day of one an hour. Time in
 //! which nothing happens counts at once, so that the pace of the day is not believed at night. Failures of one slot count
 //! once, because one cause may have made all of them.
 
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::Slot;
 
 const SLOTS: f32 = 24.0;
+/// Where runs come fast, it is by as many slots as this time has.
+const AT_LEAST_S: f32 = 600.0;
 /// Before so many it is not known.
 const FEWEST: f32 = 6.0;
 
@@ -33,7 +35,8 @@ impl Pace {
             self.runs += (runs - self.runs) * weight;
         }
         self.last = slot.at;
-        self.slots = (self.slots + 1.0).min(SLOTS);
+        let most = (AT_LEAST_S / self.gap_s.max(1.0)).max(SLOTS);
+        self.slots = (self.slots + 1.0).min(most);
     }
 
     /// Runs a second. `None`: too little was seen.

@@ -33,6 +33,8 @@ const MOST: f32 = 1e12;
 /// The multiple of the budget, and the failures an hour that the budget allows, between which it grows.
 const MULTIPLES: (f64, f64) = (2.0, 4.0);
 const ALLOWED_AN_HOUR: f64 = 30.0;
+/// Where the budget allows so many times more, a bad hour is seldom chance and often only an hour: so much more is health.
+const BUSY: (f64, f64) = (10.0, 0.06);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
@@ -121,7 +123,8 @@ pub fn expected(rate: f64, objective: &Objective) -> f64 {
     let an_hour = rate * 3_600.0 * allowed;
     let grown = (an_hour.max(1.0).ln() / ALLOWED_AN_HOUR.ln()).min(1.0);
     let multiple = MULTIPLES.0 + (MULTIPLES.1 - MULTIPLES.0) * grown;
-    (multiple * allowed).min((1.0 + 2.0 * allowed) / 4.0)
+    let busy = ((an_hour / ALLOWED_AN_HOUR).max(1.0).ln() / BUSY.0.ln()).min(1.0);
+    (multiple * allowed).min((1.0 + 2.0 * allowed) / 4.0 + BUSY.1 * busy)
 }
 
 /// From a little above the expected share to almost all, each as many times the one before.

@@ -1,11 +1,11 @@
-//! Traffic from a seed: runs and failures in ticks of five seconds, in shapes that are seen around LLM workflows.
+//! Traffic from a seed: runs and failures in ticks of a second, in shapes that are seen around LLM workflows.
 
 use std::{cmp::Reverse, collections::BinaryHeap, f64::consts::TAU};
 
 use mainstay_signal::simulate::Chance;
 
 /// Grain of what is drawn.
-pub(crate) const TICK_S: u64 = 5;
+pub(crate) const TICK_S: u64 = 1;
 const HOUR_S: f64 = 3_600.0;
 const DAY_S: f64 = 86_400.0;
 
@@ -164,12 +164,12 @@ impl Traffic {
     fn rate(&mut self, at_s: f64) -> f64 {
         let per_hour = self.shape.per_hour;
         let hour = (at_s % DAY_S) / HOUR_S;
-        let wave = (0.51 - 0.49 * (TAU * hour / 24.0).cos()) * 2.0;
+        let wave = || (0.51 - 0.49 * (TAU * hour / 24.0).cos()) * 2.0;
         match self.shape.pace {
             Pace::Steady => per_hour,
-            Pace::Diurnal => per_hour * wave,
-            Pace::Weekly if (at_s / DAY_S) as u64 % 7 >= 5 => per_hour * wave / 5.0,
-            Pace::Weekly => per_hour * wave,
+            Pace::Diurnal => per_hour * wave(),
+            Pace::Weekly if (at_s / DAY_S) as u64 % 7 >= 5 => per_hour * wave() / 5.0,
+            Pace::Weekly => per_hour * wave(),
             Pace::Office if (8.0..20.0).contains(&hour) => per_hour,
             Pace::Office => 0.5,
             Pace::Midnight if hour < 1.0 / 3.0 => per_hour * 20.0,
@@ -282,7 +282,12 @@ pub(crate) fn poisson(chance: &mut Chance, mean: f64) -> u32 {
         let radius = (2.0 * exponential(chance)).sqrt();
         return (mean + mean.sqrt() * radius * (TAU * chance.draw()).cos()).round().max(0.0) as u32;
     }
-    let (least, mut product, mut count) = ((-mean).exp(), chance.draw(), 0);
+    let mut product = chance.draw();
+    // exp(-mean) is not below it: nothing, without working it out.
+    if product <= 1.0 - mean {
+        return 0;
+    }
+    let (least, mut count) = ((-mean).exp(), 0);
     while product > least {
         product *= chance.draw();
         count += 1;

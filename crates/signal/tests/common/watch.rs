@@ -11,9 +11,11 @@ use mainstay_signal::{
 use super::traffic::{Shape, TICK_S, Tick, Traffic, exponential};
 
 const START: Micros = Micros(1_790_035_200_000_000);
-const SLOT_S: u64 = 10;
+/// Every process takes what it counted to the store so often, and so long it is on the way.
+const FLUSH_S: f64 = 1.0;
+const WRITE_S: f64 = 0.2;
 /// A look is at least this often, even while nothing fails.
-const AT_LEAST_EVERY_TICKS: u64 = 60;
+const AT_LEAST_EVERY_TICKS: u64 = 300;
 /// Pages of the classic rule that are so near each other are one.
 const CLASSIC_QUIET_MIN: usize = 30;
 
@@ -29,7 +31,7 @@ pub(crate) struct Watched {
     pub(crate) counts: Counts,
 }
 
-/// A driver that looks every five seconds, at a slot that is only half there too.
+/// A driver that looks as often as in production, at what was told by then: a second is told when the next one is over.
 pub(crate) struct Watch {
     objective: Objective,
     settings: Settings,
@@ -37,9 +39,11 @@ pub(crate) struct Watch {
     judge: Judge,
     slots: Vec<Slot>,
     tick: u64,
+    waiting: Tick,
     minute: Counts,
     told_late: Vec<(Micros, Counts)>,
     minutes: Vec<(u32, u32)>,
+    failed: bool,
     is_on: bool,
     pub(crate) watched: Watched,
 }
@@ -53,9 +57,11 @@ impl Watch {
             judge: Judge::default(),
             slots: Vec::new(),
             tick: 0,
+            waiting: Tick::default(),
             minute: Counts::default(),
             told_late: Vec::new(),
             minutes: Vec::new(),
+            failed: false,
             is_on: false,
             watched: Watched::default(),
         }
@@ -63,24 +69,33 @@ impl Watch {
 
     /// True: a page is on.
     pub(crate) fn tick(&mut self, tick: Tick) -> bool {
-        let at = START + Duration::from_secs(self.tick * TICK_S);
-        let now = at + Duration::from_secs(TICK_S);
-        self.count(at, tick, now);
+        let now = START + Duration::from_secs((self.tick + 1) * TICK_S);
+        let told = std::mem::replace(&mut self.waiting, tick);
+        if self.tick > 0 {
+            self.count(START + Duration::from_secs((self.tick - 1) * TICK_S), told, now);
+        }
+        self.failed |= told.bad > 0;
         self.tick += 1;
-        if tick.bad > 0 || self.is_on || self.tick.is_multiple_of(AT_LEAST_EVERY_TICKS) {
+        let is_time = self.tick.is_multiple_of(self.settings.every.as_secs() / TICK_S);
+        let is_hot = self.failed || self.is_on || self.judge.is_hot();
+        if (is_time && is_hot) || self.tick.is_multiple_of(AT_LEAST_EVERY_TICKS) {
             self.look(now);
+            self.failed = false;
         }
         self.is_on
     }
 
     fn count(&mut self, at: Micros, tick: Tick, now: Micros) {
-        if self.tick.is_multiple_of(60 / TICK_S) {
+        if (self.tick - 1).is_multiple_of(60 / TICK_S) {
             self.minute = Counts::default();
             self.minutes.push((0, 0));
             // What was late is known a minute later, by the minute only.
             for (minute, counts) in self.told_late.drain(..) {
                 self.series.set_minute(minute, counts, now);
             }
+        }
+        if tick == Tick::default() {
+            return;
         }
         let counts = Counts::new(tick.good.into(), tick.bad.into());
         let late = Counts::new(tick.late_good.into(), tick.late_bad.into());
@@ -95,7 +110,7 @@ impl Watch {
             self.told_late.push((minute, self.minute));
         }
         let (good, bad) = (tick.good - tick.late_good, tick.bad - tick.late_bad);
-        let slot_at = Micros(at.0 - at.0.rem_euclid(SLOT_S as i64 * 1_000_000));
+        let slot_at = Micros(at.0 - at.0.rem_euclid(self.settings.slot.as_micros() as i64));
         match self.slots.last_mut().filter(|slot| slot.at == slot_at) {
             Some(slot) => (slot.good, slot.bad) = (slot.good + good, slot.bad + bad),
             None if good + bad > 0 => self.slots.push(Slot { at: slot_at, good, bad }),
@@ -148,7 +163,6 @@ pub(crate) fn outage(
     seed: u64,
     settings: Settings,
 ) -> Delay {
-    const TOLD_S: f64 = 2.0;
     let objective = objective(target);
     let mut chance = Chance::new(seed);
     let began_s = 6.0 * 3_600.0 + chance.draw() * 3_600.0;
@@ -159,8 +173,8 @@ pub(crate) fn outage(
         let share = if at_s < began_s { objective.allowed() * healthy } else { failing };
         events.push((at_s, chance.draw() < share));
     }
-    let every_s = settings.every.as_secs_f64();
-    let ours = page_of(&events, began_s, chance.draw() * every_s, TOLD_S, objective, settings);
+    let phases_s = (chance.draw() * settings.every.as_secs_f64(), chance.draw() * FLUSH_S);
+    let ours = page_of(&events, began_s, phases_s, objective, settings);
     let minutes = ((began_s + for_s) / 60.0) as usize;
     let mut by_minute = vec![(0, 0); minutes];
     for (at_s, bad) in &events {
@@ -180,8 +194,7 @@ pub(crate) fn outage(
 fn page_of(
     events: &[(f64, bool)],
     began_s: f64,
-    phase_s: f64,
-    told_s: f64,
+    (look_s, flush_s): (f64, f64),
     objective: Objective,
     settings: Settings,
 ) -> Option<f64> {
@@ -189,10 +202,11 @@ fn page_of(
     let (mut series, mut judge, mut slots) = (Series::default(), Judge::default(), Vec::<Slot>::new());
     let (mut minute, mut counts) = (-1.0, Counts::default());
     let mut next = 0;
-    let mut now_s = phase_s;
+    let mut now_s = look_s;
     let end_s = events.last()?.0;
     while now_s < end_s {
-        while events.get(next).is_some_and(|(event_s, _)| *event_s <= now_s - told_s) {
+        let told_s = ((now_s - WRITE_S - flush_s) / FLUSH_S).floor() * FLUSH_S + flush_s;
+        while events.get(next).is_some_and(|(event_s, _)| *event_s <= told_s) {
             let (event_s, bad) = events[next];
             next += 1;
             if (event_s / 60.0).floor() != minute {
@@ -200,7 +214,8 @@ fn page_of(
             }
             counts = counts.plus(Counts::new(u64::from(!bad), u64::from(bad)));
             series.set_minute(at(minute * 60.0), counts, at(now_s));
-            let slot_at = at((event_s / SLOT_S as f64).floor() * SLOT_S as f64);
+            let slot_s = settings.slot.as_secs_f64();
+            let slot_at = at((event_s / slot_s).floor() * slot_s);
             match slots.last_mut().filter(|slot| slot.at == slot_at) {
                 Some(slot) => {
                     (slot.good, slot.bad) = (slot.good + u32::from(!bad), slot.bad + u32::from(bad));

@@ -69,6 +69,11 @@ impl SliCounts {
     }
 }
 
+/// A minute is counted in so many parts, of [`SLI_SLOT_US`] each.
+pub const SLI_SLOTS: usize = 12;
+/// Microseconds: five seconds.
+pub const SLI_SLOT_US: i64 = 60_000_000 / SLI_SLOTS as i64;
+
 /// What one process counted of one series in one minute or hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SliRow {
@@ -76,8 +81,8 @@ pub struct SliRow {
     pub time: i64,
     pub series: i64,
     pub counts: SliCounts,
-    /// Of a minute: (good, bad) in each tenth second of it.
-    pub slots: [(u32, u32); 6],
+    /// Of a minute: (good, bad) in each part of it.
+    pub slots: [(u32, u32); SLI_SLOTS],
 }
 
 /// What a process has counted since it wrote last; rows are whole and take the place of what it wrote before.

@@ -7,7 +7,7 @@ use mainstay_base::{Blame, Micros};
 use crate::{
     StoreError,
     db::{Db, Row, Tx, Value, numbers, values},
-    model::{Sketch, SliBatch, SliCounts, SliRow, SliSeries},
+    model::{SLI_SLOTS, Sketch, SliBatch, SliCounts, SliRow, SliSeries},
 };
 
 /// The most series that are told of.
@@ -191,7 +191,7 @@ fn read_row(mut row: Row, has_slots: bool) -> Result<SliRow, StoreError> {
 }
 
 /// `3:0,5:1,,,,`: what is empty is nothing.
-fn slots_text(slots: &[(u32, u32); 6]) -> String {
+fn slots_text(slots: &[(u32, u32); SLI_SLOTS]) -> String {
     let one = |(good, bad): &(u32, u32)| match (good, bad) {
         (0, 0) => String::new(),
         (good, bad) => format!("{good}:{bad}"),
@@ -199,8 +199,8 @@ fn slots_text(slots: &[(u32, u32); 6]) -> String {
     slots.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-fn slots(text: &str) -> Option<[(u32, u32); 6]> {
-    let mut slots = [(0, 0); 6];
+fn slots(text: &str) -> Option<[(u32, u32); SLI_SLOTS]> {
+    let mut slots = [(0, 0); SLI_SLOTS];
     let mut parts = text.split(',');
     for slot in &mut slots {
         let part = parts.next()?;
@@ -230,10 +230,15 @@ mod tests {
 
     #[test]
     fn slots_are_written_and_read_back_and_nothing_else_is_read() {
-        for case in [[(0, 0); 6], [(1, 2), (0, 0), (3, 0), (0, 4), (0, 0), (u32::MAX, 7)]] {
+        let mut mixed = [(0, 0); SLI_SLOTS];
+        mixed[..3].copy_from_slice(&[(1, 2), (0, 0), (0, 4)]);
+        mixed[SLI_SLOTS - 1] = (u32::MAX, 7);
+        for case in [[(0, 0); SLI_SLOTS], mixed] {
             assert_eq!(slots(&slots_text(&case)), Some(case));
         }
-        for text in ["", "1:1", "1:1,,,,,,", "1,,,,,", "a:1,,,,,", "1:-1,,,,,"] {
+        let rest = ",".repeat(SLI_SLOTS - 1);
+        let wrong = ["1:1,", "1", "a:1", "1:-1"].map(|first| format!("{first}{rest}"));
+        for text in wrong.iter().map(String::as_str).chain(["", "1:1"]) {
             assert_eq!(slots(text), None, "{text}");
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::Blame;
-use mainstay_store::model::{Sketch, SliBatch, SliCounts, SliRow, SliSeries};
+use mainstay_store::model::{SLI_SLOTS, Sketch, SliBatch, SliCounts, SliRow, SliSeries};
 use serde_json::json;
 
 use crate::fixture::{START, on_each};
@@ -13,7 +13,7 @@ fn row(time: i64, series: i64, good: i64, bad: i64) -> SliRow {
     counts.blamed[Blame::Provider.index()] = bad;
     counts.blamed[Blame::Client.index()] = 9;
     (0..good).for_each(|number| counts.took.add(1_000 * number));
-    let mut slots = [(0, 0); 6];
+    let mut slots = [(0, 0); SLI_SLOTS];
     slots[2] = (u32::try_from(good).unwrap(), u32::try_from(bad).unwrap());
     SliRow { time, series, counts, slots }
 }

@@ -42,7 +42,7 @@ fn what_is_counted_is_handed_out_until_the_store_has_it() {
     let first = rollup.batch(now);
     assert_eq!((first.series.len(), sum(&first.minutes), sum(&first.hours)), (1, (50, 1), (50, 1)));
     assert_eq!(first.series[0].mode, "workflow");
-    assert_eq!(first.minutes[0].slots[2], (10, 1), "{:?}", first.minutes[0].slots);
+    assert_eq!(first.minutes[0].slots[5], (5, 1), "{:?}", first.minutes[0].slots);
     assert_eq!(first.minutes[0].counts.blamed[Blame::Client.index()], 1);
     assert_eq!(first.minutes[0].counts.first_token.count(), 50);
     rollup.written(&first, false);
