@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// Seldom enough to cost little, often enough that an outage is paged within a minute.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_secs(1);
 const STORE_WAIT: Duration = Duration::from_secs(5);
 /// Batches of one turn: after the store was away there are many.
 const MOST_BATCHES: usize = 8;

@@ -397,7 +397,7 @@ impl Tracked {
         self.look = Some(look);
     }
 
-    /// Chooses who pages by its own last days.
+    /// Chooses who pages by its own last three days, as far as they are in memory.
     pub(super) fn choose(&mut self, now: Micros) {
         let minutes = self.series.minutes(now - Duration::from_secs(73 * 3_600), now);
         let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);

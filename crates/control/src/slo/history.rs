@@ -72,6 +72,20 @@ pub async fn replay(
     .await
 }
 
+/// Who is to page for each.
+pub(super) async fn choices(
+    store: &Store,
+    dify: Option<&str>,
+    documents: &[Document],
+    since: Micros,
+    until: Micros,
+) -> Result<Vec<Choice>, StoreError> {
+    each(store, dify, documents, since, until, |past| {
+        judge::choose(&past.slots, &past.objective, &past.settings)
+    })
+    .await
+}
+
 /// What was recorded of one, and how it is judged.
 struct Past {
     document: Document,

@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod blame;
+mod choosing;
 pub mod defaults;
 mod document;
 pub mod endpoint;

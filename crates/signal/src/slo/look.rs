@@ -15,6 +15,8 @@ const CALM_RUNS: u64 = 5;
 const CALM_MINUTES: [u64; 8] = [5, 10, 20, 60, 180, 720, 1_440, 4_320];
 /// So many runs did not come although their pace says that they should have; by chance that is rarer than once in 10⁸.
 const MISSING_RUNS: f64 = 20.0;
+/// A source that stands still for less is a store that is busy.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(15);
 /// A time of day has traffic when so many runs came in it.
 const USUAL_RUNS: u64 = 20;
 /// Below this share of its budget an objective is at risk.
@@ -210,7 +212,7 @@ fn state(fed: &Fed<'_>, judge: &Judge, budget: &Budget, settings: &Settings, now
 
 fn blind(fed: &Fed<'_>, judge: &Judge, settings: &Settings, now: Micros) -> Option<Blind> {
     let Some(heard) = fed.heard else { return Some(Blind::NoData) };
-    if now.since(heard) > settings.every * 2 + settings.settle {
+    if now.since(heard) > (settings.every * 2 + settings.settle).max(SHORTEST_SILENCE) {
         return Some(Blind::Silent(heard));
     }
     if let Some(at) = fed.series.impossible_at().filter(|at| now.since(*at) < Duration::from_secs(3_600)) {

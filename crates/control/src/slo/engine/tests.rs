@@ -5,6 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::health::State;
 
+mod pipeline;
+
 const START: i64 = 1_795_393_380_000_000;
 
 fn held(change: serde_json::Value) -> Held {
