@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     alert,
-    delivery::tell,
+    delivery::{Try, tell},
     health::{Component, Group, Report, State},
     options::Options,
 };
@@ -77,8 +77,9 @@ impl Outage {
             self.calls.spawn(async move {
                 for pause in TRIES {
                     tokio::time::sleep(pause).await;
-                    let told = tell(&client, &receiver, &notice, &id, clock.now(), &TIMEOUTS).await;
-                    match told.1 {
+                    let one = Try { id: &id, may_repeat: false };
+                    let told = tell(&client, &receiver, &notice, one, clock.now(), &TIMEOUTS).await;
+                    match told.answer {
                         Answer::Delivered => return,
                         Answer::Refused(error) | Answer::Failed { error, .. } => {
                             let what = what.as_str();

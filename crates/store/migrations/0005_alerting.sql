@@ -5,6 +5,8 @@ ALTER TABLE outbox ADD COLUMN receiver KEYTEXT;
 ALTER TABLE outbox ADD COLUMN topic KEYTEXT;
 ALTER TABLE outbox ADD COLUMN turn BIGINT;
 ALTER TABLE outbox ADD COLUMN lease_until BIGINT;
+-- Whether it may have arrived already: whoever had it in hand died, or lost the answer.
+ALTER TABLE outbox ADD COLUMN may_repeat BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX outbox_topic ON outbox (receiver, topic, turn) WHERE topic IS NOT NULL;
 CREATE INDEX outbox_receiver ON outbox (receiver, next_at) WHERE receiver IS NOT NULL;
 CREATE INDEX outbox_alerts ON outbox (created_at) WHERE kind = 'alert';

@@ -17,7 +17,7 @@ const MAX_DUE: usize = 256;
 /// The most deliveries of one run that are listed.
 const MAX_OF_RUN: i64 = 100;
 pub(crate) const DELIVERY: &str = "id, kind, run_id, receiver, topic, url, payload, state, attempts, next_at, last_status, last_error, \
-     created_at, ended_at";
+     created_at, ended_at, may_repeat";
 
 /// Deliveries that are taken together, so that those to one receiver never wait for those to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl Outbox {
             .await
     }
 
-    /// Takes due deliveries of a lane for `lease`; each comes again if it is not ended or put off by then. One that
-    /// follows another of its topic is not due before that has ended.
+    /// Takes due deliveries of a lane for `lease`; each comes again if it is not ended or put off by then, and says that it
+    /// may be a repeat. One that follows another of its topic is not due before that has ended.
     pub async fn due(&self, lane: &Lane, max: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
         let lane = lane.clone();
         let max = i64::try_from(max.min(MAX_DUE)).unwrap_or(1);
@@ -80,8 +80,25 @@ impl Outbox {
         error: &str,
         next_at: Option<Micros>,
     ) -> Result<bool, StoreError> {
+        self.not_taken(id, status, error, next_at, false).await
+    }
+
+    /// As [`Outbox::failed`], where nobody knows whether the receiver took it: the next attempt may be a repeat.
+    pub async fn lost(&self, id: &str, error: &str, next_at: Option<Micros>) -> Result<bool, StoreError> {
+        self.not_taken(id, None, error, next_at, true).await
+    }
+
+    async fn not_taken(
+        &self,
+        id: &str,
+        status: Option<i64>,
+        error: &str,
+        next_at: Option<Micros>,
+        is_lost: bool,
+    ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE outbox SET state = $2, next_at = $3, last_status = $4, last_error = $5, \
-             ended_at = $6, lease_until = NULL WHERE id = $1 AND state = 'pending'";
+             ended_at = $6, lease_until = NULL, may_repeat = may_repeat | $7 \
+             WHERE id = $1 AND state = 'pending'";
         const REPLACED: &str = "UPDATE outbox SET lease_until = NULL, last_status = $2, last_error = $3 \
              WHERE id = $1 AND state = 'superseded'";
         let (id, error) = (id.to_owned(), error.to_owned());
@@ -91,7 +108,7 @@ impl Outbox {
             .write(move |tx| {
                 let ended_at = next_at.is_none().then(|| tx.now());
                 tx.execute(REPLACED, values![&id, status, &error])?;
-                tx.execute(SQL, values![&id, state.as_str(), next_at, status, &error, ended_at])
+                tx.execute(SQL, values![&id, state.as_str(), next_at, status, &error, ended_at, is_lost])
             })
             .await?;
         Ok(changed > 0)
@@ -178,7 +195,9 @@ fn take(tx: &mut Tx<'_>, lane: &Lane, max: i64, lease: Duration) -> Result<Vec<D
            (SELECT 1 FROM outbox e WHERE e.receiver = o.receiver AND e.topic = o.topic AND e.turn < o.turn \
              AND (e.state = 'pending' OR e.lease_until > $1))) \
          ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED) \
-         UPDATE outbox SET attempts = attempts + 1, next_at = $3, lease_until = $3 WHERE id IN (SELECT id FROM due) \
+         UPDATE outbox SET attempts = attempts + 1, next_at = $3, lease_until = $3, \
+           may_repeat = CASE WHEN lease_until IS NULL THEN may_repeat ELSE 1 END \
+         WHERE id IN (SELECT id FROM due) \
          RETURNING {DELIVERY}"
     );
     let now = tx.now();
@@ -219,5 +238,6 @@ pub(crate) fn delivery(row: &mut Row) -> Result<Delivery, StoreError> {
         last_error: row.opt_text()?,
         created_at: row.micros()?,
         ended_at: row.opt_micros()?,
+        may_repeat: row.flag()?,
     })
 }

@@ -5,6 +5,7 @@
 //! delays no other; no error, log or page tells a receiver's secret.
 
 mod ask;
+mod callback;
 mod email;
 #[cfg(test)]
 mod mail_tests;
@@ -29,8 +30,8 @@ pub use schedule::{
     retry_after, verdict,
 };
 pub(crate) use send::Deliverer;
-pub use send::deliver_until;
+pub use send::{PER_CHAT, PER_RECEIVER, deliver_until};
 pub(crate) use sent::Sent;
 pub use sent::Tries;
-pub(crate) use tell::tell;
+pub(crate) use tell::{Try, tell};
 pub use template::{MAX_TEMPLATE_BYTES, Templates};

@@ -2,21 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request,
-    header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
-};
 use mainstay_base::{Clock, Micros, snapshot::Timeouts};
-use mainstay_net::{AddressRule, Client};
+use mainstay_net::Client;
 use mainstay_store::{
     Lane, Store, StoreError,
     model::{Delivery, DeliveryKind},
 };
-use mainstay_wire::{
-    notify::{Answer, Channel, Notice},
-    webhook,
-};
+use mainstay_wire::notify::{Answer, Notice};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -28,21 +20,27 @@ use tracing::{debug, info, warn};
 use super::{
     Receiver, Sent, Tries,
     ask::TEST_KEY,
-    schedule::{MAX_RETRY_AFTER, Next, Verdict, next, next_notice, retry_after, verdict},
-    tell::{AGENT, tell},
+    callback::attempt,
+    schedule::{MAX_RETRY_AFTER, Next, Verdict, next, next_notice},
+    tell::{Told, Try, tell},
 };
 use crate::{options::Options, ports::CallbackBody};
 
 /// Callbacks in hand at a time, under way or waiting for their host.
 const CONCURRENCY: usize = 128;
 /// Notices under way to one receiver at a time. Each receiver has its own places: one that is down holds up no other.
-const PER_RECEIVER: usize = 8;
+pub const PER_RECEIVER: usize = 8;
+/// The same to one that shows a repeat as a second message: what a death repeats is at most what was in hand, and chats take a
+/// message a second at most.
+pub const PER_CHAT: usize = 1;
 /// Calls under way to one host at a time, so that a slow receiver does not take all places.
 const PER_HOST: usize = 32;
 /// How long one may wait for its host; then it is let go and comes again when its lease ends.
 const WAIT: Duration = Duration::from_secs(20);
 /// Longer than waiting and an attempt can take, so that nobody else begins one beside it.
 const LEASE: Duration = Duration::from_secs(60);
+/// The same of a notice, which waits for no host: so long after a death it comes again.
+const NOTICE_LEASE: Duration = Duration::from_secs(30);
 /// Between two looks into the outbox when it was empty.
 const POLL: Duration = Duration::from_millis(250);
 /// Calls under way may take so long to end at a shutdown.
@@ -54,17 +52,15 @@ const TIMEOUTS: Timeouts = Timeouts {
     idle: Duration::from_secs(5),
     total: Duration::from_secs(20),
 };
-/// So much of the answer to a callback is read, so that the connection can be used again; it is not looked at.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Everything one call needs. Shared by all calls.
-struct Context {
-    store: Store,
-    client: Client,
-    clock: Clock,
-    callbacks: Arc<dyn CallbackBody>,
-    options: watch::Receiver<Arc<Options>>,
-    timeouts: Timeouts,
+pub(super) struct Context {
+    pub(super) store: Store,
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) callbacks: Arc<dyn CallbackBody>,
+    pub(super) options: watch::Receiver<Arc<Options>>,
+    pub(super) timeouts: Timeouts,
     /// Receivers that asked for time, and until when.
     rests: Mutex<HashMap<String, Micros>>,
     sent: Sent,
@@ -152,7 +148,8 @@ impl Deliverer {
         let mut count = 0;
         for lane in self.context.store.outbox().lanes_due(lanes).await? {
             let places = self.places_of(&lane);
-            let taken = self.context.store.outbox().due(&lane, places.available_permits(), LEASE).await?;
+            let lease = if matches!(lane, Lane::Receiver(_)) { NOTICE_LEASE } else { LEASE };
+            let taken = self.context.store.outbox().due(&lane, places.available_permits(), lease).await?;
             count += taken.len();
             for delivery in taken {
                 self.start(&places, delivery);
@@ -174,11 +171,18 @@ impl Deliverer {
 
     fn places_of(&mut self, lane: &Lane) -> Arc<Semaphore> {
         let most = match lane {
+            Lane::Receiver(name) if self.shows_repeats(name) => PER_CHAT,
             Lane::Receiver(_) => PER_RECEIVER,
             Lane::Besides(_) => CONCURRENCY,
         };
         let places = self.places.entry(key_of(lane).to_owned());
         places.or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    fn shows_repeats(&self, name: &str) -> bool {
+        let options = self.context.options.borrow();
+        let known = options.receivers.iter().find(|receiver| receiver.name == name);
+        known.is_some_and(|receiver| !receiver.channel.kind().knows_repeats())
     }
 
     fn start(&mut self, places: &Arc<Semaphore>, delivery: Delivery) {
@@ -226,10 +230,15 @@ pub async fn deliver_until(
 }
 
 async fn deliver(context: &Context, delivery: Delivery) {
-    let (status, verdict) = match (delivery.kind, receiver_of(context, &delivery)) {
+    let Came { status, verdict, is_lost } = match (delivery.kind, receiver_of(context, &delivery)) {
         (DeliveryKind::Alert, Some(Ok(receiver))) => told(context, &delivery, &receiver).await,
-        (DeliveryKind::Alert, Some(Err(error))) => (None, Verdict::Failed { error, retry_after: None }),
-        _ => attempt(context, &delivery).await,
+        (DeliveryKind::Alert, Some(Err(error))) => {
+            Came::new(None, Verdict::Failed { error, retry_after: None })
+        }
+        _ => {
+            let (status, verdict) = attempt(context, &delivery).await;
+            Came::new(status, verdict)
+        }
     };
     let (outbox, now) = (context.store.outbox(), context.clock.now());
     let status = status.map(i64::from);
@@ -258,12 +267,29 @@ async fn deliver(context: &Context, delivery: Delivery) {
             let again = if next_at.is_some() { "again later" } else { "given up" };
             count(if next_at.is_some() { |tries| tries.again += 1 } else { |tries| tries.given_up += 1 });
             info!(webhook.id = %delivery.id, attempt = delivery.attempts, %error, again, "delivery failed");
-            outbox.failed(&delivery.id, status, &error, next_at).await
+            match is_lost {
+                true => outbox.lost(&delivery.id, &error, next_at).await,
+                false => outbox.failed(&delivery.id, status, &error, next_at).await,
+            }
         }
     };
     if let Err(error) = stored {
         // It comes again when its lease ends, under the same id: the receiver can tell.
         warn!(webhook.id = %delivery.id, %error, "cannot store what came of a delivery");
+    }
+}
+
+/// What came of one attempt.
+struct Came {
+    status: Option<u16>,
+    verdict: Verdict,
+    /// Nobody knows whether it arrived.
+    is_lost: bool,
+}
+
+impl Came {
+    fn new(status: Option<u16>, verdict: Verdict) -> Came {
+        Came { status, verdict, is_lost: false }
     }
 }
 
@@ -276,20 +302,23 @@ fn receiver_of(context: &Context, delivery: &Delivery) -> Option<Result<Receiver
     Some(known.ok_or_else(|| format!("no receiver {name} is configured here (any more)")))
 }
 
-async fn told(context: &Context, delivery: &Delivery, receiver: &Receiver) -> (Option<u16>, Verdict) {
+async fn told(context: &Context, delivery: &Delivery, receiver: &Receiver) -> Came {
     let payload = delivery.payload.clone().unwrap_or_default();
     let notice = match serde_json::from_value::<Notice>(payload) {
         Ok(notice) => notice,
-        Err(error) => return (None, Verdict::Refused(format!("its notice cannot be read: {error}"))),
+        Err(error) => {
+            return Came::new(None, Verdict::Refused(format!("its notice cannot be read: {error}")));
+        }
     };
     let now = context.clock.now();
     // It was taken while another notice learned that the receiver wants none now.
     if let Some(until) = context.rests.lock().get(&receiver.name).copied().filter(|until| *until > now) {
         let error = "waits, because the receiver asked for time".to_owned();
-        return (None, Verdict::Failed { error, retry_after: Some(until.since(now)) });
+        return Came::new(None, Verdict::Failed { error, retry_after: Some(until.since(now)) });
     }
-    let (status, answer) =
-        tell(&context.client, receiver, &notice, &delivery.id, now, &context.timeouts).await;
+    let one = Try { id: &delivery.id, may_repeat: delivery.may_repeat };
+    let Told { status, answer, is_lost } =
+        tell(&context.client, receiver, &notice, one, now, &context.timeouts).await;
     let verdict = match answer {
         Answer::Delivered => Verdict::Delivered,
         Answer::Refused(error) => Verdict::Refused(error),
@@ -303,93 +332,7 @@ async fn told(context: &Context, delivery: &Delivery, receiver: &Receiver) -> (O
             Verdict::Failed { error, retry_after: rest }
         }
     };
-    (status, verdict)
-}
-
-async fn attempt(context: &Context, delivery: &Delivery) -> (Option<u16>, Verdict) {
-    let failed = |error: String| Verdict::Failed { error, retry_after: None };
-    let body = match body(context, delivery).await {
-        Ok(Some(body)) => body,
-        Ok(None) => return (None, Verdict::Refused("there is nothing to send: its run is gone".to_owned())),
-        Err(error) => return (None, failed(error.to_string())),
-    };
-    let Way { url, key, rule } = way(context, delivery);
-    let request = match request(&url, &delivery.id, key.as_ref(), body, context.clock.now().unix_seconds()) {
-        Ok(request) => request,
-        Err(error) => return (None, Verdict::Refused(error)),
-    };
-    let response = match context.client.send(request, &context.timeouts, rule).await {
-        Ok(response) => response,
-        Err(error) if error.class() == mainstay_net::Class::InvalidRequest => {
-            return (None, Verdict::Refused(error.to_string()));
-        }
-        Err(error) => return (None, failed(error.to_string())),
-    };
-    let status = response.status().as_u16();
-    let wait = header(response.headers(), RETRY_AFTER.as_str())
-        .and_then(|value| retry_after(value, context.clock.now()));
-    // The answer is what counts; a body that cannot be read only costs the connection.
-    let _ = mainstay_net::collect(response.into_body(), MAX_ANSWER_BYTES).await;
-    (Some(status), verdict(status, wait))
-}
-
-/// Where a delivery goes and how it is signed, by the configuration that is in force now.
-struct Way {
-    url: String,
-    key: Option<webhook::Key>,
-    rule: AddressRule,
-}
-
-fn way(context: &Context, delivery: &Delivery) -> Way {
-    let options = context.options.borrow().clone();
-    let url = delivery.url.clone();
-    match delivery.kind {
-        DeliveryKind::Callback => {
-            Way { url, key: options.callback_key.clone(), rule: options.callback_rule.clone() }
-        }
-        // Its body was made when it was enqueued, by an older version; its receiver is known by its address.
-        DeliveryKind::Alert => {
-            let key = options.receivers.iter().find_map(|receiver| match &receiver.channel {
-                Channel::Webhook { url: known, secret: Some(secret) } if known.expose() == url => {
-                    webhook::Key::parse(secret.expose()).ok()
-                }
-                _ => None,
-            });
-            Way { url, key, rule: AddressRule::Any }
-        }
-    }
-}
-
-async fn body(context: &Context, delivery: &Delivery) -> Result<Option<Bytes>, StoreError> {
-    match (&delivery.payload, &delivery.run_id) {
-        (Some(payload), _) => serde_json::to_vec(payload)
-            .map(|body| Some(body.into()))
-            .map_err(|error| StoreError::Bug(error.to_string())),
-        (None, Some(run_id)) => context.callbacks.body(run_id.clone()).await,
-        (None, None) => Ok(None),
-    }
-}
-
-fn request(
-    url: &str,
-    id: &str,
-    key: Option<&webhook::Key>,
-    body: Bytes,
-    now_seconds: i64,
-) -> Result<Request<mainstay_net::Body>, String> {
-    let mut request = Request::post(url)
-        .header(CONTENT_TYPE, "application/json")
-        .header(USER_AGENT, AGENT)
-        .header(webhook::HEADER_ID, id)
-        .header(webhook::HEADER_TIMESTAMP, HeaderValue::from(now_seconds));
-    if let Some(key) = key {
-        request = request.header(webhook::HEADER_SIGNATURE, key.sign(id, now_seconds, &body));
-    }
-    request.body(mainstay_net::full(body)).map_err(|error| format!("the address cannot be called: {error}"))
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+    Came { status, verdict, is_lost }
 }
 
 /// Host and port; the whole text when it has none, which then fails on its own.

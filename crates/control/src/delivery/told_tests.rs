@@ -199,3 +199,43 @@ async fn a_test_is_tried_once() {
     let failed = until(&bench, &id, DeliveryState::Failed).await;
     assert_eq!(failed.last_error.as_deref(), Some("answered 404: no_service"));
 }
+
+// A webhook has its id; whoever reads a chat has only what is written there.
+#[tokio::test]
+async fn what_may_have_arrived_is_marked_as_a_repeat_where_nobody_could_tell() {
+    let turn = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let turns = turn.clone();
+    let server = HttpServer::start(move |request: Request<Bytes>| {
+        let turn = match request.uri().path() {
+            "/chat" => turns.fetch_add(1, Ordering::SeqCst),
+            _ => 1,
+        };
+        async move {
+            match turn {
+                // Taken, and nothing is heard of it.
+                0 => std::future::pending().await,
+                2 => whole(503, "text/plain", "not taken"),
+                _ => whole(200, "text/plain", "ok"),
+            }
+        }
+    })
+    .await;
+    let url = |path: &str| Secret::new(format!("{}{path}", server.url()));
+    let chat = receiver("chat", Channel::Slack { url: url("/chat") });
+    let bench = Bench::start(1, Options { receivers: vec![chat], ..Options::new("test", "here") }).await;
+    let texts = || {
+        let bodies = server.requests().into_iter().map(|request| {
+            let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+            body["text"].as_str().unwrap().starts_with("(may be a repeat) [page]")
+        });
+        Vec::from_iter(bodies)
+    };
+    for (key, expected) in [("lost", vec![false, true]), ("not taken", vec![false, true, false, false])] {
+        let notice = Notice { key: key.to_owned(), ..Notice::sample(What::Firing, START) };
+        let id = enqueue(&bench, "chat", &notice).await;
+        until(&bench, &id, DeliveryState::Pending).await;
+        bench.clock.advance(Duration::from_secs(5));
+        let told = until(&bench, &id, DeliveryState::Delivered).await;
+        assert_eq!((texts(), told.may_repeat), (expected, key == "lost"), "{key}");
+    }
+}

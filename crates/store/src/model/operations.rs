@@ -106,6 +106,9 @@ pub struct Delivery {
     pub last_error: Option<String>,
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
+    /// An earlier attempt may have arrived: its sender died, or lost the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_repeat: bool,
 }
 
 /// Newest first.

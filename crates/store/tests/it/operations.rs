@@ -75,8 +75,10 @@ async fn a_delivery_comes_again_until_it_is_delivered_or_given_up() {
         fixture.clock.advance(MINUTE);
         let taken = outbox.due(&all(), 9, LEASE).await.unwrap();
         assert_eq!((taken.len(), taken[0].attempts, taken[0].last_status), (1, 2, Some(503)));
+        assert!(!taken[0].may_repeat, "it was put off by somebody who knew");
         fixture.clock.advance(LEASE);
-        assert_eq!(outbox.due(&all(), 9, LEASE).await.unwrap()[0].attempts, 3, "its sender died");
+        let taken = outbox.due(&all(), 9, LEASE).await.unwrap();
+        assert_eq!((taken[0].attempts, taken[0].may_repeat), (3, true), "its sender died");
         assert!(outbox.failed("msg_2", None, "given up", None).await.unwrap());
         let states: Vec<DeliveryState> =
             outbox.list("run-1").await.unwrap().into_iter().map(|delivery| delivery.state).collect();

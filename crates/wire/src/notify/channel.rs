@@ -181,6 +181,12 @@ impl Kind {
         what != What::Acknowledged || !matches!(self, Kind::Webhook | Kind::Alertmanager)
     }
 
+    /// Whether whoever gets a notice twice can tell, or joins the second with the first: by `webhook-id`, `dedup_key`, `alias`
+    /// or labels. A chat shows both; of mailboxes some drop a `Message-ID` that they have, and some do not.
+    pub fn knows_repeats(self) -> bool {
+        matches!(self, Kind::Webhook | Kind::Pagerduty | Kind::Opsgenie | Kind::Alertmanager)
+    }
+
     /// Whether it keeps something open until it is told of the end, a test too.
     pub fn keeps_open(self) -> bool {
         matches!(self, Kind::Pagerduty | Kind::Opsgenie | Kind::Alertmanager)

@@ -66,7 +66,16 @@ fn spoken(what: What) -> &'static str {
     }
 }
 
+/// Before the title of what may have arrived already, where nobody else can tell.
+const MAY_REPEAT: &str = "(may be a repeat)";
+
 impl Words {
+    /// For a notice of which nobody knows whether it has arrived before.
+    #[must_use]
+    pub fn maybe_again(self) -> Words {
+        Words { title: format!("{MAY_REPEAT} {}", self.title), body: self.body }
+    }
+
     /// Not longer than the kind takes: the title is cut, the body loses whole lines from its end, so that no markup is
     /// torn apart.
     pub fn fitted(self, kind: Kind) -> Words {
