@@ -94,6 +94,7 @@ impl Control {
         tasks.spawn(Watch::new(&ports, shared.clone()).run(shutdown.clone()));
         tasks.spawn(Act::new(&ports, shared.clone(), wake, acted).run(shutdown.clone()));
         tasks.spawn(slo::Judging::new(shared.clone(), ports.options.clone()).run(shutdown.clone()));
+        tasks.spawn(slo::Ended::new(shared.clone()).run(shutdown.clone()));
         tasks.spawn(deliverer.run(shutdown.clone()));
         tasks.spawn(pulse.run(shutdown.clone()));
         Control { facade: Facade { shared }, shutdown, tasks }

@@ -11,6 +11,10 @@ CREATE INDEX outbox_topic ON outbox (receiver, topic, turn) WHERE topic IS NOT N
 CREATE INDEX outbox_receiver ON outbox (receiver, next_at) WHERE receiver IS NOT NULL;
 CREATE INDEX outbox_alerts ON outbox (created_at) WHERE kind = 'alert';
 
+-- Runs of which no request tells how they ended: those accepted to be answered later, and those whose process died.
+ALTER TABLE runs ADD COLUMN answered_later BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX runs_answered_later ON runs (finished_at) WHERE answered_later = 1;
+
 -- How long triggered runs waited, as a sketch; of what was counted before there is none.
 ALTER TABLE dify_minutes ADD COLUMN wait_sketch TEXT NOT NULL DEFAULT '';
 ALTER TABLE dify_hours ADD COLUMN wait_sketch TEXT NOT NULL DEFAULT '';

@@ -5,6 +5,7 @@ use mainstay_base::{
     record::{Outcome, Path},
 };
 use mainstay_dify::signature;
+use mainstay_store::model::{EndedRuns, RunStatus};
 
 /// What Dify begins a failed run with where it answers 400, as if the caller were wrong.
 const RUN_FAILED: &str = "Run failed:";
@@ -45,6 +46,24 @@ fn of_failure(record: &Record, class_of: &mut dyn FnMut(&str) -> Option<signatur
             (Path::Model, Some(_)) => Blame::Provider,
             (Path::App, Some(_)) => of_run(record, class_of),
         },
+    }
+}
+
+/// Of runs that nobody waited for.
+pub(super) fn of_ended(
+    ended: &EndedRuns,
+    class_of: &mut dyn FnMut(&str) -> Option<signature::Class>,
+) -> Option<Blame> {
+    let otherwise = if ended.is_embedded { Blame::Gateway } else { Blame::Dify };
+    match (ended.status, ended.error_kind) {
+        (RunStatus::Succeeded | RunStatus::PartialSucceeded, _) => None,
+        (RunStatus::Stopped, _) | (_, Some(Kind::Caller | Kind::Denied | Kind::OverBudget)) => {
+            Some(Blame::Client)
+        }
+        _ => {
+            let class = ended.error.as_deref().and_then(class_of);
+            Some(class.map_or(otherwise, |class| of_class(class, otherwise)))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod blame;
 mod choosing;
 pub mod defaults;
 mod document;
+mod ended;
 pub mod endpoint;
 mod engine;
 mod fault;
@@ -24,6 +25,7 @@ mod tell;
 pub mod view;
 
 pub use document::{Alerting, Calendar, Document, Selector, Sli, Source, Window};
+pub(crate) use ended::Ended;
 pub use figures::{Figures, source};
 pub(crate) use judging::Judging;
 pub use judging::LOOK_EVERY;

@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use mainstay_base::{AppMode, Blame, Micros, Record, record::Path};
+use mainstay_base::{
+    AppMode, Blame, Micros, Record,
+    record::{Outcome, Path},
+};
 use mainstay_dify::signature::{self, Catalogue};
 use mainstay_store::model::{SLI_SLOT_US, SLI_SLOTS, SliBatch, SliCounts, SliRow, SliSeries};
 
@@ -26,6 +29,8 @@ const BATCH: usize = 2_000;
 const LABEL_CHARS: usize = 120;
 /// Texts of failed runs that are looked up in one minute; beyond it the upstream is blamed.
 const LOOK_UPS_A_MINUTE: u32 = 600;
+/// The answer to `Prefer: respond-async`.
+const ACCEPTED: u16 = 202;
 const OTHER: &str = "other";
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
@@ -113,8 +118,12 @@ impl Rollup {
         }
     }
 
-    /// Counts one record, when it has ended. `mode_of` says the mode of an app by its id; it is asked once for a series.
+    /// Counts one record, when it has ended; a run that was accepted to be answered later counts when that has ended, and
+    /// not here. `mode_of` says the mode of an app by its id; it is asked once for a series.
     pub fn take(&mut self, record: &Record, mode_of: &dyn Fn(&str) -> Option<AppMode>) {
+        if is_accepted(record) {
+            return;
+        }
         let ended_at = record.opened_at.0.saturating_add(i64::try_from(record.took_us).unwrap_or(i64::MAX));
         if self.minutes.roll(ended_at) {
             self.look_ups = 0;
@@ -217,6 +226,14 @@ impl Rollup {
         }
         index
     }
+}
+
+/// Its run goes on.
+fn is_accepted(record: &Record) -> bool {
+    record.path == Path::App
+        && record.status == ACCEPTED
+        && record.outcome == Outcome::Ok
+        && endpoint::RUNS.contains(&endpoint::of(&record.method, &record.target).0)
 }
 
 fn count(counts: &mut SliCounts, record: &Record, blame: Option<Blame>) {

@@ -35,4 +35,7 @@ pub use run::{
     LogFilter, LogPage, NewRun, NodeExecution, Run, RunEvent, RunFilter, RunJob, RunResult, RunStatus,
     RunSummary, Tally,
 };
-pub use slo::{SLI_SLOT_US, SLI_SLOTS, SliBatch, SliCounts, SliRow, SliSeries, SloChange, SloRow, SloState};
+pub use slo::{
+    ENDED_US, EndedRuns, SLI_SLOT_US, SLI_SLOTS, SliBatch, SliCounts, SliRow, SliSeries, SloChange, SloRow,
+    SloState,
+};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use mainstay_base::{Blame, Micros};
+use mainstay_base::{Blame, Kind, Micros};
 use serde_json::Value;
 
-use super::Sketch;
+use super::{RunStatus, Sketch};
 
 /// Labels of what is counted; what is not known of one is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,6 +93,26 @@ pub struct SliBatch {
     pub series: Arc<[Arc<SliSeries>]>,
     pub minutes: Arc<[SliRow]>,
     pub hours: Arc<[SliRow]>,
+}
+
+/// Ends of runs are told apart by so much: five seconds, in microseconds.
+pub const ENDED_US: i64 = 5_000_000;
+
+/// Runs of one app that ended in the same [`ENDED_US`] in the same way, though nobody waited for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedRuns {
+    /// The begin of these.
+    pub at: Micros,
+    pub app_id: String,
+    pub app: String,
+    pub mode: String,
+    /// By the embedded engine, and not by a Dify.
+    pub is_embedded: bool,
+    pub status: RunStatus,
+    /// Its first 500 characters.
+    pub error: Option<String>,
+    pub error_kind: Option<Kind>,
+    pub count: i64,
 }
 
 /// A document as it is stored.

@@ -104,10 +104,11 @@ impl Runs {
         self.db.read(move |tx| read::tally(tx, since)).await
     }
 
-    /// Fails runs without a job that began before `before` and never ended: their process has died.
+    /// Fails runs without a job that began before `before` and never ended: their process has died, so nobody has counted
+    /// how they ended.
     pub async fn fail_abandoned(&self, before: Micros, error: &str) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE runs SET status = 'failed', error = $1, error_kind = 'unavailable', \
-             finished_at = $2, elapsed_us = $2 - created_at \
+             answered_later = 1, finished_at = $2, elapsed_us = $2 - created_at \
              WHERE id IN (SELECT r.id FROM runs r WHERE r.finished_at IS NULL AND r.created_at < $3 \
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = r.id) LIMIT $4)";
         let error = error.to_owned();

@@ -17,8 +17,8 @@ pub(crate) fn insert(
 ) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO runs (id, app_id, app_name, mode, kind, upstream, version_id, version, status, \
          end_user_id, session_id, task_id, conversation_id, request_id, trace_id, created_at, started_at, inputs, \
-         payload, total_tokens, total_steps, exceptions_count) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,0,0,0)";
+         payload, answered_later, total_tokens, total_steps, exceptions_count) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,0,0,0)";
     let started_at = (status == RunStatus::Running).then_some(run.created_at);
     let values = values![
         &run.id,
@@ -39,7 +39,8 @@ pub(crate) fn insert(
         run.created_at,
         started_at,
         inputs,
-        payload
+        payload,
+        status == RunStatus::Queued
     ];
     tx.execute(SQL, values).map(drop)
 }

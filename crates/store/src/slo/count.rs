@@ -28,14 +28,7 @@ pub struct Slis {
 impl Slis {
     /// Each row takes the place of what the same process wrote for the same time: writing twice changes nothing.
     pub async fn put(&self, batch: SliBatch) -> Result<(), StoreError> {
-        self.db
-            .write(move |tx| {
-                let SliBatch { instance, series, minutes, hours } = &batch;
-                series.iter().try_for_each(|series| learn(tx, series))?;
-                write(tx, instance, &MINUTES, minutes)?;
-                write(tx, instance, &HOURS, hours)
-            })
-            .await
+        self.db.write(move |tx| put(tx, &batch)).await
     }
 
     pub async fn series(&self) -> Result<Vec<SliSeries>, StoreError> {
@@ -108,6 +101,13 @@ const COUNTS: &str = "good, client, gateway, dify, worker, plugin, provider, vec
 const REPLACED: &str = "good = excluded.good, client = excluded.client, gateway = excluded.gateway, \
      dify = excluded.dify, worker = excluded.worker, plugin = excluded.plugin, provider = excluded.provider, \
      vector = excluded.vector, took = excluded.took, first_token = excluded.first_token";
+
+pub(super) fn put(tx: &mut Tx<'_>, batch: &SliBatch) -> Result<(), StoreError> {
+    let SliBatch { instance, series, minutes, hours } = batch;
+    series.iter().try_for_each(|series| learn(tx, series))?;
+    write(tx, instance, &MINUTES, minutes)?;
+    write(tx, instance, &HOURS, hours)
+}
 
 fn learn(tx: &mut Tx<'_>, series: &SliSeries) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO sli_series (id, path, app_id, app, mode, endpoint, model, provider, version) \

@@ -2,6 +2,7 @@
 
 mod count;
 mod document;
+mod ended;
 
 pub use count::{MAX_SLI_ROWS, Slis};
 pub use document::Slos;

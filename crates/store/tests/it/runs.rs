@@ -198,6 +198,11 @@ async fn runs_whose_process_died_are_failed_and_queued_ones_are_left_alone() {
         assert_eq!((run.status, run.error.as_deref()), (RunStatus::Failed, Some("gone")));
         let tally = store.runs().tally(START).await.unwrap();
         assert_eq!((tally.len(), tally[0].status, tally[0].runs), (1, RunStatus::Failed, 1));
+        let ended = store.slis().ended(START, later, true).await.unwrap();
+        assert_eq!(
+            (ended.len(), ended[0].status, ended[0].error.as_deref()),
+            (1, RunStatus::Failed, Some("gone"))
+        );
     })
     .await;
 }

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::Blame;
-use mainstay_store::model::{SLI_SLOTS, Sketch, SliBatch, SliCounts, SliRow, SliSeries};
+use mainstay_store::model::{Finish, RunStatus, SLI_SLOTS, Sketch, SliBatch, SliCounts, SliRow, SliSeries};
 use serde_json::json;
 
-use crate::fixture::{START, on_each};
+use crate::fixture::{LEASE, START, new_job, new_run, on_each, result};
 
 fn row(time: i64, series: i64, good: i64, bad: i64) -> SliRow {
     let mut counts = SliCounts { good, ..SliCounts::default() };
@@ -16,6 +16,43 @@ fn row(time: i64, series: i64, good: i64, bad: i64) -> SliRow {
     let mut slots = [(0, 0); SLI_SLOTS];
     slots[2] = (u32::try_from(good).unwrap(), u32::try_from(bad).unwrap());
     SliRow { time, series, counts, slots }
+}
+
+#[tokio::test]
+async fn runs_that_are_answered_later_are_added_up_when_they_end_and_hours_from_their_minutes() {
+    on_each(|fixture| async move {
+        let (slis, jobs, runs) = (fixture.store.slis(), fixture.store.jobs(), fixture.store.runs());
+        let until = START + Duration::from_secs(60);
+        for _ in 0..2 {
+            jobs.submit(new_job()).await.unwrap();
+        }
+        let waited_for = new_run("app-1");
+        runs.insert(waited_for.clone()).await.unwrap();
+        runs.finish(&waited_for.id, result(RunStatus::Succeeded)).await.unwrap();
+        assert_eq!(slis.ended(START, until, true).await.unwrap(), [], "none of them has ended");
+        for job in jobs.claim("worker", 9, LEASE).await.unwrap() {
+            let done = Finish::Done(result(RunStatus::Succeeded));
+            jobs.finish(&job.id, job.epoch, done).await.unwrap();
+        }
+        let ended = slis.ended(START, until, true).await.unwrap();
+        assert_eq!((ended.len(), ended[0].count, ended[0].is_embedded), (1, 2, true));
+        assert_eq!(slis.ended(START, until, false).await.unwrap(), ended);
+        assert_eq!(slis.ended(until, until + Duration::from_secs(60), true).await.unwrap(), []);
+
+        let minute = START.0 / 60_000_000;
+        let batch = |good| SliBatch {
+            instance: "answered-later".to_owned(),
+            minutes: [row(minute, 7, good, 2), row(minute + 1, 7, 1, 0)].into(),
+            ..SliBatch::default()
+        };
+        slis.put_ended(batch(3)).await.unwrap();
+        slis.put_ended(batch(5)).await.unwrap();
+        let mut sum = SliCounts::default();
+        let hours = slis.hours(minute / 60, (minute + 1) / 60 + 1).await.unwrap();
+        hours.iter().for_each(|row| sum.add(&row.counts));
+        assert_eq!((sum.good, sum.bad()), (6, 2));
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,7 +1,4 @@
-use mainstay_base::{
-    Kind,
-    record::{Attempt, Outcome},
-};
+use mainstay_base::{Kind, record::Attempt};
 
 use super::*;
 
@@ -59,6 +56,19 @@ fn what_is_counted_is_handed_out_until_the_store_has_it() {
     assert_eq!(sum(&closed.minutes), (51, 1));
     rollup.written(&closed, true);
     assert!(rollup.batch(Micros(START + 66_000_000)).minutes.is_empty());
+}
+
+// What was only taken says nothing about how it ends.
+#[test]
+fn a_run_that_is_answered_later_counts_when_it_ends_and_one_that_was_not_taken_at_once() {
+    let mut rollup = Rollup::new("one");
+    let later = |status, outcome| Record { status, ..record("a", 1, outcome) };
+    take(&mut rollup, &later(202, Outcome::Ok));
+    take(&mut rollup, &later(503, Outcome::Failed));
+    let upload = Record { target: "/v1/files/upload".to_owned(), ..later(202, Outcome::Ok) };
+    take(&mut rollup, &upload);
+    let batch = rollup.batch(Micros(START + 2_000_000));
+    assert_eq!(sum(&batch.minutes), (1, 1));
 }
 
 #[test]
