@@ -168,7 +168,11 @@ pub(crate) struct Notice {
     pub(crate) words: &'static str,
 }
 
-const NOTICES: [Notice; 22] = [
+const NOTICES: [Notice; 23] = [
+    Notice {
+        code: "group-acknowledged",
+        words: "All of the group is acknowledged. It is not told of again until it gets worse or has ended.",
+    },
     Notice { code: "slo-changed", words: "It is stored, and judged anew within seconds." },
     Notice { code: "silenced", words: "Nobody is told of these alerts until then." },
     Notice { code: "unsilenced", words: "The silence has ended." },

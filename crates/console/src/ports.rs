@@ -7,7 +7,10 @@ use mainstay_base::{AppMode, Clock, Micros, Snapshot};
 use mainstay_control::{
     Acknowledged, Change, ControlError, Facade, Freeze, Operation, Overrides, Peers, Procedure,
     ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
-    alert::{Group, NewOverride, NewSilence, NotDone, Roster, Shadow},
+    alert::{
+        AcknowledgedGroup, Group, GroupDetail, GroupView, NewOverride, NewSilence, NotDone, Remark, Roster,
+        Shadow,
+    },
     delivery::{ReceiverState, TestRefused},
     doctor::Diagnosis,
     queue::{Acted, Action, Latest, NotActed},
@@ -59,11 +62,21 @@ pub trait Control: Send + Sync {
     fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>>;
     fn unsilence(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
     fn shadows(&self) -> BoxFuture<'_, Result<Vec<Shadow>, StoreError>>;
+    /// Groups with what comes next of each.
+    fn group_views(&self) -> BoxFuture<'_, Result<Vec<GroupView>, StoreError>>;
+    fn group_view(&self, id: String) -> BoxFuture<'_, Result<Option<GroupDetail>, StoreError>>;
+    fn acknowledge_group(
+        &self,
+        id: String,
+        actor: String,
+    ) -> BoxFuture<'_, Result<AcknowledgedGroup, ControlError>>;
     /// Of shadows: what would have been told.
     fn alert_groups(&self, shadow: bool) -> BoxFuture<'_, Result<Vec<Group>, StoreError>>;
     fn shadow(&self, matchers: Vec<String>, why: String, actor: String)
     -> BoxFuture<'_, Result<(), NotDone>>;
     fn promote(&self, matchers: Vec<String>, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
+    /// What of routes, policies and schedules is probably not meant.
+    fn alert_remarks(&self) -> Vec<Remark>;
     /// Who is on call, by schedule.
     fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>>;
     fn override_call(
@@ -134,6 +147,22 @@ impl Control for Facade {
         Box::pin(Facade::shadows(self))
     }
 
+    fn group_views(&self) -> BoxFuture<'_, Result<Vec<GroupView>, StoreError>> {
+        Box::pin(Facade::group_views(self))
+    }
+
+    fn group_view(&self, id: String) -> BoxFuture<'_, Result<Option<GroupDetail>, StoreError>> {
+        Box::pin(async move { Facade::group_view(self, &id).await })
+    }
+
+    fn acknowledge_group(
+        &self,
+        id: String,
+        actor: String,
+    ) -> BoxFuture<'_, Result<AcknowledgedGroup, ControlError>> {
+        Box::pin(async move { Facade::acknowledge_group(self, &id, &actor, "in the console").await })
+    }
+
     fn alert_groups(&self, shadow: bool) -> BoxFuture<'_, Result<Vec<Group>, StoreError>> {
         Box::pin(Facade::alert_groups(self, shadow))
     }
@@ -149,6 +178,10 @@ impl Control for Facade {
 
     fn promote(&self, matchers: Vec<String>, actor: String) -> BoxFuture<'_, Result<(), NotDone>> {
         Box::pin(async move { Facade::promote(self, &matchers, &actor).await })
+    }
+
+    fn alert_remarks(&self) -> Vec<Remark> {
+        Facade::alert_remarks(self)
     }
 
     fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>> {

@@ -15,7 +15,7 @@ use crate::{
     assets, auth, headers, live, login,
     page::{self, Page},
     pages::{
-        alerts, apps, dead, dify, incident, models, oncall, overview, procedures, providers, quiet,
+        alerts, apps, dead, dify, groups, incident, models, oncall, overview, procedures, providers, quiet,
         receivers, requests, runbooks, runs, simulation, slo_change, slo_past, slos, timeline,
     },
 };
@@ -60,6 +60,8 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<runs::RunPage>("/runs/{id}"));
     routes.extend(page::<dead::Dead>("/dead"));
     routes.extend(page::<alerts::Alerts>("/alerts"));
+    routes.extend(page::<groups::Groups>("/groups"));
+    routes.extend(page::<groups::GroupPage>("/groups/{id}"));
     routes.extend(page::<receivers::Receivers>("/receivers"));
     routes.extend(page::<quiet::Silences>("/silences"));
     routes.extend(page::<oncall::OnCall>("/oncall"));
@@ -94,6 +96,7 @@ fn actions() -> Vec<Route> {
     routes.extend(action::<runs::Cancel>("/runs/{id}/cancel"));
     routes.extend(action::<runs::Retry>("/runs/{id}/retry"));
     routes.extend(action::<alerts::Acknowledge>("/alerts/{id}/ack"));
+    routes.extend(action::<groups::AcknowledgeGroup>("/groups/{id}/ack"));
     routes.extend(action::<receivers::TestReceiver>("/receivers/{name}/test"));
     routes.extend(action::<slo_change::Set>("/slos/set"));
     routes.extend(action::<slo_change::Set>("/slos/import"));

@@ -44,6 +44,24 @@ impl Alerts {
         self.db.write(move |tx| acknowledge(tx, &id, &by, &event)).await
     }
 
+    /// The same of several at once, each by its id, in one transaction. Gives the state before of those that there are.
+    pub async fn acknowledge_all(
+        &self,
+        alerts: Vec<(String, NewEvent)>,
+        by: &str,
+    ) -> Result<Vec<(String, AlertState)>, StoreError> {
+        let by = by.to_owned();
+        self.db
+            .write(move |tx| {
+                let mut before = Vec::new();
+                for (id, event) in &alerts {
+                    before.extend(acknowledge(tx, id, &by, event)?.map(|state| (id.clone(), state)));
+                }
+                Ok(before)
+            })
+            .await
+    }
+
     /// Inserts the alert or replaces it whole, but for an acknowledgement of the same severity.
     pub async fn upsert(&self, alert: Alert) -> Result<(), StoreError> {
         self.db.write(move |tx| put(tx, &alert)).await
@@ -58,6 +76,12 @@ impl Alerts {
     /// Newest first.
     pub async fn list(&self, filter: AlertFilter) -> Result<Vec<Alert>, StoreError> {
         self.db.read(move |tx| list(tx, &filter)).await
+    }
+
+    pub async fn group(&self, id: &str) -> Result<Option<AlertGroup>, StoreError> {
+        let id = id.to_owned();
+        let sql = format!("SELECT {GROUP} FROM alert_groups WHERE id = $1");
+        self.db.read(move |tx| tx.one(&sql, values![&id])?.as_mut().map(group).transpose()).await
     }
 
     /// Groups, those that changed last first.

@@ -24,6 +24,8 @@ const GIVEN_UP_OVER: Duration = Duration::from_secs(24 * 3600);
 pub struct NoticeFilter {
     pub id: Option<String>,
     pub receiver: Option<String>,
+    /// The group that it tells of; found quickly together with a receiver.
+    pub topic: Option<String>,
     pub state: Option<DeliveryState>,
     /// Only those enqueued before this time: the cursor.
     pub before: Option<Micros>,
@@ -79,11 +81,12 @@ impl Outbox {
 }
 
 fn notices(tx: &mut Tx<'_>, filter: &NoticeFilter) -> Result<Vec<Delivery>, StoreError> {
-    let NoticeFilter { id, receiver, state, before, limit } = filter;
+    let NoticeFilter { id, receiver, topic, state, before, limit } = filter;
     let mut conditions = Filter::new();
     conditions.is("kind = 'alert'");
     conditions.and("id = ?", id.as_deref());
     conditions.and("receiver = ?", receiver.as_deref());
+    conditions.and("topic = ?", topic.as_deref());
     conditions.and("state = ?", state.map(DeliveryState::as_str));
     conditions.and("created_at < ?", *before);
     let limit = conditions.bind(list_limit(*limit).into());

@@ -8,7 +8,10 @@ use mainstay_store::model::{Alert, AlertFilter, AlertState, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{given, query};
+use super::{
+    given, query,
+    quiet_why::{self, Row},
+};
 use crate::{
     App, Failure,
     action::{Action, Done, NoInput},
@@ -22,8 +25,8 @@ const OPEN_SHOWN_MAX: u32 = 200;
 
 #[derive(Serialize)]
 pub(crate) struct Alerts {
-    pub(crate) open: Vec<Alert>,
-    pub(crate) resolved: Vec<Alert>,
+    pub(crate) open: Vec<Row>,
+    pub(crate) resolved: Vec<Row>,
     /// The cursor of the next page of resolved ones: give it as `before`.
     pub(crate) next_before: Option<String>,
     #[serde(skip)]
@@ -57,6 +60,7 @@ impl Page for Alerts {
             resolved.last().filter(|_| resolved.len() >= ALERTS_SHOWN as usize).map(|alert| alert.id.clone());
         resolved.retain(|alert| alert.state == AlertState::Resolved);
         let older = next_before.as_deref().map(|id| format!("/alerts{}", query(&[("before", Some(id))])));
+        let (open, resolved) = (quiet_why::rows(app, open).await?, quiet_why::rows(app, resolved).await?);
         Ok(Alerts { open, resolved, next_before, older })
     }
 

@@ -6,6 +6,7 @@ use mainstay_store::model::{Alert, Execution, ExecutionFilter, TimelineEvent, Ti
 use serde::Serialize;
 use serde_json::Value;
 
+use super::quiet_why;
 use crate::{
     App, Failure,
     page::{Chrome, NoQuery, Page},
@@ -20,6 +21,10 @@ const EXECUTIONS_SHOWN_MAX: u32 = 20;
 #[derive(Serialize)]
 pub(crate) struct Incident {
     pub(crate) alert: Alert,
+    /// `None`: whoever is to know is told.
+    pub(crate) quiet: Option<quiet_why::Why>,
+    /// Those that it is told of with.
+    pub(crate) groups: Vec<String>,
     /// The loop, step by step; a step without a time has not happened yet.
     pub(crate) steps: Vec<Step>,
     pub(crate) story: Vec<Beat>,
@@ -72,7 +77,11 @@ impl Page for Incident {
         };
         let mut executions = app.ports.store.runbooks().list(filter).await?;
         executions.retain(|execution| execution.alert_id.as_deref() == Some(id));
-        Ok(Incident { steps: steps(&alert, &story), alert, story, executions })
+        let groups = app.ports.control.alert_groups(false).await?.into_iter();
+        let groups = groups.filter(|group| group.members.contains_key(id)).map(|group| group.id).collect();
+        let steps = steps(&alert, &story);
+        let row = quiet_why::rows(app, vec![alert]).await?.pop().ok_or_else(missing)?;
+        Ok(Incident { steps, alert: row.alert, quiet: row.quiet, groups, story, executions })
     }
 
     fn title(&self) -> String {

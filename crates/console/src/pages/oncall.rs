@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 use mainstay_base::Micros;
 use mainstay_control::{
-    alert::{NewOverride, Roster},
+    alert::{NewOverride, Remark, Roster},
     oncall::Shift,
 };
 use mainstay_store::model::OnCallOverride;
@@ -27,6 +27,8 @@ pub(crate) struct OnCall {
     pub(crate) schedules: Vec<Roster>,
     /// Those that end last first, ended ones included.
     pub(crate) overrides: Vec<OnCallOverride>,
+    /// What of routes, policies and schedules is probably not meant.
+    pub(crate) remarks: Vec<Remark>,
 }
 
 #[derive(Template)]
@@ -45,6 +47,7 @@ impl Page for OnCall {
         Ok(OnCall {
             schedules: app.ports.control.rosters().await?,
             overrides: app.ports.store.on_call().list(OVERRIDES_SHOWN).await?,
+            remarks: app.ports.control.alert_remarks(),
         })
     }
 

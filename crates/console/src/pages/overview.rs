@@ -10,7 +10,7 @@ use axum::{
 };
 use mainstay_base::Micros;
 use mainstay_control::{Report, State as Health};
-use mainstay_store::model::{Alert, AlertFilter, QueueStats, RunFilter, RunStatus, RunSummary, Worker};
+use mainstay_store::model::{AlertFilter, QueueStats, RunFilter, RunStatus, RunSummary, Worker};
 use serde::Serialize;
 
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) struct Overview {
 pub(crate) struct Work {
     pub(crate) queue: QueueStats,
     pub(crate) workers: Vec<Worker>,
-    pub(crate) open_alerts: Vec<Alert>,
+    pub(crate) open_alerts: Vec<super::quiet_why::Row>,
     pub(crate) runs: Vec<RunSummary>,
     pub(crate) chart: Chart,
 }
@@ -96,7 +96,7 @@ async fn work(app: &App) -> Result<Work, Failure> {
     let mut workers = store.workers().list().await?;
     workers.sort_by(|one, other| (&one.host, one.slot).cmp(&(&other.host, other.slot)));
     let queue = store.jobs().stats().await?;
-    let open_alerts = store.alerts().list(open).await?;
+    let open_alerts = super::quiet_why::rows(app, store.alerts().list(open).await?).await?;
     Ok(Work { queue, workers, open_alerts, runs, chart })
 }
 

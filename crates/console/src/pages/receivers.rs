@@ -63,6 +63,7 @@ impl Page for Receivers {
             state,
             before: before.map(Micros),
             limit: NOTICES_SHOWN,
+            ..NoticeFilter::default()
         };
         let deliveries = app.ports.store.outbox().notices(filter).await?;
         let last = deliveries.last().filter(|_| deliveries.len() >= NOTICES_SHOWN as usize);

@@ -253,6 +253,7 @@ impl Form {
 pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
+        Value::String(text) if text.is_empty() => "–".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -17,6 +17,7 @@ fn address(route: &Route, world: &World) -> String {
         path if path.contains("/incidents/") || path.contains("/alerts/") => ALERT,
         path if path.contains("/requests/") => REQUEST,
         path if path.contains("/executions/") => EXECUTION,
+        path if path.contains("/groups/") => super::control::GROUP,
         path if path.contains("/apps/") => &world.app_id,
         _ => "console.css",
     };

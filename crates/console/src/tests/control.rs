@@ -18,7 +18,7 @@ use mainstay_control::{
 };
 use mainstay_store::{
     Standing, StoreError,
-    model::{OnCallOverride, Silence},
+    model::{DeliveryState, OnCallOverride, Severity, Silence},
 };
 
 use super::{
@@ -213,12 +213,49 @@ impl Control for Judge {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn group_views(&self) -> BoxFuture<'_, Result<Vec<alert::GroupView>, StoreError>> {
+        let view = group(self.name("team"));
+        Box::pin(async { Ok(vec![view]) })
+    }
+
+    fn group_view(&self, id: String) -> BoxFuture<'_, Result<Option<alert::GroupDetail>, StoreError>> {
+        let view = group(self.name("team"));
+        let told = alert::Told {
+            at: NOW - Duration::from_secs(300),
+            receiver: self.name("chat").to_owned(),
+            what: Some(alert::What::Firing),
+            number: 1,
+            title: self.name("worker:0 is down").to_owned(),
+            escalation: view.next.as_ref().and_then(|next| next.escalation.clone()),
+            state: DeliveryState::Delivered,
+            delivered_at: Some(NOW - Duration::from_secs(299)),
+            last_error: Some(self.name("answered 503").to_owned()),
+        };
+        let found = (id == view.group.id).then(|| alert::GroupDetail { view, notices: vec![told] });
+        Box::pin(async { Ok(found) })
+    }
+
+    fn acknowledge_group(
+        &self,
+        id: String,
+        _: String,
+    ) -> BoxFuture<'_, Result<alert::AcknowledgedGroup, ControlError>> {
+        let known = id == GROUP;
+        let done = alert::AcknowledgedGroup { acknowledged: vec![ALERT.to_owned()], before: Vec::new() };
+        Box::pin(async move { if known { Ok(done) } else { Err(ControlError::NotFound("group")) } })
+    }
+
     fn shadow(&self, _: Vec<String>, _: String, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
         Box::pin(async { Ok(()) })
     }
 
     fn promote(&self, matchers: Vec<String>, _: String) -> BoxFuture<'_, Result<(), NotDone>> {
         Box::pin(async move { if matchers == ["slo=chat"] { Ok(()) } else { Err(NotDone::Gone("shadow")) } })
+    }
+
+    fn alert_remarks(&self) -> Vec<alert::Remark> {
+        let message = format!("is never used: the route {} takes every alert", self.name("all"));
+        vec![alert::Remark { key: "alerts.to".to_owned(), message }]
     }
 
     fn rosters(&self) -> BoxFuture<'_, Result<Vec<Roster>, StoreError>> {
@@ -330,6 +367,56 @@ fn perform(what: Operation, change: &Change, named: Option<&str>) -> Result<Proc
         undo: format!("mainstay provider restore {provider}"),
         provider,
     })
+}
+
+pub(crate) const GROUP: &str = "01930000-0000-7000-8000-0000000000f9";
+
+/// A page that the first step was told of.
+pub(crate) fn group(name: &str) -> alert::GroupView {
+    let member = alert::Member {
+        component: format!("worker:{name}"),
+        summary: format!("{name} is down: no heartbeat for 3.2 s"),
+        severity: Severity::Page,
+        opened_at: NOW - Duration::from_secs(300),
+        told: Some(Severity::Page),
+        acknowledged_by: None,
+        quiet: None,
+        loud_since: Some(NOW - Duration::from_secs(300)),
+        held: false,
+        resolved_at: None,
+    };
+    let explained = alert::Member {
+        acknowledged_by: Some(name.to_owned()),
+        quiet: Some(format!("inhibited:{name}")),
+        ..member.clone()
+    };
+    let group = alert::Group {
+        id: GROUP.to_owned(),
+        route: name.to_owned(),
+        labels: BTreeMap::new(),
+        shadow: false,
+        opened_at: NOW - Duration::from_secs(300),
+        members: [(ALERT.to_owned(), member), ("other".to_owned(), explained)].into(),
+        severity: Some(Severity::Page),
+        number: 1,
+        told: [name.to_owned()].into(),
+        last_notice_at: Some(NOW - Duration::from_secs(300)),
+        acknowledged_by: None,
+        step: 0,
+        round: 0,
+        step_since: Some(NOW - Duration::from_secs(300)),
+        paused: false,
+        ended_at: None,
+    };
+    let escalation = alert::Escalation { policy: name.to_owned(), step: 2, people: vec![name.to_owned()] };
+    let next = alert::Next {
+        at: NOW + Duration::from_secs(300),
+        what: alert::What::Escalated,
+        receivers: vec![name.to_owned()],
+        escalation: Some(escalation),
+    };
+    let acknowledged = [("other".to_owned(), name.to_owned())].into();
+    alert::GroupView { group, to: format!("policy {name}"), steps: 3, next: Some(next), acknowledged }
 }
 
 fn trouble(name: &str) -> Trouble {

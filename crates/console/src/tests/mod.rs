@@ -8,6 +8,7 @@ mod dify;
 mod escape;
 mod names;
 mod pages;
+mod quiet;
 mod routing;
 mod slos;
 mod world;

@@ -33,8 +33,10 @@ pub(super) fn hostile_names() -> Vec<String> {
 /// A page by name: its path, and what a form sends there; nothing: it is asked for.
 type PageOf = (&'static str, fn(&str) -> String, &'static [(&'static str, &'static str)]);
 
-const PAGES: [PageOf; 12] = [
+const PAGES: [PageOf; 14] = [
     ("overview", |_| "/overview".to_owned(), &[]),
+    ("groups", |_| "/groups".to_owned(), &[]),
+    ("group", |_| format!("/groups/{}", super::control::GROUP), &[]),
     ("providers", |_| "/providers".to_owned(), &[]),
     ("provider", |name| format!("/providers/{}", encoded(name)), &[]),
     ("models", |_| "/models".to_owned(), &[]),

@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use mainstay_store::model::Severity;
+
+use crate::health::State;
+
 /// What alerts are told apart by.
 pub type Labels = BTreeMap<String, String>;
 
@@ -43,8 +47,32 @@ impl Matcher {
     }
 
     pub fn fits(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.label).map_or("", String::as_str);
+        self.fits_value(labels.get(&self.label).map_or("", String::as_str))
+    }
+
+    fn fits_value(&self, value: &str) -> bool {
         self.patterns.iter().any(|pattern| is_like(value, pattern)) == self.is_equal
+    }
+
+    /// The values that fit, where they are listed.
+    fn literals(&self) -> Option<Vec<&str>> {
+        if !self.is_equal {
+            return None;
+        }
+        let is_literal = self.patterns.iter().all(|pattern| pattern.len() == 1);
+        is_literal.then(|| self.patterns.iter().flatten().map(String::as_str).collect())
+    }
+
+    /// Whether every value that fits it fits the other, as far as their patterns tell.
+    fn implies(&self, other: &Matcher) -> bool {
+        let all_in = |some: &[Vec<String>], others: &[Vec<String>]| {
+            some.iter().all(|pattern| others.iter().any(|other| is_within(pattern, other)))
+        };
+        match (self.is_equal, other.is_equal) {
+            (true, true) => all_in(&self.patterns, &other.patterns),
+            (false, false) => all_in(&other.patterns, &self.patterns),
+            _ => false,
+        }
     }
 
     /// Whether it holds for every alert there is.
@@ -52,6 +80,53 @@ impl Matcher {
         self.is_equal
             && self.patterns.iter().any(|parts| parts.len() > 1 && parts.iter().all(String::is_empty))
     }
+}
+
+/// Labels of which all values are known.
+fn values_of(label: &str) -> Option<Vec<&'static str>> {
+    match label {
+        "severity" => {
+            Some([Severity::Info, Severity::Warning, Severity::Page].map(Severity::as_str).to_vec())
+        }
+        "state" => {
+            Some([State::Ok, State::Unknown, State::Degraded, State::Down].map(State::as_str).to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// A label of which no value fits all of these.
+pub(super) fn impossible(matchers: &[Matcher]) -> Option<&str> {
+    let mut labels = matchers.iter().map(|matcher| matcher.label.as_str());
+    labels.find(|label| possible(matchers, label).is_some_and(|values| values.is_empty()))
+}
+
+/// Whether whatever fits all of `inner` fits all of `outer`. False too where that cannot be told.
+pub(super) fn covers(outer: &[Matcher], inner: &[Matcher]) -> bool {
+    let is_implied = |matcher: &Matcher| {
+        let by_values = || {
+            let values = possible(inner, &matcher.label)?;
+            Some(values.iter().all(|value| matcher.fits_value(value)))
+        };
+        matcher.is_for_all()
+            || by_values() == Some(true)
+            || inner.iter().any(|one| one.label == matcher.label && one.implies(matcher))
+    };
+    outer.iter().all(is_implied)
+}
+
+/// The values of a label with which all fit, where they can be counted.
+fn possible<'a>(matchers: &'a [Matcher], label: &str) -> Option<Vec<&'a str>> {
+    let ours = || matchers.iter().filter(|matcher| matcher.label == label);
+    let mut values = match ours().find_map(Matcher::literals) {
+        Some(literals) => literals,
+        None => values_of(label).filter(|_| ours().next().is_some())?,
+    };
+    if let Some(known) = values_of(label) {
+        values.retain(|value| known.contains(value));
+    }
+    values.retain(|value| ours().all(|matcher| matcher.fits_value(value)));
+    Some(values)
 }
 
 /// All that are wrong, each with its place in the list.
@@ -86,6 +161,11 @@ fn is_like(value: &str, parts: &[String]) -> bool {
         }
     }
     rest.ends_with(last.as_str())
+}
+
+/// Whether every text that is like the one is like the other: its `*` may stand for anything, so only a `*` takes it.
+fn is_within(inner: &[String], outer: &[String]) -> bool {
+    is_like(&inner.join("\u{1}"), outer)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod inhibit;
+mod lint;
 mod matcher;
 mod ops;
 mod plan;
@@ -11,10 +12,12 @@ mod rule;
 mod send;
 pub(crate) mod shadow;
 mod step;
+mod view;
 
 pub use dispatch::{Group, Member};
 pub(crate) use inhibit::{FAULT, FAULT_PROVIDER, PASSING};
-pub use mainstay_wire::notify::{Notice, What};
+pub use lint::{GAPS_AHEAD, Remark, lint};
+pub use mainstay_wire::notify::{Escalation, Notice, What};
 pub use matcher::{Labels, MAX_MATCHERS, Matcher, all_fit, parse_all};
 pub use ops::{MAX_SPAN, NewOverride, NewSilence, NotDone, ON_CALL, Roster, SHADOWS, SILENCES};
 pub use plan::{
@@ -26,3 +29,4 @@ pub(crate) use send::{deliveries, reach};
 pub use shadow::Shadow;
 pub(crate) use step::escalate;
 pub use step::{Alert, Effect, Input, Phase, step};
+pub use view::{AcknowledgedGroup, GroupDetail, GroupView, Next, Told};

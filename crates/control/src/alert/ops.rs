@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Group, parse_all,
+    Group, Reach, Remark, lint, parse_all, reach,
     shadow::{MAX_SHADOWS, Shadow, Shadows},
 };
 use crate::{
@@ -193,6 +193,13 @@ impl Facade {
         self.note(SHADOWS, "promoted", actor, &text, json!({ "matchers": matchers })).await?;
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// What of routes, policies and schedules is probably not meant.
+    pub fn alert_remarks(&self) -> Vec<Remark> {
+        let options = self.shared.options.borrow().clone();
+        let receivers: Vec<Reach> = options.receivers.iter().map(reach).collect();
+        lint(&options.alerting, &receivers, self.shared.clock.now())
     }
 
     /// Every schedule, with who is on call now and in the next two weeks.

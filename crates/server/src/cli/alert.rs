@@ -13,9 +13,29 @@ pub(crate) enum Alert {
         #[command(flatten)]
         read: Read,
     },
-    /// Say that someone looks after it.
+    /// Say that someone looks after it, or after all of a group.
     Ack {
-        alert_id: String,
+        #[arg(required_unless_present = "group", conflicts_with = "group")]
+        alert_id: Option<String>,
+        /// All alerts of this group that nobody looks after.
+        #[arg(long, value_name = "GROUP_ID")]
+        group: Option<String>,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// What is told of together: by which way, to whom, what comes next, who looks after it.
+    Groups {
+        #[command(flatten)]
+        read: Read,
+    },
+    /// One group: its alerts, and who was told what and when.
+    Group {
+        group_id: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Routes that nothing takes, policies and receivers that nobody uses, gaps in schedules; exits with 1 when there are any.
+    Lint {
         #[command(flatten)]
         read: Read,
     },

@@ -9,7 +9,7 @@ use crate::{
     remote::Remote,
 };
 
-use super::{items, print, quiet, receivers, segment};
+use super::{groups, items, oncall, print, quiet, receivers, segment};
 
 pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
     match alert {
@@ -25,18 +25,22 @@ pub(super) async fn run(alert: Alert) -> Result<Exit, Failure> {
                         cell(alert, "/severity"),
                         cell(alert, "/subject"),
                         time_cell(alert, "/opened_at"),
-                        cell(alert, "/suppressed"),
+                        cell(alert, "/quiet/words"),
                         cell(alert, "/summary"),
                     ]);
                 }
                 table.print("no alerts");
             }))
         }
-        Alert::Ack { alert_id, read } => {
+        Alert::Ack { alert_id: Some(alert_id), read, .. } => {
             let path = format!("/api/alerts/{}/ack", segment(&alert_id));
             let answer = Remote::find(&read)?.post(&path, json!({})).await?;
             Ok(print(read.json, &answer, |_| output::line(format!("alert {alert_id} is acknowledged"))))
         }
+        Alert::Ack { group, read, .. } => groups::acknowledge(&group.unwrap_or_default(), &read).await,
+        Alert::Lint { read } => oncall::lint(&read).await,
+        Alert::Groups { read } => groups::list(&read).await,
+        Alert::Group { group_id, read } => groups::show(&group_id, &read).await,
         Alert::Silence { matchers, lasts, comment, starts_in, read } => {
             quiet::silence(&matchers, lasts, &comment, starts_in, &read).await
         }

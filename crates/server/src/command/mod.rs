@@ -6,6 +6,7 @@ pub(crate) mod check;
 mod dify;
 mod doctor;
 mod explain;
+mod groups;
 mod health;
 mod init;
 mod model;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{items, print, quiet::from_now, segment};
 use crate::{
-    cli::OnCall,
+    cli::{OnCall, Read},
     failure::{Exit, Failure},
     output::{self, Table, cell, time_cell},
     remote::Remote,
@@ -44,6 +44,20 @@ pub(super) async fn run(asked: OnCall) -> Result<Exit, Failure> {
             Ok(print(read.json, &answer, |_| output::line(format!("override {override_id} has ended"))))
         }
     }
+}
+
+/// What of routes, policies and schedules is probably not meant.
+pub(super) async fn lint(read: &Read) -> Result<Exit, Failure> {
+    let answer = Remote::find(read)?.get("/api/oncall").await?;
+    let remarks = answer["remarks"].clone();
+    print(read.json, &remarks, |remarks| {
+        let mut table = Table::new(&["key", "what"]);
+        for remark in items(remarks, "") {
+            table.row([cell(remark, "/key"), cell(remark, "/message")]);
+        }
+        table.print("nothing to remark: every route, policy, schedule and receiver is used, and no schedule has a gap");
+    });
+    Ok(if items(&remarks, "").is_empty() { Exit::Good } else { Exit::Problem })
 }
 
 /// The first so many shifts of each schedule.

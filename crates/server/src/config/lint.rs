@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 
 use mainstay_base::{
-    Secret,
+    Clock, Secret,
     snapshot::{Dialect, LogicalModel, ModelTarget},
 };
-use mainstay_control::ProbeKind;
+use mainstay_control::{ProbeKind, alert};
 
 use super::{
-    AdminToken, App, ENGINE_KEY, Engine, Model, VirtualKey, read::provider::Declared, reader::Findings,
+    AdminToken, App, ENGINE_KEY, Engine, Model, Receiver, VirtualKey, read::provider::Declared,
+    reader::Findings,
 };
 
 pub(super) fn model(model: &Model, engine: &Engine, findings: &Findings) {
@@ -221,6 +222,19 @@ fn places(index: usize, key: &VirtualKey, model: &Model, findings: &Findings) {
         let path = format!("model.key[{index}].data_class");
         findings
             .warn(path, format!("is {class}, which no model of the key may see: all its calls are refused"));
+    }
+}
+
+/// Routes, policies and schedules that are probably not meant.
+pub(super) fn alerting(plan: &alert::Plan, receivers: &[Receiver], findings: &Findings) {
+    let reach = |receiver: &Receiver| alert::Reach {
+        name: receiver.name.clone(),
+        min_severity: receiver.min_severity,
+        wants_acknowledged: false,
+    };
+    let receivers: Vec<alert::Reach> = receivers.iter().map(reach).collect();
+    for alert::Remark { key, message } in alert::lint(plan, &receivers, Clock::System.now()) {
+        findings.warn(key, message);
     }
 }
 

@@ -26,6 +26,30 @@ fn items<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
     answer[key].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// Who was told what by which step and what comes next stand with the group, which is acknowledged at once.
+fn look_after_the_group(home: &Home, alert: &str) {
+    let groups = home.run(&["alert", "groups", "--json"]).json();
+    let group = items(&groups, "groups").iter().find(|group| group["members"][alert].is_object()).unwrap();
+    assert_eq!(
+        (&group["to"], &group["steps"], &group["step"]),
+        (&"policy first".into(), &2.into(), &1.into())
+    );
+    assert_eq!(group["next"]["what"], "reminder", "{group}");
+    let id = group["id"].as_str().unwrap();
+    let shown = home.run(&["alert", "group", id, "--json"]).json();
+    let told: Vec<_> = items(&shown, "notices")
+        .iter()
+        .map(|told| (told["receiver"].as_str(), told["what"].as_str(), told["escalation"]["step"].as_u64()))
+        .collect();
+    let (ana, backup) = (Some("ana-phone"), Some("backup"));
+    assert_eq!(told, [(ana, Some("firing"), Some(1)), (backup, Some("escalated"), Some(2))]);
+    let done = home.run(&["alert", "ack", "--group", id, "--json"]);
+    assert_eq!(done.json()["acknowledged"], serde_json::json!([alert]), "{done:?}");
+    assert_eq!(home.run(&["alert", "ack", "--group", "none"]).code, 1);
+    let remarks = home.run(&["alert", "lint", "--json"]);
+    assert_eq!((remarks.code, &remarks.json()[0]["key"]), (1, &"oncall.person[1]".into()), "{remarks:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_reaches_whoever_is_on_call_then_others_and_what_is_silenced_stays_so_over_a_restart() {
     let [ana, backup] = [
@@ -75,7 +99,7 @@ async fn a_page_reaches_whoever_is_on_call_then_others_and_what_is_silenced_stay
         items(&answer, "open").iter().find(|alert| alert["subject"] == component).cloned().unwrap_or_default()
     };
     let id = open("upstream:dify")["id"].as_str().unwrap().to_owned();
-    assert_eq!(home.run(&["alert", "ack", &id]).code, 0);
+    look_after_the_group(&home, &id);
     wait_until("the other alert", SOON, || async {
         (open("upstream:other")["suppressed"] == format!("silence:{silence_id}")).then_some(())
     })

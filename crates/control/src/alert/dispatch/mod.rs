@@ -4,6 +4,7 @@
 //! page is told at once, to somebody; an alert is told once at each severity, and again only as a reminder or to others;
 //! what is silenced or inhibited is told by nothing but the end of what was told before.
 
+mod ahead;
 mod decide;
 mod group;
 mod notice;
@@ -19,6 +20,7 @@ use mainstay_base::Micros;
 use mainstay_store::model::{OnCallOverride, Severity};
 use mainstay_wire::notify::{self, Notice};
 
+pub(crate) use ahead::ahead;
 pub use group::{Group, Member};
 pub(crate) use notice::told_severity;
 

@@ -4,7 +4,7 @@ use mainstay_base::Micros;
 use mainstay_store::model::Severity;
 use mainstay_wire::notify::{self, What};
 
-use super::{Active, Decision, Group, Input, Quiet, step, told_severity};
+use super::{Active, Decision, Group, Input, Quiet, ahead, step, told_severity};
 use crate::alert::{
     AFTER_INHIBITION, Grouping, Matcher, Person, Plan, Policy, Reach, Route, Step, Target, To,
 };
@@ -97,12 +97,45 @@ impl Desk {
         decision
     }
 
-    /// Looks each second for so long.
+    /// Looks each second for so long. What is told then is what was foretold.
     fn run(&mut self, time: Duration) {
+        let mut foretold = None;
         for _ in 0..time.as_secs() {
-            self.look();
+            let outgoing = self.look().outgoing;
+            let is_asking = |what: What| !matches!(what, What::Acknowledged | What::Resolved);
+            let told: BTreeMap<String, Vec<String>> = outgoing
+                .into_iter()
+                .filter(|one| is_asking(one.notice.what))
+                .map(|one| (one.notice.key, one.receivers))
+                .collect();
+            if let Some(foretold) = &foretold {
+                let due = |(key, (at, receivers)): (&String, &(Micros, Vec<String>))| {
+                    (*at == self.now).then(|| (key.clone(), receivers.clone()))
+                };
+                let due: BTreeMap<String, Vec<String>> =
+                    BTreeMap::<String, (Micros, Vec<String>)>::iter(foretold).filter_map(due).collect();
+                assert_eq!(told, due, "at {}", self.now.0 / 1_000_000);
+            }
+            if foretold.is_none() || !told.is_empty() {
+                foretold = Some(self.foretold());
+            }
             self.now = self.now + SECOND;
         }
+    }
+
+    fn foretold(&self) -> BTreeMap<String, (Micros, Vec<String>)> {
+        let input = Input {
+            plan: &self.plan,
+            receivers: &self.receivers,
+            alerts: &[],
+            silences: &[],
+            overrides: &[],
+        };
+        let next = |group: &Group| {
+            let (at, outgoing) = ahead(&input, group, self.now)?;
+            Some((group.id.clone(), (at, outgoing.receivers)))
+        };
+        self.groups.iter().filter_map(next).collect()
     }
 
     fn told(&mut self) -> Vec<String> {

@@ -54,6 +54,7 @@ pub(super) fn config(root: Reader<'_>, follow: Follow) -> Config {
         lint::model(&model, &engine, findings);
         lint::providers(&providers, &model, findings);
         lint::doubles(&apps, &admin_tokens, findings);
+        lint::alerting(&alerting, &receivers, findings);
     }
     Config {
         listeners,

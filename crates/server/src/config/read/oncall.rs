@@ -242,6 +242,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_probably_not_meant_is_a_warning_with_its_key() {
+        let text = "[[alerts.route]]\nname = 'all'\nmatch = []\nto = ['receiver:chat']\n\
+             [[alerts.route]]\nname = 'late'\nmatch = ['owner=x']\n\
+             [[oncall.person]]\nname = 'ana'\nreceivers = ['chat']\n\
+             [[oncall.policy]]\nname = 'first'\n[[oncall.policy.step]]\nto = ['person:ana']\n";
+        let config = parse("test", &format!("{RECEIVER}{text}"), &[], Follow::FormOnly).unwrap();
+        let keys: Vec<&str> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(keys, ["alerts.route[1].match", "oncall.policy[0]", "oncall.person[0]"]);
+    }
+
+    #[test]
     fn every_name_and_word_that_is_wrong_is_told_with_its_key() {
         let wrong = "[[oncall.person]]\nname = 'ana'\nreceivers = ['pager']\n\
              [[oncall.person]]\nname = 'ben'\n\
