@@ -92,17 +92,18 @@ async fn set(
     let Providers { all: [primary, reserve, vectors], places } = provider::start()
         .await
         .map_err(|error| Failure::problem("cannot start the demo's model providers", error, ""))?;
-    let policy = policy::write(&places.urls(), &folder.path, keys)
-        .map_err(|error| broken("cannot write the demo's configuration", &error))?;
     let callback_secret = Secret::new(keys.callback_secret.clone());
     let receiver = Receiver::start(&callback_secret, Clock::System, tasks, helpers.clone())
         .await
         .map_err(|error| broken("cannot start the demo's callback receiver", &error))?;
+    let policy = policy::write(&places.urls(), &receiver.pagers, &folder.path, keys)
+        .map_err(|error| broken("cannot write the demo's configuration", &error))?;
     let configuration = {
         let (demo, policy, receiver_at) = (demo.clone(), policy.clone(), receiver.address.to_string());
+        let pagers = receiver.pagers.clone();
         let store_url = store_url(&demo, folder);
         move |urls: &[String; 3]| {
-            let config = policy::parse(urls, &policy)?;
+            let config = policy::parse(urls, &pagers, &policy)?;
             Ok(completed(config, &demo, &store_url, &receiver_at, &callback_secret))
         }
     };

@@ -17,8 +17,12 @@ const FILE: &str = "mainstay.toml";
 /// What callers of the model listener may ask for.
 pub(super) const MODELS: [&str; 3] = ["demo-chat", "demo-fast", "demo-embed"];
 
+/// Who is on call, and who is asked when nobody acknowledges.
+pub(super) const FIRST: &str = "ana";
+pub(super) const SECOND: &str = "ben";
+
 /// Writes the file, for providers at these addresses, and the keys that it refers to.
-pub(super) fn write(urls: &[String; 3], folder: &Path, keys: &Keys) -> anyhow::Result<PathBuf> {
+pub(super) fn write(urls: &[String; 3], pagers: &str, folder: &Path, keys: &Keys) -> anyhow::Result<PathBuf> {
     let folder = std::path::absolute(folder).context("the data folder has no absolute path")?;
     let provider_keys = ["primary-first", "primary-second", "reserve", "vectors"];
     let all = provider_keys.map(|name| (name, format!("sk-demo-{name}")));
@@ -27,17 +31,18 @@ pub(super) fn write(urls: &[String; 3], folder: &Path, keys: &Keys) -> anyhow::R
         write_private(&path, key.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = folder.join(FILE);
-    write_private(&path, text(urls, &folder).as_bytes())
+    write_private(&path, text(urls, pagers, &folder).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
-fn text(urls: &[String; 3], folder: &Path) -> String {
+fn text(urls: &[String; 3], pagers: &str, folder: &Path) -> String {
     let [primary, reserve, vectors] = urls;
     TEMPLATE
         .replace("{primary}", primary)
         .replace("{reserve}", reserve)
         .replace("{vectors}", vectors)
+        .replace("{pagers}", pagers)
         .replace("{folder}", &escaped(folder))
 }
 
@@ -47,9 +52,9 @@ fn escaped(folder: &Path) -> String {
 }
 
 /// What the file says for providers at these addresses, without the environment over it: a demo is the same everywhere.
-pub(super) fn parse(urls: &[String; 3], path: &Path) -> Result<Config, Failure> {
+pub(super) fn parse(urls: &[String; 3], pagers: &str, path: &Path) -> Result<Config, Failure> {
     let broken = |cause: String| Failure::problem("the demo is misconfigured", cause, "please report it");
-    let text = text(urls, path.parent().unwrap_or(path));
+    let text = text(urls, pagers, path.parent().unwrap_or(path));
     config::parse(&path.display().to_string(), &text, &[], Follow::Yes).map_err(|error| match error {
         config::LoadError::Problems(problems) => {
             let lines = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
@@ -65,6 +70,8 @@ mod tests {
 
     use super::*;
 
+    const PAGERS: &str = "http://127.0.0.1:12/pager";
+
     #[test]
     fn the_demo_shows_two_dialects_two_keys_prices_and_embeddings_wherever_its_folder_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -72,8 +79,8 @@ mod tests {
         std::fs::create_dir(&odd).unwrap();
         let keys = Keys::of(&odd).unwrap();
         let urls = [9, 10, 11].map(|port| format!("http://127.0.0.1:{port}"));
-        let path = write(&urls, &odd, &keys).unwrap();
-        let config = parse(&urls, &path).unwrap();
+        let path = write(&urls, PAGERS, &odd, &keys).unwrap();
+        let config = parse(&urls, PAGERS, &path).unwrap();
         let written = std::fs::read_to_string(path).unwrap();
         assert!(urls.iter().all(|url| written.contains(url)), "{written}");
         assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);

@@ -1,4 +1,5 @@
-//! Where the demo's callbacks arrive: counts each run's deliveries and verifies their signatures.
+//! Where the demo's callbacks arrive: counts each run's deliveries and verifies their signatures. And where its people are
+//! paged.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,7 +9,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     routing::post,
 };
@@ -22,6 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Runs that are remembered: hours of a demo's traffic. Beyond it, arrivals are still verified and counted.
 const MAX_REMEMBERED: usize = 1_000_000;
+/// Notices that are remembered; later ones are taken and forgotten.
+const MAX_NOTICES: usize = 10_000;
 
 /// What arrived for one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ struct Seen {
     runs: HashMap<String, Arrived>,
     verified: u64,
     rejected: u64,
+    /// Who was told, of which component, what.
+    notices: Vec<[String; 3]>,
 }
 
 /// A running receiver.
@@ -43,6 +48,8 @@ struct Seen {
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     pub(crate) url: String,
+    /// People are paged at `/NAME` below it.
+    pub(crate) pagers: String,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -65,11 +72,22 @@ impl Receiver {
         let address = listener.local_addr()?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let verifying = Verifying { key, clock, seen: Arc::clone(&seen) };
-        let router = Router::new().route("/callback", post(receive)).with_state(verifying);
+        let router = Router::new()
+            .route("/callback", post(receive))
+            .route("/pager/{name}", post(page))
+            .with_state(verifying);
         tasks.spawn(async move {
             let _ = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         });
-        Ok(Receiver { address, url: format!("http://{address}/callback"), seen })
+        let [url, pagers] = ["callback", "pager"].map(|path| format!("http://{address}/{path}"));
+        Ok(Receiver { address, url, pagers, seen })
+    }
+
+    /// What somebody was told of a component, in order, as `alert.firing`.
+    pub(crate) fn pager(&self, name: &str, component: &str) -> Vec<String> {
+        let seen = self.seen.lock();
+        let theirs = seen.notices.iter().filter(|[who, about, _]| who == name && about == component);
+        theirs.map(|[_, _, what]| what.clone()).collect()
     }
 
     pub(crate) fn arrived(&self, run_id: &str) -> Option<Arrived> {
@@ -103,6 +121,16 @@ async fn receive(State(verifying): State<Verifying>, headers: HeaderMap, body: B
         let arrived = seen.runs.entry(run_id).or_default();
         arrived.deliveries += 1;
         arrived.ids.insert(signed.id.to_owned());
+    }
+    StatusCode::NO_CONTENT
+}
+
+async fn page(State(verifying): State<Verifying>, Path(name): Path<String>, body: Bytes) -> StatusCode {
+    let Ok(notice) = serde_json::from_slice::<Value>(&body) else { return StatusCode::BAD_REQUEST };
+    let text = |pointer: &str| notice.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut seen = verifying.seen.lock();
+    if seen.notices.len() < MAX_NOTICES {
+        seen.notices.push([name, text("/data/component"), text("/type")]);
     }
     StatusCode::NO_CONTENT
 }

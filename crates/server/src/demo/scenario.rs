@@ -1,6 +1,7 @@
 //! Faults that the demo injects, and how it decides that the loop closed: detected, alerted, acted, healthy again, and
 //! no run lost. What it tells is read from the same timeline and store that operators see.
 
+mod oncall;
 mod seen;
 mod story;
 
@@ -51,6 +52,8 @@ pub(crate) enum Name {
     ProviderDown,
     /// The first model provider takes every call and then says nothing, for as long as nobody has made a detour.
     ProviderStalls,
+    /// All workers are stopped and nothing acts by itself: a page goes to who is on call, then to the second.
+    OnCall,
     /// The first model provider refuses one of its two keys, until it is known that only this key rests.
     KeyRefused,
 }
@@ -72,6 +75,9 @@ impl Name {
 pub(super) async fn run(name: Name, stage: &Stage) -> Exit {
     tokio::time::sleep(BEFORE_FAULT).await;
     let mut story = Story::begin(stage).await;
+    if name == Name::OnCall {
+        return oncall::run(stage, &mut story).await;
+    }
     let component = match inject(name, stage).await {
         Ok(component) => component,
         Err(why) => {
@@ -88,6 +94,7 @@ async fn inject(name: Name, stage: &Stage) -> Result<String, String> {
     match name {
         Name::WorkerWedged => hit_worker(stage, Signal::STOP, "stopped (SIGSTOP)").await,
         Name::WorkerKilled => hit_worker(stage, Signal::KILL, "killed (SIGKILL)").await,
+        Name::OnCall => Err("it injects its own".to_owned()),
         Name::ProviderDown => {
             note("+0.0s  fault: provider primary answers every call with 503");
             stage.primary.set(Fault::Status { status: 503 });

@@ -85,6 +85,10 @@ impl Account {
 }
 
 impl Traffic {
+    pub(crate) fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
     pub(crate) fn new(
         urls: Urls,
         keys: Keys,

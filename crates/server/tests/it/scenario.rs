@@ -21,6 +21,29 @@ fn closes(name: &str) {
     assert!(err.contains(" 0 rejected"), "every callback was rightly signed: {err}");
 }
 
+/// Who is on call is told, then the second when nobody acknowledges, and both of the end.
+#[test]
+fn a_page_goes_on_until_somebody_acknowledges_and_both_are_told_of_the_end() {
+    let home = Home::new();
+    let (mut process, _) = demo(&home, &["--scenario", "on-call", "--traffic", "4"]);
+    let code = process.wait(WITHIN);
+    let err = process.err.lock().clone();
+    assert_eq!(code, 0, "{err}");
+    let steps = [
+        "fault:",
+        "=> PAGED",
+        "next, when nobody",
+        "=> ESCALATED",
+        "=> ACKNOWLEDGED",
+        "=> RESOLVED",
+        "loop closed",
+    ];
+    let places: Vec<usize> =
+        steps.map(|step| err.find(step).unwrap_or_else(|| panic!("{step}: {err}"))).into();
+    assert!(places.is_sorted(), "{err}");
+    assert!(err.contains(" 0 rejected"), "every callback was rightly signed: {err}");
+}
+
 #[test]
 fn a_wedged_worker_is_restarted_and_loses_no_run() {
     closes("worker-wedged");
