@@ -58,7 +58,8 @@ impl Hasher for AsIs {
 /// What one process has counted.
 pub struct Rollup {
     instance: String,
-    by_labels: HashMap<u64, u32, BuildHasherDefault<AsIs>>,
+    /// By the hash of their labels; labels that share one are told apart.
+    by_labels: HashMap<u64, Vec<u32>, BuildHasherDefault<AsIs>>,
     series: Vec<Known>,
     /// Series that the store has.
     stored: usize,
@@ -204,26 +205,26 @@ impl Rollup {
         mode_of: &dyn Fn(&str) -> Option<AppMode>,
     ) -> u32 {
         let labels = Labels::of(record, blame);
-        let hash = labels.hash();
-        if let Some(index) = self.by_labels.get(&hash) {
-            return *index;
+        if let Some(index) = self.known(labels.hash(), &labels) {
+            return index;
         }
         let labels = if self.series.len() >= MAX_SERIES { labels.together() } else { labels };
-        let known = labels.hash();
-        let index = match self.by_labels.get(&known) {
-            Some(index) => *index,
-            None => {
-                let index = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
-                let labels = Arc::new(labels.series(mode_of).numbered());
-                self.series.push(Known { labels, totals: Totals::default() });
-                self.by_labels.insert(known, index);
-                index
-            }
-        };
-        // So many labels are remembered as being counted with others, and no more.
-        if self.by_labels.len() < 2 * MAX_SERIES {
-            self.by_labels.insert(hash, index);
+        self.place(labels.hash(), &labels, mode_of)
+    }
+
+    fn known(&self, hash: u64, labels: &Labels<'_>) -> Option<u32> {
+        let same = self.by_labels.get(&hash)?;
+        same.iter().copied().find(|index| labels.are_of(&self.series[*index as usize].labels))
+    }
+
+    fn place(&mut self, hash: u64, labels: &Labels<'_>, mode_of: &dyn Fn(&str) -> Option<AppMode>) -> u32 {
+        if let Some(index) = self.known(hash, labels) {
+            return index;
         }
+        let index = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        let labels = Arc::new(labels.series(mode_of).numbered());
+        self.series.push(Known { labels, totals: Totals::default() });
+        self.by_labels.entry(hash).or_default().push(index);
         index
     }
 }
@@ -264,18 +265,18 @@ struct Labels<'a> {
 impl<'a> Labels<'a> {
     fn of(record: &'a Record, blame: Option<Blame>) -> Labels<'a> {
         let (endpoint, version) = endpoint::of(&record.method, &record.target);
-        let text = |field: &'a Option<String>| field.as_deref().unwrap_or_default();
+        let text = |field: &'a Option<String>| label(field.as_deref().unwrap_or_default());
         let (path, model, provider) = match record.path {
             Path::App => ("app", "", ""),
             Path::Model => {
                 let last = record.attempts.last().map(|attempt| attempt.upstream.as_str());
-                let provider = record.upstream.as_deref().or(last).unwrap_or_default();
+                let provider = label(record.upstream.as_deref().or(last).unwrap_or_default());
                 // A name that nobody answered to is the caller's word.
                 let is_word = provider.is_empty() && blame == Some(Blame::Client);
                 ("model", if is_word { "" } else { text(&record.model) }, provider)
             }
         };
-        let version = if blame == Some(Blame::Client) { "" } else { version };
+        let version = if blame == Some(Blame::Client) { "" } else { label(version) };
         Labels {
             path,
             app_id: text(&record.app_id),
@@ -314,25 +315,41 @@ impl<'a> Labels<'a> {
     }
 
     fn series(&self, mode_of: &dyn Fn(&str) -> Option<AppMode>) -> SliSeries {
-        // PostgreSQL cannot keep a NUL.
-        let label =
-            |text: &str| text.chars().filter(|letter| *letter != '\0').take(LABEL_CHARS).collect::<String>();
         let Labels { path, app_id, app, endpoint, model, provider, version } = *self;
         SliSeries {
             id: 0,
             path: path.to_owned(),
-            app_id: label(app_id),
-            app: label(app),
+            app_id: app_id.to_owned(),
+            app: app.to_owned(),
             mode: if path == "app" {
                 mode_of(app_id).map_or("", AppMode::as_str).to_owned()
             } else {
                 String::new()
             },
             endpoint: endpoint.to_owned(),
-            model: label(model),
-            provider: label(provider),
-            version: label(version),
+            model: model.to_owned(),
+            provider: provider.to_owned(),
+            version: version.to_owned(),
         }
+    }
+
+    /// The name of an app goes with its id, and so does its mode.
+    fn are_of(&self, series: &SliSeries) -> bool {
+        let Labels { path, app_id, app: _, endpoint, model, provider, version } = *self;
+        let SliSeries { id: _, path: of_path, app_id: of_app, endpoint: of_endpoint, .. } = series;
+        (path, app_id, endpoint) == (of_path, of_app, of_endpoint)
+            && (model, provider, version) == (&*series.model, &*series.provider, &*series.version)
+    }
+}
+
+/// What is kept of a word: PostgreSQL cannot keep a NUL.
+fn label(text: &str) -> &str {
+    if text.contains('\0') {
+        return OTHER;
+    }
+    match text.char_indices().nth(LABEL_CHARS) {
+        Some((end, _)) => &text[..end],
+        None => text,
     }
 }
 

@@ -107,6 +107,23 @@ fn ever_new_labels_make_no_endless_series_and_no_request_is_left_out() {
 }
 
 #[test]
+fn labels_that_share_a_hash_or_a_long_beginning_are_counted_apart_or_together_and_never_twice() {
+    let mut rollup = Rollup::new("one");
+    let (one, other) = (record("a", 1, Outcome::Ok), record("b", 1, Outcome::Ok));
+    let mode_of = |_: &str| None;
+    let places = [&one, &other, &one].map(|record| rollup.place(7, &Labels::of(record, None), &mode_of));
+    assert_eq!(places, [0, 1, 0]);
+    // Of labels too long to be kept whole, what is kept is one series.
+    let long = |end: &str| record(&format!("{}{end}", "x".repeat(LABEL_CHARS)), 1, Outcome::Ok);
+    let mut rollup = Rollup::new("one");
+    take(&mut rollup, &long("one"));
+    take(&mut rollup, &long("other"));
+    take(&mut rollup, &record("a\0b", 1, Outcome::Ok));
+    let batch = rollup.batch(Micros(START + 2_000_000));
+    assert_eq!((batch.series.len(), batch.minutes.len(), sum(&batch.minutes)), (2, 2, (3, 0)));
+}
+
+#[test]
 fn while_the_store_is_away_the_oldest_is_given_up_and_counted() {
     let mut rollup = Rollup::new("one");
     let many = MAX_WAITING as i64 + 100;
