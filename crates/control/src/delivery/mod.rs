@@ -5,6 +5,7 @@
 //! delays no other; no error, log or page tells a receiver's secret.
 
 mod ask;
+mod attempt;
 mod callback;
 mod email;
 #[cfg(test)]

@@ -104,8 +104,8 @@ impl Bench {
             let delivery = self.delivery(id).await;
             let has_ended = delivery.last_status.is_some() || delivery.last_error.is_some();
             // While a try is under way, the delivery is due again at the end of its lease.
-            let is_settled =
-                delivery.next_at.is_none_or(|at| at.since(self.clock.now()) != Duration::from_secs(60));
+            let leases = [60, 30].map(Duration::from_secs);
+            let is_settled = delivery.next_at.is_none_or(|at| !leases.contains(&at.since(self.clock.now())));
             (delivery.attempts == attempts && has_ended && is_settled).then_some(delivery)
         })
         .await

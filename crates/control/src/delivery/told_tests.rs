@@ -136,7 +136,13 @@ async fn a_receiver_that_asks_for_time_rests_and_no_other_does() {
     let second = enqueue(&bench, "busy", &notice("b")).await;
     let other = enqueue(&bench, "quick", &notice("b")).await;
     until(&bench, &other, DeliveryState::Delivered).await;
+    let waits = until(&bench, &second, DeliveryState::Pending).await;
+    let error = waits.last_error.unwrap();
+    assert!(error.contains("wants none now: answered 429"), "what it said is not forgotten: {error}");
     assert_eq!(busy.requests().len(), 1, "it was asked for ten minutes");
+    let test = enqueue(&bench, "busy", &notice("test-1")).await;
+    until(&bench, &test, DeliveryState::Failed).await;
+    assert_eq!(busy.requests().len(), 2, "whoever tries it out wants to know");
     bench.clock.advance(Duration::from_secs(601));
     until(&bench, &second, DeliveryState::Pending).await;
 }
@@ -198,6 +204,7 @@ async fn a_test_is_tried_once() {
     let id = enqueue(&bench, "chat", &test).await;
     let failed = until(&bench, &id, DeliveryState::Failed).await;
     assert_eq!(failed.last_error.as_deref(), Some("answered 404: no_service"));
+    assert_eq!(bench.store.outbox().waiting().await.unwrap(), [], "whoever asked for it knows");
 }
 
 // A webhook has its id; whoever reads a chat has only what is written there.

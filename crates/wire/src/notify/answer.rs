@@ -8,7 +8,8 @@ use super::Kind;
 
 /// So much of what a receiver says goes into an error.
 const MAX_SAID_CHARS: usize = 200;
-/// DingTalk and WeCom take 20 messages a minute, Feishu 100, and do not say when more are welcome.
+/// DingTalk and WeCom take 20 messages a minute, Feishu 100, and do not say when more are welcome. DingTalk refuses for ten
+/// minutes then; a page is tried each minute all the same.
 const PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

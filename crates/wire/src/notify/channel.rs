@@ -157,10 +157,11 @@ impl Kind {
         }
     }
 
-    /// Below what each takes, as far as its documentation or its users say: Slack's section 3,000 characters; Teams' message 28 KB; PagerDuty's summary 1,024
-    /// characters and event 512 KB; Opsgenie's message 130 and description 15,000 characters; Feishu's request 20 KB;
-    /// DingTalk's message 20,000 bytes; WeCom's markdown 4,096 bytes; Telegram's text 4,096 characters. What is not
-    /// limited by the other side is limited by what is read.
+    /// Below what each takes, as far as its vendor or those who use it say (`docs/receivers.md` tells which): Slack's section
+    /// 3,000 characters; Teams' message 28 KB, of which users report 21 KB; PagerDuty's summary 1,024 characters and event
+    /// 512 KB; Opsgenie's message 130 and description 15,000 characters; Feishu's request 20 KB; DingTalk's message 20,000
+    /// bytes; WeCom's markdown 4,096 bytes; Telegram's text 4,096 characters. What is not limited by the other side is
+    /// limited by what is read.
     pub fn limits(self) -> Limits {
         let (title_chars, body_bytes) = match self {
             Kind::Webhook | Kind::Alertmanager | Kind::Email => (250, 100_000),

@@ -7,6 +7,8 @@
 mod answer;
 mod call;
 mod channel;
+mod chat;
+mod incident;
 mod notice;
 #[cfg(test)]
 mod tests;
