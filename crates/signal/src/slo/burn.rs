@@ -9,8 +9,8 @@
 //! *Lower bound.* At little traffic one failure is a high share. The long window must be above the factor by the lower end of
 //! Wilson's interval (1927) for the share, z = 2.58, computed for as many runs as the failures are *independent*: failures that
 //! share two minutes often share a cause. Kish's effective number (1965) of the failures of each two minutes, `(Σb)² / Σb²`, is 1 when all
-//! happened in the same ones, and their number when each had its own; the runs are taken less in the same proportion. Fewer than four
-//! independent failures prove nothing.
+//! happened in the same ones, and their number when each had its own; the runs are taken less in the same proportion. Fewer than five
+//! independent failures prove nothing: who fails and tries again five times, 40 s apart, fails in four times two minutes.
 
 use std::time::Duration;
 
@@ -44,9 +44,9 @@ pub const RULES: [Rule; 4] =
 /// Above this share of failures nothing needs to be for a rule to fire.
 const HIGHEST_SHARE: f64 = 0.8;
 const Z: f64 = 2.58;
-const FEWEST_INDEPENDENT: f64 = 4.0;
+const FEWEST_INDEPENDENT: f64 = 5.0;
 /// Failures that are so near each other may have one cause, such as somebody who tries again.
-const MINUTES_OF_A_CAUSE: usize = 5;
+const MINUTES_OF_A_CAUSE: usize = 2;
 
 /// What a rule saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

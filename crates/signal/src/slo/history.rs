@@ -163,8 +163,11 @@ impl Player {
         if slot.bad > 0 {
             self.last_bad = slot.at;
         }
+        // Before this slot it was looked at, too: a row grows older while nothing comes.
+        let silent = self.judge.is_hot() && slot.at > self.judge.next();
+        let trouble = silent.then(|| self.judge.trouble(objective, settings, slot.at)).flatten();
         self.judge.eat(slot, objective, settings);
-        let trouble = self.judge.trouble(objective, settings, now);
+        let trouble = trouble.or_else(|| self.judge.trouble(objective, settings, now));
         // Rules by the minute are looked at once a minute, and only where they could fire or stop firing.
         let could_burn = settings.detectors.burn && slot.at.since(self.last_bad) <= RULES[1].short;
         let seen: [Seen; 2] = if could_burn && (slot.bad > 0 || is_new_minute || self.page.is_some()) {

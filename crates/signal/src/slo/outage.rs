@@ -10,7 +10,7 @@
 //! *For how long.* A cause that fails five runs at once makes a row of five wherever traffic is low, and so does somebody who
 //! tries again. So no success may have come for [`span`]: 40 s at nine or more runs a minute, seven and a half minutes at one, the time of
 //! seven and a half runs below; silence at its end counts, when it would have been told of. The failures must be of half of that time, and
-//! spread over it, by Kish's effective number of its sixths.
+//! spread over it, by Kish's effective number of its ninths.
 //!
 //! Within a slot the good runs are taken to come first, because their order is not known. That makes a row longer by
 //! less than one failure.
@@ -25,7 +25,7 @@ use super::{Objective, Settings, Slot, clumps::Clumps, pace::time_of};
 const FEWEST_FAILURES: f64 = 3.0;
 const FEWEST_INDEPENDENT: f64 = 2.05;
 /// The failures of such a part of the span count as one moment.
-const MOMENTS: u32 = 6;
+const MOMENTS: u32 = 9;
 const SHORTEST_SPAN: Duration = Duration::from_secs(40);
 /// Runs a second from which on the shortest span is enough, and how steeply it grows below.
 const FAST: f64 = 8.5 / 60.0;
