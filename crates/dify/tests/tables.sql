@@ -185,6 +185,35 @@ CREATE INDEX workflow_trigger_log_tenant_app_idx ON workflow_trigger_logs USING 
 CREATE INDEX workflow_trigger_log_workflow_id_idx ON workflow_trigger_logs USING btree (workflow_id);
 CREATE INDEX workflow_trigger_log_workflow_run_idx ON workflow_trigger_logs USING btree (workflow_run_id);
 
+CREATE TABLE app_triggers (
+  id uuid NOT NULL DEFAULT uuidv7(),
+  tenant_id uuid NOT NULL,
+  app_id uuid NOT NULL,
+  node_id varchar(64),
+  trigger_type varchar(50) NOT NULL,
+  title varchar(255) NOT NULL,
+  provider_name varchar(255),
+  status varchar(50) NOT NULL,
+  created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  PRIMARY KEY (id)
+);
+CREATE INDEX app_trigger_tenant_app_idx ON app_triggers USING btree (tenant_id, app_id);
+
+CREATE TABLE workflow_schedule_plans (
+  id uuid NOT NULL DEFAULT uuidv7(),
+  app_id uuid NOT NULL,
+  node_id varchar(64) NOT NULL,
+  tenant_id uuid NOT NULL,
+  cron_expression varchar(255) NOT NULL,
+  timezone varchar(64) NOT NULL,
+  next_run_at timestamp,
+  created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  PRIMARY KEY (id)
+);
+CREATE INDEX workflow_schedule_plan_next_idx ON workflow_schedule_plans USING btree (next_run_at);
+
 CREATE TABLE conversations (
   id uuid NOT NULL DEFAULT uuid_generate_v4(),
   app_id uuid NOT NULL,

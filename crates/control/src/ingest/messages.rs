@@ -151,17 +151,22 @@ impl Ingest {
                     adds: vec![add],
                 });
             }
-            self.keep_feedback(items).await?;
+            self.keep_others("feedback", items).await?;
         }
         Ok(())
     }
 
-    async fn keep_feedback(&mut self, items: Vec<DifyItem>) -> Result<(), IngestError> {
+    /// Keeps items of a kind that no table is read along for.
+    pub(super) async fn keep_others(
+        &mut self,
+        kind: &'static str,
+        items: Vec<DifyItem>,
+    ) -> Result<(), IngestError> {
         let series = self.series.new_ones();
-        let after = self.store.dify().cursor(&self.options.source, "feedback").await?.sequence;
+        let after = self.store.dify().cursor(&self.options.source, kind).await?.sequence;
         let batch = DifyBatch {
             source: self.options.source.clone(),
-            kind: "feedback",
+            kind,
             after,
             next: None,
             items: items.into(),

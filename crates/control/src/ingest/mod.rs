@@ -13,6 +13,7 @@ mod messages;
 mod open;
 mod reading;
 mod runs;
+mod schedules;
 mod series;
 mod step;
 mod triggers;
@@ -42,7 +43,7 @@ pub use usage::{By, Figures, usage};
 use crate::lease::{Lease, Terms};
 
 /// The kinds of items that are kept.
-pub const KINDS: &[&str] = &["run", "message", "trigger", "feedback"];
+pub const KINDS: &[&str] = &["run", "message", "trigger", "feedback", "schedule"];
 /// Between two looks when everything was read.
 const IDLE: Duration = Duration::from_secs(2);
 /// The share of its time that a reader which catches up leaves to others.
@@ -138,6 +139,7 @@ pub struct Ingest {
     triggers: Track,
     node_pace: Pace,
     knowledge: knowledge::Walk,
+    schedules: schedules::Schedules,
     meter: Meter,
     lease: Lease,
     next_sweep_at: Instant,
@@ -167,6 +169,7 @@ impl Ingest {
             triggers: Track::new("trigger", 2000),
             node_pace: Pace::new(2000),
             knowledge: knowledge::Walk::default(),
+            schedules: schedules::Schedules::default(),
             meter: Meter::new(now),
             next_sweep_at: now,
             next_feedback_at: now,
@@ -263,6 +266,7 @@ impl Ingest {
         if round.is_caught_up {
             self.read_feedback(source).await?;
             self.walk_knowledge(source).await?;
+            self.look_at_schedules(source).await?;
         }
         self.sweep().await?;
         self.tell(&schema, round).await?;

@@ -69,6 +69,12 @@ impl Ingest {
                 price_nanos: 0,
             });
         }
+        // As soon as it is there, it is not missed.
+        if trigger.kind.contains("schedule") {
+            let queued_at = trigger.created_at;
+            let firing = self.fired(trigger.app_id, queued_at, began.or(trigger.triggered_at));
+            adds.extend(firing.filter(|_| is_ended));
+        }
         let body = json!({
             "run": trigger.run_id.map(|id| id.to_string()),
             "workflow": trigger.workflow_id.to_string(),

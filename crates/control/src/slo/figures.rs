@@ -108,7 +108,7 @@ pub(super) fn of_gateway(sli: Sli, counts: &SliCounts) -> Figures {
 }
 
 /// The kinds of what is counted of a Dify that any objective is about.
-pub(super) const KINDS: &[&str] = &["run", "message", "trigger", "retrieval"];
+pub(super) const KINDS: &[&str] = &["run", "message", "trigger", "retrieval", "schedule"];
 
 /// Whether a series of a Dify is one of those that are meant.
 pub(super) fn selects_dify(sli: Sli, selector: &Selector, series: &DifySeries) -> bool {
@@ -116,7 +116,7 @@ pub(super) fn selects_dify(sli: Sli, selector: &Selector, series: &DifySeries) -
     let is = |wanted: &Option<String>, has: &str| wanted.as_ref().is_none_or(|wanted| wanted == has);
     let kind = match sli {
         Sli::QueueWait { .. } => series.kind == "trigger",
-        Sli::SchedulePunctuality { .. } => series.kind == "trigger" && series.origin.contains("schedule"),
+        Sli::SchedulePunctuality { .. } => series.kind == "schedule",
         Sli::RetrievalEmptiness => series.kind == "retrieval",
         // A chatflow's answer is its run seen from the other side.
         _ => series.kind == "run" || (series.kind == "message" && series.mode != "advanced-chat"),
@@ -146,8 +146,12 @@ pub(super) fn of_dify(sli: Sli, series: &DifySeries, counted: &DifyCounted) -> F
         Sli::Latency { threshold } => {
             Figures::of(counted.took.at_most(micros(threshold)), counted.took.count())
         }
-        Sli::QueueWait { threshold } | Sli::SchedulePunctuality { threshold } => {
+        Sli::QueueWait { threshold } => {
             Figures::of(counted.wait.at_most(micros(threshold)), counted.wait.count())
+        }
+        // One that never fired did not wait.
+        Sli::SchedulePunctuality { threshold } => {
+            Figures::of(counted.wait.at_most(micros(threshold)), counted.count)
         }
         Sli::RetrievalEmptiness => {
             Figures::of(if series.status == EMPTY { 0 } else { counted.count }, counted.count)
@@ -230,6 +234,8 @@ mod tests {
         assert_eq!(of(Sli::Availability, "succeeded", ""), Figures { good: 5, total: 5 });
         let wait = Sli::QueueWait { threshold: Duration::from_secs(1) };
         assert_eq!(of(wait, "succeeded", ""), Figures { good: 1, total: 1 });
+        let late = Sli::SchedulePunctuality { threshold: Duration::from_secs(1) };
+        assert_eq!(of(late, "fired", ""), Figures { good: 1, total: 5 });
         assert_eq!(of(Sli::RetrievalEmptiness, "found", ""), Figures { good: 5, total: 5 });
         assert_eq!(of(Sli::RetrievalEmptiness, "empty", ""), Figures { good: 0, total: 5 });
     }

@@ -11,6 +11,7 @@ mod nodes;
 mod page;
 pub mod plugins;
 mod running;
+mod schedules;
 mod usage;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use documents::{DatasetRow, DocumentRow, DocumentState};
 pub use names::AppRow;
 pub use nodes::{MAX_NODES, NodeRow, Nodes};
 pub use page::{FeedbackRow, MessageRow, RunRow, Timed, TriggerRow};
+pub use schedules::PlanRow;
 pub use usage::{Model, Usage};
 
 use crate::{

@@ -12,6 +12,8 @@ pub enum Capability {
     Messages,
     Feedback,
     Triggers,
+    /// When schedules are due.
+    Schedules,
     Apps,
     Datasets,
     Documents,
@@ -19,13 +21,14 @@ pub enum Capability {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 10] = [
+    pub const ALL: [Capability; 11] = [
         Capability::Runs,
         Capability::Nodes,
         Capability::Origins,
         Capability::Messages,
         Capability::Feedback,
         Capability::Triggers,
+        Capability::Schedules,
         Capability::Apps,
         Capability::Datasets,
         Capability::Documents,
@@ -142,6 +145,13 @@ fn need(capability: Capability) -> &'static Need {
             ],
             index: &["created_at"],
         },
+        Capability::Schedules => &Need {
+            name: "schedules",
+            lost: "when schedules are due, and which never fire, is not known",
+            table: "workflow_schedule_plans",
+            columns: &["id", "tenant_id", "app_id", "node_id", "next_run_at"],
+            index: &["next_run_at"],
+        },
         Capability::Apps => &Need {
             name: "apps",
             lost: "apps have no names and no modes",
@@ -188,6 +198,8 @@ fn need(capability: Capability) -> &'static Need {
 pub(crate) fn tables() -> Vec<String> {
     let mut tables: Vec<String> =
         Capability::ALL.iter().map(|capability| need(*capability).table.to_owned()).collect();
+    // Which schedules are switched on.
+    tables.push("app_triggers".to_owned());
     tables.push("alembic_version".to_owned());
     tables
 }

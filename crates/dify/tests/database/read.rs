@@ -51,6 +51,41 @@ async fn runs_come_in_pages_in_the_order_of_time_and_id() {
 }
 
 #[tokio::test]
+async fn plans_of_schedules_are_read_with_whether_they_are_switched_on() {
+    let Some(fixture) = Fixture::with_tables().await else { return };
+    let plan = |number: i64, node: &str, next: &str| {
+        format!(
+            "INSERT INTO workflow_schedule_plans (id, app_id, node_id, tenant_id, cron_expression, timezone, next_run_at) \
+             VALUES (generated_id('plan', {number}), generated_id('app', 1), '{node}', generated_id('tenant', 1), \
+             '0 * * * *', 'UTC', {next});"
+        )
+    };
+    let trigger = |node: &str, status: &str| {
+        format!(
+            "INSERT INTO app_triggers (tenant_id, app_id, node_id, trigger_type, title, status) VALUES \
+             (generated_id('tenant', 1), generated_id('app', 1), '{node}', 'trigger-schedule', 'Schedule', '{status}');"
+        )
+    };
+    let rows = [
+        plan(1, "one", "timestamp '2026-11-23 01:00:00'"),
+        plan(2, "two", "timestamp '2026-11-23 00:30:00'"),
+        plan(3, "three", "NULL"),
+        plan(4, "four", "timestamp '2099-01-01 00:00:00'"),
+        trigger("one", "enabled"),
+        trigger("two", "disabled"),
+    ];
+    fixture.run(&rows.concat()).await;
+    let (reader, schema) = (fixture.reader(), schema(&fixture).await);
+    let source = Source { reader: &reader, schema: &schema };
+    let found = source.plans_before(Micros(1_800_000_000_000_000), 10).await.unwrap();
+    let enabled: Vec<Option<bool>> = found.iter().map(|plan| plan.is_enabled).collect();
+    assert_eq!(enabled, [Some(false), Some(true)], "what is due first comes first");
+    let some = source.plans(&[found[0].id, Id([7; 16])]).await.unwrap();
+    assert_eq!(some, found[..1]);
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn running_runs_are_found_among_the_newest_before_a_time() {
     let Some(fixture) = Fixture::with_tables().await else { return };
     fixture.generate(1, 230).await;
