@@ -48,7 +48,7 @@ struct Options {
     #[arg(long, default_value_t = 90)]
     days: u64,
     /// Outages of each kind.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     outages: u64,
     /// Only shapes whose name holds this.
     #[arg(long, default_value = "")]
@@ -76,8 +76,7 @@ fn print_quiet(options: &Options) {
     let mut all = Seen::default();
     let mut cells = 0.0;
     for (number, shape) in SHAPES.iter().enumerate().filter(|(_, shape)| shape.name.contains(&options.only)) {
-        let row = TARGETS.map(|target| {
-            let cell = watch_cell(shape, number as u64, target, options);
+        let row = on_each_target(|target| watch_cell(shape, number as u64, target, options)).map(|cell| {
             all.add(&cell);
             cells += 1.0;
             format!(
@@ -93,6 +92,14 @@ fn print_quiet(options: &Options) {
         all.worst as f64 * scale,
         all.by
     );
+}
+
+/// Beside each other.
+fn on_each_target<T: Send>(work: impl Fn(f64) -> T + Sync) -> [T; TARGETS.len()] {
+    std::thread::scope(|scope| {
+        let work = &work;
+        TARGETS.map(|target| scope.spawn(move || work(target))).map(|thread| thread.join().unwrap())
+    })
 }
 
 /// Pages of one or more shapes and targets.
@@ -142,7 +149,7 @@ fn print_fast(options: &Options) {
         TARGETS.map(|target| format!("{:>28}", format!("{}%", target * 100.0))).join(" ")
     );
     for (failing, per_hour) in OUTAGES {
-        let row = TARGETS.map(|target| format!("{:>28}", delays(target, failing, per_hour, options)));
+        let row = on_each_target(|target| format!("{:>28}", delays(target, failing, per_hour, options)));
         println!("{:>4.0}% of {per_hour:>6}/h    {}", failing * 100.0, row.join(" "));
     }
 }
