@@ -331,7 +331,7 @@ impl Judging {
         now: Micros,
     ) -> Result<(), StoreError> {
         let text = format!("service level {name} was {before} and is {after}: {reason}");
-        let detail = json!({ "slo": name, "before": before, "after": after, "offers": offers(after) });
+        let detail = json!({ "slo": name, "before": before, "after": after, "offers": tell::offers(after) });
         incident::note(&self.store, &format!("slo:{name}"), "slo_state", incident::ACTOR, &text, detail, now)
             .await
     }
@@ -344,15 +344,6 @@ impl Judging {
             mind.sweep_at = at + if more { LOOK_EVERY } else { SWEEP_EVERY };
         }
         Ok(())
-    }
-}
-
-/// What the error budget policy offers; nothing of it is done by itself.
-fn offers(state: &str) -> &'static [&'static str] {
-    match state {
-        "at_risk" => &["tighten budgets"],
-        "exhausted" => &["freeze canaries", "tighten budgets"],
-        _ => &[],
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) fn word(look: &Look) -> &'static str {
     }
 }
 
+/// What the error budget policy offers in such a state; nothing of it is done by itself.
+pub(super) fn offers(state: &str) -> &'static [&'static str] {
+    match state {
+        "at_risk" => &["tighten budgets"],
+        "exhausted" => &["freeze canaries", "tighten budgets"],
+        _ => &[],
+    }
+}
+
 /// What the alert step is told. A budget that is spent alone wakes nobody: it is told as an event, once.
 pub(super) fn health(look: &Look) -> health::State {
     match (&look.page, &look.ticket, look.state) {

@@ -17,6 +17,7 @@ use super::{
     engine::{HOUR_US, MINUTE_US},
     figures, history,
     read::Problem,
+    tell,
 };
 
 /// What a page shows of the past.
@@ -43,6 +44,8 @@ pub struct View {
     pub total: u64,
     /// Share of the error budget that is left, negative when more failed than may.
     pub budget_left: Option<f64>,
+    /// What the error budget policy offers to runbooks and people in this state; nothing of it is done by itself.
+    pub offers: &'static [&'static str],
     pub burns: Value,
     pub page: Value,
     pub ticket: Value,
@@ -115,19 +118,22 @@ fn view(held: &Held, state: Option<&(Micros, Value)>) -> View {
     let body = state.map(|(_, body)| body).unwrap_or(&Value::Null);
     let text = |key: &str| body[key].as_str().map(str::to_owned);
     let count = |key: &str| body[key].as_u64().unwrap_or(0);
+    let judged_at = state.map(|(at, _)| *at);
+    let state = text("state").unwrap_or_else(|| "unknown".to_owned());
     View {
         name: document.name.clone(),
         document: document.json(),
         revision: *revision,
         is_default: *is_default,
-        state: text("state").unwrap_or_else(|| "unknown".to_owned()),
         reason: text("reason").unwrap_or_else(|| "nobody judged it yet".to_owned()),
         since: body["since"].as_i64().map(Micros),
-        judged_at: state.map(|(at, _)| *at),
+        judged_at,
         achieved: body["achieved"].as_f64(),
         good: count("good"),
         total: count("total"),
         budget_left: body["budget_left"].as_f64(),
+        offers: tell::offers(&state),
+        state,
         burns: body["burns"].clone(),
         page: body["page"].clone(),
         ticket: body["ticket"].clone(),

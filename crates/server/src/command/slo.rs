@@ -182,6 +182,7 @@ fn show(slo: &Value) {
         ("target", format!("{} % in {}", cell(slo, "/document/target"), slo["document"]["window"])),
         ("achieved", format!("{} of {}", percent(&slo["achieved"], 1.0), cell(slo, "/total"))),
         ("budget", format!("{} left", percent(&slo["budget_left"], 100.0))),
+        ("offers", offers(slo)),
         ("alerting", cell(slo, "/document/alerting")),
         ("owner", cell(slo, "/document/owner")),
         ("pages by", pages_by(&slo["detectors"])),
@@ -208,6 +209,12 @@ fn show(slo: &Value) {
     }
     output::line("");
     pages(slo, "paged", "would not have paged in the last day");
+}
+
+/// What the error budget policy offers.
+fn offers(slo: &Value) -> String {
+    let offers: Vec<&str> = items(slo, "offers").iter().filter_map(Value::as_str).collect();
+    if offers.is_empty() { "-".to_owned() } else { offers.join(", ") }
 }
 
 fn pages_by(detectors: &Value) -> String {

@@ -72,3 +72,52 @@ impl Clumps {
         1.0 + EACH * (fano - CHANCE).max(0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(40);
+    const WINDOWS: i64 = 600;
+
+    /// How many times as many failures are needed after windows in which failures came so.
+    fn after(failures: impl Fn(i64) -> u32) -> f64 {
+        let mut clumps = Clumps::default();
+        for window in 0..WINDOWS {
+            let at = Micros(window * 60_000_000);
+            clumps.pass(at, Some(SPAN));
+            clumps.add(&Slot { at, good: 10, bad: failures(window) });
+        }
+        clumps.more()
+    }
+
+    #[test]
+    fn what_comes_together_counts_for_less_and_what_comes_alone_does_not() {
+        let lone = after(|window| u32::from(window % 4 == 0));
+        let (pairs, clumps) = (after(|window| 2 * u32::from(window % 8 == 0)), |of: u32| {
+            after(move |window| of * u32::from(window % (4 * i64::from(of)) == 0))
+        });
+        assert_eq!((lone, after(|_| 0)), (1.0, 1.0));
+        assert!(
+            lone < pairs && pairs < clumps(5) && clumps(5) < clumps(20),
+            "{pairs} {} {}",
+            clumps(5),
+            clumps(20)
+        );
+    }
+
+    #[test]
+    fn an_outage_is_no_clump() {
+        let mut clumps = Clumps::default();
+        for window in 0..WINDOWS {
+            let at = Micros(window * 60_000_000);
+            clumps.pass(at, Some(SPAN));
+            let is_outage = window % 100 == 50;
+            clumps.add(&Slot { at, good: 10, bad: if is_outage { 500 } else { u32::from(window % 4 == 0) } });
+            if is_outage {
+                clumps.drop_window();
+            }
+        }
+        assert_eq!(clumps.more(), 1.0);
+    }
+}
