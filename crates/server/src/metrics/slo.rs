@@ -156,6 +156,7 @@ pub(super) mod tests {
             good: 98,
             total: 100,
             budget_left: Some(-1.0),
+            offers: &[],
             burns: json!([{ "long_s": 3600, "long": 2.5 }]),
             page: json!({}),
             ticket: json!(null),
