@@ -64,12 +64,11 @@ impl Failure {
 
     pub(crate) fn not_found(what: &str, id: &str) -> Failure {
         let id: String = id.chars().take(64).collect();
-        Failure::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            format!("there is no {what} {id}"),
-            "check the id; old rows are removed by retention",
-        )
+        let next = match what {
+            "receiver" => "check the name: `mainstay alert receivers` lists them",
+            _ => "check the id; old rows are removed by retention",
+        };
+        Failure::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id}"), next)
     }
 
     pub(crate) fn no_page() -> Failure {

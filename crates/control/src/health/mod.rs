@@ -18,7 +18,7 @@ pub(crate) use decide::WORKER_LEFT;
 pub use decide::decide;
 pub use keys::RefusedKey;
 pub use receiver::ReceiverFacts;
-pub(crate) use report::iso_text;
+pub(crate) use report::second_text;
 pub use report::{Component, Group, Report, State};
 pub use traffic::{Observer, Role, Traffic};
 pub use trouble::{Detour, Trouble};

@@ -167,6 +167,11 @@ pub(crate) fn iso_text(at: Micros) -> String {
     jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.6}"))
 }
 
+/// RFC 3339 to the second, UTC: for sentences that people read.
+pub(crate) fn second_text(at: Micros) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
+}
+
 fn iso<S: Serializer>(at: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&iso_text(*at))
 }

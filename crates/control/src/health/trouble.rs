@@ -8,7 +8,7 @@ use mainstay_base::{
 };
 use serde::{Serialize, Serializer};
 
-use super::report::iso_text;
+use super::report::{iso_text, second_text};
 
 /// Without a failure for so long, a run of failures is over, and the next failure begins another.
 const QUIET_US: i64 = 60_000_000;
@@ -64,7 +64,7 @@ impl Trouble {
     pub fn words(&self) -> String {
         let mut text = format!(
             "since {}: {} of {} attempts failed ({} %)",
-            to_the_second(self.since),
+            second_text(self.since),
             self.failures,
             self.attempts,
             self.share_percent
@@ -246,11 +246,6 @@ impl Names {
     fn of(&self, caller: &str) -> String {
         self.known(caller).unwrap_or(caller).to_owned()
     }
-}
-
-fn to_the_second(at: Micros) -> String {
-    let text = iso_text(at);
-    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// Whose answer the caller got, when it was another provider's.

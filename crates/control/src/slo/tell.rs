@@ -118,7 +118,7 @@ pub(super) fn reason(tracked: &Tracked, look: &Look) -> String {
             judge::Detector::Outage => "nothing succeeds any more",
         };
         let fault = tracked.fault.as_ref().map_or_else(String::new, |fault| format!("; {}", fault.words()));
-        let since = health::iso_text(page.since);
+        let since = health::second_text(page.since);
         return format!("{} since {since}: {by}{fault}; {promise}", missed(page.counts));
     }
     if let Some(ticket) = &look.ticket {
@@ -128,13 +128,13 @@ pub(super) fn reason(tracked: &Tracked, look: &Look) -> String {
     match look.state {
         State::Blind(Blind::NoData) => "nothing was seen of it yet".to_owned(),
         State::Blind(Blind::Silent(since)) => {
-            format!("its source says nothing since {}", health::iso_text(since))
+            format!("its source says nothing since {}", health::second_text(since))
         }
         State::Blind(Blind::Vanished(since)) => {
-            format!("no run came since {}, at a time when many do", health::iso_text(since))
+            format!("no run came since {}, at a time when many do", health::second_text(since))
         }
         State::Blind(Blind::MoreGoodThanAll(at)) => {
-            format!("more good runs than runs were counted at {}", health::iso_text(at))
+            format!("more good runs than runs were counted at {}", health::second_text(at))
         }
         State::Ok | State::AtRisk | State::Exhausted => {
             let Budget { counts, left } = &look.budget;
