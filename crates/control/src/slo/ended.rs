@@ -21,10 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{
-    blame,
-    engine::{HOUR_US, MINUTE_US},
-};
+use super::{HOUR_US, MINUTE_US, blame};
 use crate::facade::Shared;
 
 const EVERY: Duration = Duration::from_secs(5);

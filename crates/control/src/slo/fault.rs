@@ -8,7 +8,7 @@ use mainstay_signal::slo::{Counts, Series};
 use mainstay_store::model::{DifyCounted, DifySeries, SliCounts, SliSeries};
 use serde::Serialize;
 
-use super::{blame, engine::MINUTE_US};
+use super::{MINUTE_US, blame};
 use crate::alert::{self, Labels};
 
 /// Minutes with failures that are remembered: the long window of the rules that page.

@@ -11,9 +11,10 @@ use mainstay_store::{
 use serde::Serialize;
 
 use super::{
+    MINUTE_US,
     document::{Document, Sli, Source},
-    engine::{MINUTE_US, objective, settings},
     figures::{self, Figures},
+    terms::{objective, settings},
 };
 
 /// Minutes are kept for so long.

@@ -17,12 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{
-    admin,
-    choosing::Choosing,
-    engine::{Engine, HOUR_US, Heard, MINUTE_US},
-    figures, tell,
-};
+use super::{HOUR_US, MINUTE_US, admin, choosing::Choosing, engine::Engine, figures, tell, tracked::Heard};
 use crate::{facade::Shared, incident, ingest::view, options::Options};
 
 /// Between two looks. At ten runs a minute the fifth failure in a row comes 55 s after the first success is missed (p95): what

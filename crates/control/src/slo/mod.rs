@@ -22,6 +22,8 @@ mod read;
 mod rollup;
 pub mod rules;
 mod tell;
+mod terms;
+mod tracked;
 pub mod view;
 
 pub use document::{Alerting, Calendar, Document, Selector, Sli, Source, Window};
@@ -32,3 +34,6 @@ pub use judging::LOOK_EVERY;
 pub use read::{Problem, document};
 pub use rollup::{MAX_SERIES, MAX_WAITING, Rollup, Totals};
 pub(crate) use tell::unjudged;
+
+const MINUTE_US: i64 = 60_000_000;
+const HOUR_US: i64 = 60 * MINUTE_US;

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 
 use super::{
     document::{Alerting, Document, Selector, Sli, Source},
-    endpoint,
-    engine::objective,
-    figures,
+    endpoint, figures,
+    terms::objective,
 };
 
 const RECORDED: &str = "slo:mainstay_sli_errors:ratio_rate";

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{
     document::{Alerting, Document},
-    engine::{Remembered, Tracked, is_told},
     fault::Fault,
+    tracked::{Remembered, Tracked},
 };
 use crate::health::{self, Component, Group};
 
@@ -65,7 +65,7 @@ pub(crate) fn unjudged(id: &str, labels: BTreeMap<String, String>) -> Option<Com
 pub(super) fn component(tracked: &Tracked, now: Micros) -> Option<Component> {
     let Document { name, selector, sli, owner, alerting, .. } = &tracked.held.document;
     let look = tracked.look.as_ref()?;
-    if !is_told(&tracked.held.document) {
+    if *alerting == Alerting::Off {
         return None;
     }
     let is_blind = matches!(look.state, State::Blind(_)) && look.page.is_none() && look.ticket.is_none();

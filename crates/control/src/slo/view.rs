@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    HOUR_US, MINUTE_US,
     admin::{self, Held},
     document::{Document, Source},
-    engine::{HOUR_US, MINUTE_US},
     figures, history,
     read::Problem,
     tell,

@@ -1,9 +1,9 @@
 use mainstay_base::Blame;
-use mainstay_store::model::SliCounts;
+use mainstay_store::model::{SLI_SLOTS, SliCounts};
 use serde_json::json;
 
 use super::*;
-use crate::health::State;
+use crate::{health::State, slo::MINUTE_US};
 
 mod pipeline;
 
@@ -15,7 +15,7 @@ fn held(change: serde_json::Value) -> Held {
     for (key, new) in change.as_object().unwrap() {
         value[key] = new.clone();
     }
-    Held { document: super::super::document(&value).unwrap(), revision: 1, is_default: false }
+    Held { document: crate::slo::document(&value).unwrap(), revision: 1, is_default: false }
 }
 
 fn series() -> SliSeries {
@@ -174,18 +174,6 @@ fn freshness_burns_when_nothing_succeeds_for_too_long() {
     }
     let down = world.component();
     assert_eq!(down.state, State::Down, "{down:?}");
-}
-
-#[test]
-fn windows_of_the_calendar_begin_with_it() {
-    // 23 November 2026 is a Monday.
-    let now = Micros(1_795_458_000_000_000);
-    let day = |micros: Micros| jiff::Timestamp::from_microsecond(micros.0).unwrap().to_string();
-    assert_eq!(day(now), "2026-11-23T18:20:00Z");
-    let began = |calendar| day(super::began(calendar, now).unwrap());
-    assert_eq!(began(Calendar::Week), "2026-11-23T00:00:00Z");
-    assert_eq!(began(Calendar::Month), "2026-11-01T00:00:00Z");
-    assert_eq!(began(Calendar::Quarter), "2026-10-01T00:00:00Z");
 }
 
 #[test]

@@ -1,6 +1,11 @@
 use mainstay_base::{Kind, record::Attempt};
+use mainstay_store::model::SliRow;
 
-use super::*;
+use super::{
+    labels::{LABEL_CHARS, OTHER},
+    span::BATCH,
+    *,
+};
 
 const START: i64 = 1_795_393_380_000_000;
 
