@@ -11,6 +11,7 @@ pub(crate) mod models;
 pub(crate) mod oncall;
 pub(crate) mod overview;
 pub(crate) mod procedures;
+pub(crate) mod promises;
 pub(crate) mod providers;
 pub(crate) mod quiet;
 pub(crate) mod quiet_why;

@@ -9,10 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mainstay_base::Micros;
-use mainstay_control::{Report, State as Health};
+use mainstay_control::{Report, State as Health, slo};
 use mainstay_store::model::{AlertFilter, QueueStats, RunFilter, RunStatus, RunSummary, Worker};
 use serde::Serialize;
 
+use super::promises::Promises;
 use crate::{
     App, Failure, live,
     page::{Chrome, NoQuery, Page},
@@ -46,6 +47,7 @@ pub(crate) struct Work {
     pub(crate) open_alerts: Vec<super::quiet_why::Row>,
     pub(crate) runs: Vec<RunSummary>,
     pub(crate) chart: Chart,
+    pub(crate) service_levels: Promises,
 }
 
 /// Recent runs by when they were asked for.
@@ -97,7 +99,8 @@ async fn work(app: &App) -> Result<Work, Failure> {
     workers.sort_by(|one, other| (&one.host, one.slot).cmp(&(&other.host, other.slot)));
     let queue = store.jobs().stats().await?;
     let open_alerts = super::quiet_why::rows(app, store.alerts().list(open).await?).await?;
-    Ok(Work { queue, workers, open_alerts, runs, chart })
+    let service_levels = Promises::of(&slo::view::list(store).await?);
+    Ok(Work { queue, workers, open_alerts, runs, chart, service_levels })
 }
 
 impl Overview {
