@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mainstay_base::Micros;
+use mainstay_signal::simulate::Chance;
 
 use super::{BUILT_IN, Definition, Effect, Ending, Event, Facts, Run, Stage, step};
 use crate::health::State;
@@ -13,22 +14,6 @@ const STEPS: u64 = 2_400;
 const STEP: Duration = Duration::from_secs(1);
 /// After this the component gets well by itself and stays so; what is open must then end.
 const CALM_STEPS: u64 = 200;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn one_in(&mut self, times: u64) -> bool {
-        self.next().is_multiple_of(times)
-    }
-}
 
 /// How one life treats the component.
 struct Character {
@@ -44,7 +29,7 @@ struct Character {
 struct Life {
     definition: &'static Definition,
     seed: u64,
-    random: Random,
+    chance: Chance,
     character: Character,
     now: Micros,
     state: State,
@@ -61,8 +46,8 @@ struct Life {
 
 impl Life {
     fn new(definition: &'static Definition, seed: u64) -> Life {
-        let mut random = Random(seed);
-        let mut pick = |choices: &[u64]| choices[(random.next() % choices.len() as u64) as usize];
+        let mut chance = Chance::new(seed);
+        let mut pick = |choices: &[u64]| choices[chance.below(choices.len() as u64) as usize];
         let character = Character {
             falls_ill_one_in: pick(&[20, 100, 400]),
             heals_itself_one_in: pick(&[10, 100, 100_000]),
@@ -75,7 +60,7 @@ impl Life {
         Life {
             definition,
             seed,
-            random,
+            chance,
             character,
             now: Micros(0),
             state: State::Ok,
@@ -107,18 +92,18 @@ impl Life {
 
     fn fate(&mut self) {
         let character = &self.character;
-        if self.state == State::Ok && self.random.one_in(character.falls_ill_one_in) {
-            self.state = if self.random.one_in(4) { State::Degraded } else { State::Down };
-        } else if self.state != State::Ok && self.random.one_in(character.heals_itself_one_in) {
+        if self.state == State::Ok && self.chance.one_in(character.falls_ill_one_in) {
+            self.state = if self.chance.one_in(4) { State::Degraded } else { State::Down };
+        } else if self.state != State::Ok && self.chance.one_in(character.heals_itself_one_in) {
             self.state = State::Ok;
         }
-        if self.random.one_in(character.freezes_one_in) {
+        if self.chance.one_in(character.freezes_one_in) {
             self.frozen = !self.frozen;
         }
-        if self.random.one_in(character.control_dies_one_in) {
+        if self.chance.one_in(character.control_dies_one_in) {
             // What was stored stays; what was under way may have happened, and its answer is lost.
             if let Some((_, undo)) = self.under_way.take()
-                && self.random.one_in(2)
+                && self.chance.one_in(2)
             {
                 self.take_effect(undo);
             }
@@ -129,10 +114,10 @@ impl Life {
         let holds = self.definition.hold.is_some();
         self.in_force = holds && !undo;
         // A restart may help; a detour only keeps the harm away.
-        if !undo && !holds && self.random.one_in(self.character.action_helps_one_in) {
+        if !undo && !holds && self.chance.one_in(self.character.action_helps_one_in) {
             self.state = State::Ok;
         }
-        if holds && !undo && self.random.one_in(self.character.action_helps_one_in) {
+        if holds && !undo && self.chance.one_in(self.character.action_helps_one_in) {
             self.state = State::Ok;
         }
     }
@@ -169,13 +154,13 @@ impl Life {
     fn event(&mut self) -> Event {
         if let Some((at, undo)) = self.under_way.take_if(|(at, _)| *at <= self.now) {
             let _ = at;
-            if self.random.one_in(self.character.action_fails_one_in) {
+            if self.chance.one_in(self.character.action_fails_one_in) {
                 return Event::Failed("no".to_owned());
             }
             self.take_effect(undo);
             return Event::Done("yes".to_owned());
         }
-        let permitted = match self.random.one_in(self.character.forbidden_one_in) {
+        let permitted = match self.chance.one_in(self.character.forbidden_one_in) {
             true => Err("not now".to_owned()),
             false => Ok(()),
         };
@@ -183,7 +168,7 @@ impl Life {
     }
 
     fn start(&mut self, undo: bool) {
-        let takes = Duration::from_secs(self.random.next() % 15);
+        let takes = Duration::from_secs(self.chance.below(15));
         self.under_way = Some((self.now + takes, undo));
     }
 

@@ -1,5 +1,6 @@
 //! Nobody works without a lease, whatever happens to the questions on their way.
 
+use mainstay_signal::simulate::Chance;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -12,31 +13,6 @@ use crate::jobs::{LEASE, Stop};
 const SEEDS: u64 = 120;
 const JOBS: usize = 8;
 
-/// Small, and the same everywhere (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn milliseconds(&mut self, bound: u64) -> Duration {
-        Duration::from_millis(self.below(bound))
-    }
-}
-
 /// Works in small steps and looks each time whether the database agrees that it may. Some listen when they are
 /// asked to stop, some have to be dropped.
 fn suspicious(
@@ -45,12 +21,12 @@ fn suspicious(
     seed: u64,
 ) -> impl Handler + use<> {
     let (queue, violations) = (queue.clone(), violations.clone());
-    let random = Mutex::new(Random(seed));
+    let chance = Mutex::new(Chance::new(seed));
     Does(move |job: Job, stop: CancellationToken, _: Progress| {
         let (queue, violations) = (queue.clone(), violations.clone());
         let (steps, listens) = {
-            let mut random = random.lock();
-            (random.below(900), random.chance(50))
+            let mut chance = chance.lock();
+            (chance.below(900), chance.one_in(2))
         };
         async move {
             for _ in 0..steps {
@@ -74,18 +50,18 @@ fn suspicious(
 
 /// Questions that are slow, lost, or answered to nobody, until the trouble is over.
 fn trouble(seed: u64) -> impl FnMut(Operation, &str) -> Fault + Send + 'static {
-    let mut random = Random(seed);
+    let mut chance = Chance::new(seed);
     let calm_at = Instant::now() + Duration::from_secs(60);
     move |_, _| {
         if Instant::now() >= calm_at {
             return Fault::default();
         }
-        let slow = random.chance(20);
+        let longest_ms = if chance.one_in(5) { 6_000 } else { 60 };
         Fault {
-            before: random.milliseconds(if slow { 6_000 } else { 60 }),
-            after: random.milliseconds(if slow { 6_000 } else { 60 }),
-            lost_before: random.chance(15),
-            lost_after: random.chance(15),
+            before: Duration::from_millis(chance.below(longest_ms)),
+            after: Duration::from_millis(chance.below(longest_ms)),
+            lost_before: chance.one_in(7),
+            lost_after: chance.one_in(7),
         }
     }
 }
