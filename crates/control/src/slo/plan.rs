@@ -119,7 +119,7 @@ pub fn put(document: &mut Value, key: &str, text: &str) {
     let (table, key) = match key.split_once('.') {
         None => (document, key),
         Some((outer, key)) => {
-            if !document[outer].is_object() || key == "kind" || outer == "window" {
+            if !document[outer].is_object() || key == "kind" || (outer == "window" && !value.is_null()) {
                 document[outer] = Value::Object(serde_json::Map::new());
             }
             (&mut document[outer], key)
@@ -156,7 +156,7 @@ fn planned(name: &str, held: Option<&Held>, after: Option<Value>, is_unwritten: 
     Planned { name: name.to_owned(), effect, differences }
 }
 
-/// Keys of which the values differ, in their order.
+/// Keys of which the values differ, in their order. A text that is empty is one that is not there.
 pub fn differences(before: Option<&Value>, after: Option<&Value>) -> Vec<Difference> {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
     before.into_iter().for_each(|value| flatten("", value, &mut old));
@@ -165,7 +165,10 @@ pub fn differences(before: Option<&Value>, after: Option<&Value>) -> Vec<Differe
     let value = |map: &BTreeMap<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
     let one =
         |key: &String| Difference { key: key.clone(), before: value(&old, key), after: value(&new, key) };
-    keys.into_iter().map(one).filter(|one| one.before != one.after).collect()
+    let is_there = |value: &Value| !value.is_null() && value != "";
+    let is_difference =
+        |one: &Difference| one.before != one.after && (is_there(&one.before) || is_there(&one.after));
+    keys.into_iter().map(one).filter(is_difference).collect()
 }
 
 fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
@@ -222,6 +225,7 @@ mod tests {
             ("selector.app", "007"),
             ("selector.mode", ""),
             ("window.calendar", "month"),
+            ("window.rolling_days", ""),
             ("owner", "42"),
         ] {
             put(&mut document, key, value);
@@ -290,7 +294,13 @@ mod tests {
             }
         }
         let planned = plan(&store, &Asked::Set(vec![new.clone()])).await.unwrap();
+        let keys: Vec<&str> = planned[0].differences.iter().map(|one| one.key.as_str()).collect();
         assert_eq!(planned[0].effect, Effect::New);
+        assert_eq!(
+            keys,
+            ["alerting", "name", "sli.kind", "source", "target", "window.rolling_days"],
+            "no line for an owner and a description that nobody wrote"
+        );
         perform(&store, &clock, &Asked::Set(vec![new]), by).await.unwrap();
         assert_eq!(plan(&store, &Asked::Remove("mine".to_owned())).await.unwrap()[0].effect, Effect::Removed);
     }

@@ -220,23 +220,42 @@ impl Reader {
     /// What each key allows and both together do not.
     fn together(&mut self, document: &Document) {
         let Document { sli, source, selector, .. } = document;
-        let is_model = selector.path.as_deref() == Some("model");
         let of_model = selector.model.is_some() || selector.provider.is_some();
-        if is_model && selector.mode.is_some() {
-            self.problem("selector.mode", "is of apps, and the path is `model`");
-        }
-        if selector.path.as_deref() == Some("app") && of_model && *source != Source::Dify {
-            self.problem("selector.model", "model and provider are of the path `model`; leave `path` out");
-        }
         let from_dify_only =
             matches!(sli, Sli::QueueWait { .. } | Sli::RetrievalEmptiness | Sli::SchedulePunctuality { .. });
+        let is_dify = *source == Source::Dify || from_dify_only;
+        let is_model = match selector.path.as_deref() {
+            Some(path) => path == "model",
+            // As `figures` has it: a model that is named means its calls.
+            None => of_model && !is_dify,
+        };
+        for (key, value) in [("mode", &selector.mode), ("version", &selector.version)] {
+            if is_model && value.is_some() {
+                self.problem(&format!("selector.{key}"), "is of apps, and the path is `model`");
+            }
+        }
+        if is_dify && selector.endpoint.is_some() {
+            self.problem("selector.endpoint", "is what the gateway sees; Dify does not write it down");
+        }
+        if matches!(sli, Sli::RetrievalEmptiness)
+            && let Some(mode @ ("chat" | "agent-chat" | "completion")) = selector.mode.as_deref()
+        {
+            let message = format!("apps of mode {mode} do not write down what they looked for in vain");
+            self.problem("selector.mode", message);
+        }
+        if *source == Source::Gateway && selector.mode.as_deref() == Some("rag-pipeline") {
+            self.problem("source", "runs of pipelines do not come through the gateway; leave `source` out");
+        }
+        if selector.path.as_deref() == Some("app") && of_model && !is_dify {
+            self.problem("selector.model", "model and provider are of the path `model`; leave `path` out");
+        }
         if from_dify_only && *source == Source::Gateway {
             self.problem("source", format!("the gateway does not see {}; it is read of Dify", sli.kind()));
         }
         if *source == Source::Dify && matches!(sli, Sli::FirstToken { .. }) {
             self.problem("source", "Dify does not write down when the first token came; the gateway does");
         }
-        if *source == Source::Dify && is_model {
+        if is_dify && is_model {
             self.problem("selector.path", "calls of models are seen by the gateway; leave `path` out");
         }
     }
@@ -334,7 +353,22 @@ mod tests {
             (
                 json!({ "name": "a", "target": 99, "source": "gateway", "sli": { "kind": "queue_wait", "threshold_ms": 5 },
                     "selector": { "path": "model", "mode": "chat" }, "window": { "calendar": "month" } }),
-                vec!["selector.mode", "source"],
+                vec!["selector.mode", "source", "selector.path"],
+            ),
+            (
+                json!({ "name": "a", "target": 99, "sli": { "kind": "retrieval_emptiness" },
+                    "selector": { "path": "model", "mode": "chat", "endpoint": "workflows/run" } }),
+                vec!["selector.mode", "selector.endpoint", "selector.mode", "selector.path"],
+            ),
+            (
+                json!({ "name": "a", "target": 99, "sli": { "kind": "availability" },
+                    "selector": { "provider": "openai", "mode": "chat", "version": "2" } }),
+                vec!["selector.mode", "selector.version"],
+            ),
+            (
+                json!({ "name": "a", "target": 99, "sli": { "kind": "availability" }, "source": "gateway",
+                    "selector": { "mode": "rag-pipeline" } }),
+                vec!["source"],
             ),
             (
                 json!({ "name": "a", "target": "99", "sli": { "kind": "speed" }, "window": {}, "owner": 7 }),

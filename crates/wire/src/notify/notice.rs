@@ -130,6 +130,11 @@ pub struct Alert {
 }
 
 impl Notice {
+    /// Whether it closes what is told here although an alert of it is still open: it went into the shadow, or to others.
+    pub fn goes_on(&self) -> bool {
+        self.what == What::Resolved && self.alerts.iter().any(|alert| alert.resolved_at.is_none())
+    }
+
     /// What a receiver is shown that somebody tries out: every field is filled.
     pub fn sample(what: What, at: Micros) -> Notice {
         let severity = match what {

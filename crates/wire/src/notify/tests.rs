@@ -61,6 +61,21 @@ fn every_kind_is_told_in_its_own_dialect() {
     insta::assert_snapshot!("dialects", all);
 }
 
+// Who was paged and reads "resolved" goes to sleep; an alert that was put into the shadow is not resolved.
+#[test]
+fn the_end_of_telling_is_told_apart_from_the_end_of_the_trouble() {
+    let over = Notice::sample(What::Resolved, AT);
+    let mut shadowed = over.clone();
+    shadowed.alerts[0].resolved_at = None;
+    shadowed.alerts[0].state = "down".to_owned();
+    for kind in channels().iter().map(Channel::kind) {
+        let (over, shadowed) = (words(&over, kind), words(&shadowed, kind));
+        assert!(over.title.contains("Resolved") && !over.body.contains("It goes on"), "{over:?}");
+        assert!(!shadowed.title.contains("Resolved") && shadowed.title.contains("No longer told"));
+        assert!(shadowed.body.contains("It goes on") && shadowed.body.contains("is down since"));
+    }
+}
+
 // Values computed with another implementation of HMAC-SHA256.
 #[test]
 fn signatures_are_those_of_the_vendors() {

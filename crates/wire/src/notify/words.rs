@@ -14,11 +14,20 @@ pub struct Words {
     pub body: String,
 }
 
+/// An incident is closed at its receiver, and the trouble is not over.
+const GOES_ON: &str =
+    "It goes on. Nobody is told of it here any more: it is in the shadow, or goes to others now.";
+
 /// What is said without a template.
 pub fn words(notice: &Notice, kind: Kind) -> Words {
     let markup = kind.markup();
-    let title = format!("[{}] {}: {}", notice.severity.as_str(), spoken(notice.what), notice.title);
+    let goes_on = notice.goes_on();
+    let said = if goes_on { "No longer told" } else { spoken(notice.what) };
+    let title = format!("[{}] {said}: {}", notice.severity.as_str(), notice.title);
     let mut lines = Vec::new();
+    if goes_on {
+        lines.push(GOES_ON.to_owned());
+    }
     if let Some(by) = &notice.by {
         lines.push(format!("Acknowledged by {}", markup.value(by)));
     }
