@@ -308,6 +308,10 @@ pub struct Attempt {
     pub cost: Option<Usd>,
     #[serde(default)]
     pub is_cost_estimated: bool,
+    /// It ran out of the time that the caller asked for, before that which its target is meant to have: this says nothing
+    /// of the target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_callers_haste: bool,
 }
 
 /// Why an attempt was made.

@@ -49,6 +49,7 @@ fn each_class_counts_by_whose_fault_it_is() {
     for class in Class::ALL {
         let traffic = seen(&[call("a", vec![attempt("p", Some(class))], 0)], 0);
         let expected = match class.fault() {
+            _ if class == Class::ModelMissing => (0, 0),
             Fault::Provider | Fault::Network => (0, 1),
             Fault::Caller if class != Class::NotConvertible => (1, 0),
             Fault::Caller | Fault::Key | Fault::Nobody => (0, 0),
@@ -56,6 +57,23 @@ fn each_class_counts_by_whose_fault_it_is() {
         assert_eq!((traffic.good, traffic.bad), expected, "{class:?}");
         assert_eq!(traffic.trouble.is_some(), expected.1 > 0, "{class:?}");
     }
+}
+
+#[test]
+fn a_callers_own_haste_takes_no_provider_out() {
+    // Reproduces: four calls with a `Mainstay-Deadline` shorter than any answer took a provider that was well out of rotation.
+    let timed_out = |is_callers_haste| {
+        let attempt = Attempt { is_callers_haste, ..attempt("p", Some(Class::TotalTimeout)) };
+        let records: Vec<Record> = (0..6).map(|at| call("a", vec![attempt.clone()], at)).collect();
+        let traffic = seen(&records, 6);
+        (traffic.good, traffic.bad, traffic.trouble.is_some())
+    };
+    assert_eq!(timed_out(true), (0, 0, false));
+    assert_eq!(
+        timed_out(false),
+        (0, 6, true),
+        "the twin: time-outs that the provider was given its time for count"
+    );
 }
 
 #[test]

@@ -175,7 +175,7 @@ enum Said {
     Bad(String),
     /// It works, but not with this key.
     KeyRefused,
-    /// Neither: it was not asked, or has only been asked too often.
+    /// Neither: it was not asked, has only been asked too often, or was not given its time.
     Nothing,
 }
 
@@ -183,8 +183,14 @@ enum Said {
 /// provider that is well; a key that is refused or has used up its limit says nothing of the provider.
 fn judge(role: Role, attempt: &record::Attempt) -> Said {
     let text = |otherwise: String| attempt.error.clone().unwrap_or(otherwise);
+    if attempt.is_callers_haste {
+        return Said::Nothing;
+    }
     if let Some(class) = attempt.class {
         return match class.fault() {
+            // Its models are apart: the breaker of this one speaks. Where callers choose names freely, any of them could
+            // take a provider out that is well.
+            _ if class == Class::ModelMissing => Said::Nothing,
             Fault::Provider | Fault::Network => Said::Bad(text(class.as_str().replace('_', " "))),
             Fault::Key if class == Class::BadKey => Said::KeyRefused,
             Fault::Caller if class != Class::NotConvertible => Said::Good,

@@ -32,9 +32,10 @@ pub(super) fn of_record(
 
 fn of_failure(record: &Record, class_of: &mut dyn FnMut(&str) -> Option<signature::Class>) -> Blame {
     let last = record.attempts.last();
-    let is_callers = last
-        .and_then(|attempt| attempt.class)
-        .is_some_and(|class| class.fault() == Fault::Caller || class == Class::CallerGone);
+    let is_callers = last.is_some_and(|attempt| {
+        let is_callers = |class: Class| class.fault() == Fault::Caller || class == Class::CallerGone;
+        attempt.is_callers_haste || attempt.class.is_some_and(is_callers)
+    });
     let has_run = record.error.as_deref().is_some_and(|error| error.starts_with(RUN_FAILED));
     match record.kind {
         Some(Kind::Caller) if record.path == Path::App && has_run => of_run(record, class_of),
@@ -171,6 +172,15 @@ mod tests {
                 record(Path::Model, |record| {
                     record.kind = Some(Kind::Upstream);
                     record.attempts = attempt(Class::ContentFilter);
+                }),
+                Some(Blame::Client),
+            ),
+            // A deadline of the caller's own that was too short for the provider.
+            (
+                record(Path::Model, |record| {
+                    record.kind = Some(Kind::Unavailable);
+                    record.attempts = attempt(Class::TotalTimeout);
+                    record.attempts[0].is_callers_haste = true;
                 }),
                 Some(Blame::Client),
             ),

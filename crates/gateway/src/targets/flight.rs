@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     had_first_token: bool,
     /// The target's own time for the whole exchange; a call may grant less.
     own_total: Duration,
+    /// The caller grants less time than the route does.
+    caller_hurries: bool,
     /// Only of attempts that may be cancelled for another.
     watched: Option<Arc<Watched>>,
 }
@@ -82,6 +84,7 @@ impl Flight {
             streams,
             had_first_token: false,
             own_total: Duration::ZERO,
+            caller_hurries: false,
             watched: None,
         }
     }
@@ -92,8 +95,17 @@ impl Flight {
     }
 
     /// How long the target is meant to have: when the call's own haste ends it before, that is not held against it.
-    pub(crate) fn is_meant_to_have(&mut self, own_total: Duration) {
-        self.own_total = own_total;
+    pub(crate) fn is_meant_to_have(&mut self, own_total: Duration, caller_hurries: bool) {
+        (self.own_total, self.caller_hurries) = (own_total, caller_hurries);
+    }
+
+    /// Whether the caller's deadline ended it before the target had its own time for the whole exchange.
+    pub(crate) fn is_callers_haste(&self, class: Class) -> bool {
+        self.caller_hurries && class == Class::TotalTimeout && !self.had_own_total(self.ticks.now())
+    }
+
+    fn had_own_total(&self, now: Micros) -> bool {
+        now.since(self.begun) >= self.own_total
     }
 
     /// The first content of a stream came: the target is well, however long the stream will be.
@@ -112,7 +124,7 @@ impl Flight {
         let told = match end {
             Ok(_) if self.had_first_token => None,
             Ok(_) => Some(Told::Good { took: now.since(self.begun), streams: self.streams }),
-            Err(Class::TotalTimeout) if now.since(self.begun) < self.own_total => None,
+            Err(Class::TotalTimeout) if !self.had_own_total(now) => None,
             Err(class) => {
                 self.rest_key(class, None, now);
                 Some(Told::Bad(class))

@@ -223,6 +223,7 @@ impl Exchange {
     fn book(&mut self, class: Option<Class>) {
         let Some(flight) = self.booked.flight.take() else { return };
         let used = self.relay.used();
+        let is_callers_haste = class.is_some_and(|class| flight.is_callers_haste(class));
         match class {
             // Dropped, it says nothing about the target.
             Some(Class::CallerGone) => drop(flight),
@@ -233,16 +234,17 @@ impl Exchange {
         if let (Some(permit), Some(cost)) = (&self.permit, cost) {
             permit.note(cost);
         }
-        self.write_down(&used, cost, class);
+        self.write_down(&used, cost, class, is_callers_haste);
     }
 
-    fn write_down(&mut self, used: &Usage, cost: Option<Usd>, class: Option<Class>) {
+    fn write_down(&mut self, used: &Usage, cost: Option<Usd>, class: Option<Class>, is_callers_haste: bool) {
         let Some(open) = &mut self.record else { return };
         if let Some(attempt) = open.end_attempt(self.booked.attempted, class) {
             attempt.input_tokens = Some(used.input);
             attempt.output_tokens = Some(used.output);
             attempt.cost = cost;
             attempt.is_cost_estimated = used.is_estimated;
+            attempt.is_callers_haste = is_callers_haste;
         }
         let Some(record) = open.known() else { return };
         let all = self.relay.used_in_all();

@@ -32,6 +32,25 @@ async fn a_deadline_bounds_all_attempts_together() {
 }
 
 #[tokio::test]
+async fn only_a_deadline_of_the_callers_own_is_its_haste() {
+    let short = || CallPolicy { deadline: Duration::from_millis(400), ..policy() };
+    // Before the answer, and in the middle of one.
+    for fault in [Fault::Hang, Fault::Stall { after_events: 3 }] {
+        for (policy, headers, expected) in
+            [(policy(), &[("mainstay-deadline", "400")][..], true), (short(), &[], false)]
+        {
+            let (one, two, mut rig) = pair(policy).await;
+            one.set(fault.clone());
+            two.set(fault.clone());
+            ask_with(&rig, true, headers).await;
+            let record = rig.only_record().await;
+            let haste: Vec<bool> = record.attempts.iter().map(|attempt| attempt.is_callers_haste).collect();
+            assert!(!haste.is_empty() && haste.iter().all(|is| *is == expected), "{:?}", record.attempts);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_hangs_leaves_half_of_the_time_to_the_next() {
     let (one, _two, mut rig) = pair(policy()).await;
     one.set(Fault::Hang);

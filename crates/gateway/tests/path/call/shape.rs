@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use mainstay_base::{
-    Secret,
+    Kind, Secret,
     snapshot::{Dialect, ModelTarget, Provider, ProviderKey, ProviderSecret},
 };
 use mainstay_faulty::{Fault, Plan};
@@ -291,4 +291,22 @@ async fn models_in_no_route_are_known_apart() {
     assert_eq!(course(&rig.only_record().await), ["one/key-0 first ok"]);
     let standing = rig.gateway.standing();
     assert_eq!((standing.targets.len(), standing.targets[0].model.as_str()), (1, "anything"));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_configured_and_the_provider_does_not_know_is_the_callers() {
+    let one = faulty().await;
+    one.set(Fault::ModelMissing);
+    let mut setup = setup(vec![target(provider("one", &one, 1))], policy());
+    setup.snapshot.model.other_models_to = vec![Arc::new(provider("one", &one, 1))];
+    let mut rig = setup.start().await;
+    for (name, status, expected, kind) in [
+        ("anything", 404, "model_not_found", Kind::Caller),
+        ("small", 502, "provider_model_missing", Kind::Upstream),
+    ] {
+        let body = super::body(false).replace("small", name);
+        let got = rig.got(rig.model_request(Method::POST, super::CHAT, body)).await;
+        assert_eq!((got.status, super::code(&got).as_str()), (status, expected), "{}", got.text());
+        assert_eq!(rig.record().await.kind, Some(kind));
+    }
 }

@@ -61,6 +61,8 @@ fn by_status(seen_as: u16, spoken: &Spoken) -> Class {
         // Without any words of the dialect nobody said what is missing. With words that name neither a model nor an
         // address it is what the caller named, and falls under the mistakes below.
         404 if spoken.message.is_empty() || is_bare_not_found(&spoken.message) => Class::NotAnAnswer,
+        // The gateway chose address and method.
+        405 => Class::NotAnAnswer,
         408 | 424 | 425 | 499 => Class::ServerError,
         429 => Class::RateLimited,
         400..=498 => Class::CallerError,

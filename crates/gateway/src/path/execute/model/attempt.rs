@@ -71,6 +71,8 @@ pub(super) struct Missed {
     pub(super) internal: String,
     /// What it used all the same, as far as the provider told.
     pub(super) usage: Option<Box<Usage>>,
+    /// See [`mainstay_base::record::Attempt`].
+    pub(super) is_callers_haste: bool,
 }
 
 /// An attempt that missed, whose target has not been told yet.
@@ -78,12 +80,13 @@ pub(super) type Missing = Box<(Flight, Missed)>;
 
 impl Missed {
     pub(super) fn new(class: Class, internal: impl Into<String>) -> Missed {
-        Missed { class, told: None, internal: internal.into(), usage: None }
+        Missed { class, told: None, internal: internal.into(), usage: None, is_callers_haste: false }
     }
 
     pub(super) fn told(told: Told) -> Missed {
-        let internal = told.message.clone();
-        Missed { class: told.class, told: Some(Box::new(told)), internal, usage: None }
+        let mut missed = Missed::new(told.class, told.message.clone());
+        missed.told = Some(Box::new(told));
+        missed
     }
 
     /// Some providers repeat the key that they refuse, or a part of it: words that hold one are kept nowhere.
@@ -165,7 +168,7 @@ pub(super) async fn run(
 ) -> Outcome {
     let Taken { mut flight, key } = taken;
     let target = order.target(index);
-    flight.is_meant_to_have(target.provider.timeouts.total);
+    flight.is_meant_to_have(target.provider.timeouts.total, order.bounds.caller_hurries);
     let request = match write::request(order, index, key, said) {
         Ok(request) => request,
         Err(unwritten) => {
@@ -211,12 +214,13 @@ fn failed(
     order: &Order,
     target: &ModelTarget,
     flight: Flight,
-    missed: Missed,
+    mut missed: Missed,
     status: Option<u16>,
     patience: &Patience,
 ) -> Missed {
     let slow_call = order.snapshot.model.breaker.slow_call;
     let is_targets_doing = patience.is_targets_doing(missed.class, target, slow_call);
+    missed.is_callers_haste = order.bounds.caller_hurries && !is_targets_doing;
     let retry_after = missed.told.as_ref().and_then(|told| told.retry_after);
     let told = missed.usage.as_ref().map(|usage| usage.total());
     let tokens = if missed.may_be_billed(status) { told } else { Some(told.unwrap_or(0)) };

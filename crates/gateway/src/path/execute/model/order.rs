@@ -50,6 +50,8 @@ pub(super) struct Bounds {
     pub(super) deadline_at: Instant,
     /// When the first byte must have gone to the caller.
     pub(super) answer_by: Instant,
+    /// The caller asked for less than the route grants.
+    pub(super) caller_hurries: bool,
     pub(super) max_cost: Option<Usd>,
     /// The caller set a ceiling: whoever has no price cannot hold it. (An operator's ceiling is over what he gave a
     /// price.)
@@ -153,7 +155,8 @@ impl Bounds {
         let opened = now.checked_sub(waited).unwrap_or(now);
         let deadline_at = opened + granted;
         let answer_by = deadline_at.min(opened + policy.answer_within);
-        Bounds { granted, deadline_at, answer_by, max_cost, needs_price: asked.max_cost.is_some() }
+        let (caller_hurries, needs_price) = (granted < policy.deadline, asked.max_cost.is_some());
+        Bounds { granted, deadline_at, answer_by, caller_hurries, max_cost, needs_price }
     }
 
     pub(super) fn is_over(&self) -> bool {

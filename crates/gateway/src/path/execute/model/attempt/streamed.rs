@@ -50,8 +50,8 @@ pub(super) async fn streamed(
         }
         Err(Unproved { broken, tally }) => {
             let Broken { class, told, internal } = broken;
-            let usage = tally.usage.map(Box::new);
-            Err(Box::new((flight, Missed { class, told: told.map(Box::new), internal, usage })))
+            let (told, usage) = (told.map(Box::new), tally.usage.map(Box::new));
+            Err(Box::new((flight, Missed { told, usage, ..Missed::new(class, internal) })))
         }
     }
 }

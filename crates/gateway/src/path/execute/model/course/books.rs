@@ -57,6 +57,7 @@ impl Course<'_> {
                 self.book(flying, usage.as_ref(), Some(missed.class));
                 if let Some(attempt) = self.record.attempted(attempted) {
                     attempt.error = Some(missed.internal.clone());
+                    attempt.is_callers_haste = missed.is_callers_haste;
                 }
                 Err(Failed { index, status, missed })
             }
@@ -87,11 +88,16 @@ impl Course<'_> {
     /// The call's failure is that of its last attempt, in words that the caller may read.
     pub(super) fn failure(&self, failed: Failed) -> Failure {
         let Failed { index, status, missed } = failed;
-        let Missed { class, told, internal, usage: _ } = missed;
+        let Missed { class, told, internal, usage: _, is_callers_haste: _ } = missed;
         let provider = &self.order.target(index).provider;
         let internal = format!("{}: {internal}", provider.name);
         if class == Class::TotalTimeout && self.order.bounds.is_over() {
             return Failure::new(Reason::DeadlineOver, internal);
+        }
+        // Nobody configured this name: the caller chose it.
+        let name = &self.order.asked.name;
+        if class == Class::ModelMissing && !self.order.snapshot.model.models.contains_key(name) {
+            return Failure::new(Reason::ModelUnknown { model: name.clone() }, internal);
         }
         if let (Class::NotConvertible, Some(told)) = (class, &told) {
             let why = &told.message;
