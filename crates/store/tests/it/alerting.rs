@@ -106,6 +106,56 @@ async fn a_decision_is_stored_whole_or_not_at_all() {
     .await;
 }
 
+/// How somebody says that they look after several alerts.
+enum Way {
+    AllAtOnce,
+    /// A loop that stores one after the other: what the guarantee is there against.
+    OneByOne,
+}
+
+/// Alerts that somebody looks after, and lines of the story, after a group of two was acknowledged that can be stored or
+/// whose second alert cannot.
+async fn acknowledged(store: &Store, way: &Way, is_stored: bool) -> (usize, usize) {
+    let alerts = store.alerts();
+    let events = ["alert-1", "alert-2"].map(|id| (id.to_owned(), event(id))).to_vec();
+    let done = match way {
+        Way::AllAtOnce => alerts.acknowledge_all(events, "ann").await.map(drop),
+        Way::OneByOne => {
+            let mut done = Ok(());
+            for (id, event) in events {
+                done = done.and(alerts.acknowledge(&id, "ann", event).await.map(drop));
+            }
+            done
+        }
+    };
+    assert_eq!(done.is_ok(), is_stored, "{done:?}");
+    let first = alerts.get("alert-1").await.unwrap().unwrap();
+    let lines = store.timeline().list(TimelineFilter::default()).await.unwrap().len();
+    (usize::from(first.acknowledged_by.is_some()), lines)
+}
+
+#[tokio::test]
+async fn a_group_is_acknowledged_whole_or_not_at_all() {
+    for way in [Way::AllAtOnce, Way::OneByOne] {
+        let way = &way;
+        on_each(|fixture| async move {
+            let store = fixture.store.clone();
+            for id in ["alert-1", "alert-2"] {
+                let firing = alert(Severity::Page, AlertState::Firing);
+                store.alerts().upsert(Alert { id: id.to_owned(), ..firing }).await.unwrap();
+            }
+            fixture.tamper("UPDATE alerts SET state = 'unreadable' WHERE id = 'alert-2'").await;
+            match (way, acknowledged(&store, way, false).await) {
+                (Way::AllAtOnce, left) => assert_eq!(left, (0, 0), "half of a group is looked after"),
+                (Way::OneByOne, left) => assert_eq!(left, (1, 1), "the broken twin is not seen"),
+            }
+            fixture.tamper("UPDATE alerts SET state = 'firing' WHERE id = 'alert-2'").await;
+            assert_eq!(acknowledged(&store, way, true).await, (1, 2));
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn an_acknowledgement_stands_until_the_alert_gets_worse() {
     on_each(|fixture| async move {
