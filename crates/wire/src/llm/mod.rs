@@ -270,6 +270,8 @@ pub struct Facts<'a> {
     pub max_output_tokens: Option<u64>,
     /// What this provider calls the maximum; `max_tokens` when not said.
     pub max_tokens_field: Option<&'a str>,
+    /// What an answer may cost is bounded by its maximum: thoughts come out of it, never on top.
+    pub is_maximum_firm: bool,
 }
 
 impl Facts<'_> {

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_base::{Usd, snapshot::CallPolicy};
+use http::Method;
+use mainstay_base::{
+    Usd,
+    snapshot::{CallPolicy, Dialect, Provider},
+};
 use mainstay_faulty::{End, Fault, Options, Pace, Provider as Faulty};
 use mainstay_testkit::wait_until;
 
@@ -110,6 +114,29 @@ async fn a_callers_ceiling_is_held_by_targets_with_a_price_only() {
     assert!(got.text().contains("Mainstay-Max-Cost needs a target with a price"), "{}", got.text());
     assert_eq!((one.count(), rig.only_record().await.attempts.len()), (0, 0));
     assert_eq!(ask(&rig, false).await.headers["mainstay-target"], "one/real-small");
+}
+
+/// Reproduces: a budget for thoughts went to Anthropic on top of the maximum that the ceiling was reckoned with, so that a
+/// call could cost many times its ceiling.
+#[tokio::test]
+async fn thoughts_come_out_of_what_a_ceiling_pays_for() {
+    let one = faulty().await;
+    let thinks = target(Provider { dialect: Dialect::Anthropic, ..provider("one", &one, 1) });
+    let rig = setup(vec![thinks], policy()).start().await;
+    let body = super::body(false).replacen('{', r#"{"max_tokens":4096,"reasoning_effort":"high","#, 1);
+    let mut sent = Vec::new();
+    for ceiling in [None, Some("0.01")] {
+        let mut request = rig.model_request(Method::POST, super::CHAT, body.clone());
+        if let Some(ceiling) = ceiling {
+            request.headers_mut().insert("mainstay-max-cost", ceiling.parse().unwrap());
+        }
+        let got = rig.got(request).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        let calls = one.calls();
+        let told: serde_json::Value = serde_json::from_slice(&calls.last().unwrap().body).unwrap();
+        sent.push((told["max_tokens"].as_u64(), told["thinking"]["budget_tokens"].as_u64()));
+    }
+    assert_eq!(sent, [(Some(4096 + 16_384), Some(16_384)), (Some(4096), Some(2048))]);
 }
 
 #[tokio::test]

@@ -29,7 +29,10 @@ impl Allowance {
             Some(_) if is_forced(request) => silent,
             Some(wish) if generation.thinks_adaptively() => adaptive(silent, wish, generation),
             Some(_) if lost_thoughts(&request.messages) => silent,
-            Some(wish) => budgeted(silent, wish.budget(), most),
+            Some(wish) => {
+                let ceiling = if facts.is_maximum_firm { max_tokens } else { most.unwrap_or(u64::MAX) };
+                budgeted(silent, wish.budget(), ceiling)
+            }
         }
     }
 
@@ -92,12 +95,12 @@ fn adaptive(silent: Allowance, wish: Wish, generation: Generation) -> Allowance 
 }
 
 /// The budget is part of `max_tokens` and must be smaller. The caller's maximum was meant for what it gets to see, so
-/// the budget comes on top, as far as the model goes.
-fn budgeted(silent: Allowance, budget: u64, most: Option<u64>) -> Allowance {
+/// the budget comes on top, as far as the ceiling goes.
+fn budgeted(silent: Allowance, budget: u64, ceiling: u64) -> Allowance {
     let budget = budget.max(MIN_BUDGET_TOKENS);
     let max_tokens = match silent.max_tokens > budget {
         true => silent.max_tokens,
-        false => most.unwrap_or(u64::MAX).min(silent.max_tokens.saturating_add(budget)),
+        false => ceiling.min(silent.max_tokens.saturating_add(budget)),
     };
     let budget = if budget < max_tokens { budget } else { max_tokens / 2 };
     if budget < MIN_BUDGET_TOKENS {

@@ -164,6 +164,7 @@ fn chat(order: &Order, target: &ModelTarget, mut request: llm::Request) -> Resul
     let facts = Facts {
         max_output_tokens: target.offer.max_output_tokens,
         max_tokens_field: target.adapt.max_tokens_field.as_deref(),
+        is_maximum_firm: order.bounds.max_cost.is_some(),
     };
     let written = match &target.provider.dialect {
         Dialect::Anthropic => anthropic::write_request(&request, &facts),
