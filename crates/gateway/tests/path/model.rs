@@ -1,8 +1,13 @@
 //! The model path.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
-use mainstay_base::record::Outcome;
+use mainstay_base::{
+    record::Outcome,
+    snapshot::{LogicalModel, ModelTarget},
+};
 use mainstay_testkit::{HttpServer, http_server::whole, model};
 use serde_json::json;
 
@@ -170,6 +175,28 @@ async fn models_are_listed_from_the_snapshot() {
     let got = rig.got(rig.model_request(Method::GET, "/v1/models/small", "")).await;
     assert_eq!(got.json()["object"], "model");
     assert_eq!(rig.got(rig.model_request(Method::GET, "/v1/models/large", "")).await.status, 404);
+}
+
+/// Reproduces: the official Python client asks for `meta/llama-3:8b` as `meta%2Fllama-3:8b`, and got 404.
+#[tokio::test]
+async fn a_models_name_may_be_encoded_in_the_path() {
+    let one = model::start().await;
+    let mut setup = Setup::model(&[]);
+    let name = "meta/llama-3:8b ä";
+    let target = ModelTarget::new(provider("one", &one.url()), "real");
+    let model = LogicalModel::ordered(name, vec![target]);
+    setup.snapshot.model.models.insert(name.to_owned(), Arc::new(model));
+    let rig = setup.start().await;
+    for (spelling, status) in [
+        ("meta%2Fllama-3:8b%20%C3%A4", 200),
+        ("meta/llama-3%3a8b%20%c3%a4", 200),
+        ("meta%252Fllama-3:8b%20%C3%A4", 404),
+        ("meta%2Fllama-3:8b%20%C3", 404),
+    ] {
+        let got = rig.got(rig.model_request(Method::GET, &format!("/v1/models/{spelling}"), "")).await;
+        assert_eq!(got.status, status, "{spelling}: {}", got.text());
+        assert!(status != 200 || got.json()["id"] == name, "{}", got.text());
+    }
 }
 
 #[tokio::test]

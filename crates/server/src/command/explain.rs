@@ -90,12 +90,13 @@ fn print_attempts(attempts: &[Value]) {
             (None, None) => "-".to_owned(),
             (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
         };
+        let haste = if attempt["is_callers_haste"] == true { " (the caller's own deadline)" } else { "" };
         let estimated = if attempt["is_cost_estimated"] == true { " (estimated)" } else { "" };
         table.row([
             target,
             cell(attempt, "/role"),
             cell(attempt, "/key"),
-            cell(attempt, "/class"),
+            format!("{}{haste}", cell(attempt, "/class")),
             cell(attempt, "/status"),
             us("started_us"),
             us("first_token_us"),

@@ -16,7 +16,7 @@ pub mod gemini;
 pub mod limits;
 pub mod openai;
 mod parts;
-mod percent;
+pub mod percent;
 pub mod rerank;
 pub mod responses;
 mod signature;

@@ -28,6 +28,11 @@ pub(super) fn again(text: &str) -> String {
     encode(&decode(text), |_| false)
 }
 
+/// What a segment of a path says. `None`: it is no UTF-8.
+pub fn decoded(segment: &str) -> Option<String> {
+    String::from_utf8(decode(segment)).ok()
+}
+
 /// A `%` that begins no code stays what it is.
 fn decode(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());

@@ -10,6 +10,7 @@ use http::{
 };
 use mainstay_base::{Record, Usd};
 use mainstay_net::Body;
+use mainstay_wire::llm::percent;
 
 use super::{CallBody, CallHead, read};
 use crate::path::{
@@ -160,7 +161,9 @@ fn question(head: &CallHead) -> Result<Ask, Failure> {
     match head.path.strip_prefix("/v1/models") {
         Some("" | "/") => Ok(Ask::List),
         Some(rest) if rest.len() > 1 && rest.starts_with('/') => {
-            Ok(Ask::Describe { name: rest[1..].to_owned() })
+            // Clients write `meta/llama` as `meta%2Fllama`.
+            let name = percent::decoded(&rest[1..]).unwrap_or_else(|| rest[1..].to_owned());
+            Ok(Ask::Describe { name })
         }
         _ => Err(Failure::new(Reason::NoSuchPath, "GET is served for /v1/models only")),
     }
