@@ -53,7 +53,7 @@ async fn main() {
         limits: Limits::default(),
     });
     tokio::spawn(async move { while received.recv().await.is_some() {} });
-    let serve = move |request| {
+    let serve = move |request, _peer| {
         let handler = handler.clone();
         async move { handler.model(request).await }
     };

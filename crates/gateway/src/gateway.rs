@@ -1,6 +1,6 @@
 //! The gateway as the server sees it: ports in, two handlers out.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -72,13 +72,13 @@ impl Gateway {
         Gateway { inner: Arc::new(Inner { ports, ledger, targets, drains, shares }) }
     }
 
-    /// Answers one request of the app path: Dify's Service API.
-    pub async fn app<B>(&self, request: Request<B>) -> Response<Body>
+    /// Answers one request of the app path: Dify's Service API. `peer` is what upstreams are told of the caller.
+    pub async fn app<B>(&self, request: Request<B>, peer: Option<IpAddr>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        path::serve(self, Path::App, request.map(mainstay_net::boxed)).await
+        path::serve(self, Path::App, peer, request.map(mainstay_net::boxed)).await
     }
 
     /// Answers one request of the model path: an OpenAI-shaped API.
@@ -87,7 +87,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        path::serve(self, Path::Model, request.map(mainstay_net::boxed)).await
+        path::serve(self, Path::Model, None, request.map(mainstay_net::boxed)).await
     }
 
     pub fn stats(&self) -> Stats {

@@ -17,7 +17,7 @@ mod targets;
 
 pub use gateway::{Gateway, Ports, Stats};
 pub use limits::{Limits, ListenLimits};
-pub use listen::{PeerAddress, listen};
+pub use listen::listen;
 pub use path::{CandidateExplained, Needs, PassedOver, RouteExplained};
 pub use ports::{Allowance, BoxFuture, Durable, Embedded, EmbeddedCall, Endpoint, Gone, Submission};
 pub use records::{RecordReceiver, RecordSender};

@@ -31,19 +31,15 @@ mod stall;
 /// How long to wait after the system refused to accept (no file descriptors left, usually).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The other end of the connection, among a request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddress(pub SocketAddr);
-
 /// Serves until `shutdown`, then lets answers in progress end for [`ListenLimits::shutdown_grace`]. New limits hold for new
-/// connections: one that is open is never cut for them.
+/// connections: one that is open is never cut for them. `handler` is given each request and where it comes from.
 pub async fn listen<Handler, Answer>(
     listener: TcpListener,
     handler: Handler,
     shutdown: CancellationToken,
     mut limits: watch::Receiver<ListenLimits>,
 ) where
-    Handler: Fn(Request<Incoming>) -> Answer + Clone + Send + 'static,
+    Handler: Fn(Request<Incoming>, SocketAddr) -> Answer + Clone + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
     let connections = TaskTracker::new();
@@ -149,15 +145,14 @@ pub async fn serve_connection<Stream, Handler, Answer>(
     limits: ListenLimits,
 ) where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    Handler: Fn(Request<Incoming>) -> Answer + Send + 'static,
+    Handler: Fn(Request<Incoming>, SocketAddr) -> Answer + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddress(peer));
+    let service = service_fn(move |request: Request<Incoming>| {
         // On the heap only while there is a request: a connection at rest is smaller for it, and what is moved is a pointer.
         // The place comes first, so that what is made for the request is written there and not moved: it is some 9 KB.
         let place = Box::new_uninit();
-        let answer = Box::into_pin(Box::write(place, handler(request)));
+        let answer = Box::into_pin(Box::write(place, handler(request, peer)));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()

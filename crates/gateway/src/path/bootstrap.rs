@@ -15,7 +15,7 @@ use super::{
     headers::{self, API_KEY, X_API_KEY},
     telemetry::{Open, Told},
 };
-use crate::{gateway::Gateway, listen::PeerAddress};
+use crate::gateway::Gateway;
 
 mod terms;
 
@@ -61,6 +61,7 @@ impl Caller {
 pub(crate) fn context(
     gateway: &Gateway,
     path: Path,
+    peer: Option<IpAddr>,
     head: &Parts,
     record: &mut Open,
 ) -> Result<Context, Failure> {
@@ -83,7 +84,7 @@ pub(crate) fn context(
         trace: record.trace(),
         continues_trace: record.continues_trace(),
         caller,
-        peer: head.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
+        peer,
         terms,
     })
 }

@@ -11,7 +11,7 @@
 //!
 //! [`telemetry`] opens first and closes last: its record is written when it is dropped, however the request ends.
 
-use std::panic::AssertUnwindSafe;
+use std::{net::IpAddr, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt;
 use http::{Request, Response};
@@ -38,10 +38,16 @@ pub(crate) mod watch;
 pub use execute::model::plan::{CandidateExplained, Needs, PassedOver, RouteExplained};
 use failure::Failure;
 
-pub(crate) async fn serve(gateway: &Gateway, path: Path, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn serve(
+    gateway: &Gateway,
+    path: Path,
+    peer: Option<IpAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
     let mut record = telemetry::Open::new(gateway, path, &request);
     // A panic in a stage or behind a port is one failed request, not a lost connection without a word.
-    let admitted = match AssertUnwindSafe(admit(gateway, path, request, &mut record)).catch_unwind().await {
+    let admitted = admit(gateway, path, peer, request, &mut record);
+    let admitted = match AssertUnwindSafe(admitted).catch_unwind().await {
         Ok(admitted) => admitted,
         Err(panic) => Err(record.interrupted(Failure::panicked(panic.as_ref()))),
     };
@@ -66,11 +72,12 @@ struct Admitted {
 async fn admit(
     gateway: &Gateway,
     path: Path,
+    peer: Option<IpAddr>,
     request: Request<Body>,
     record: &mut telemetry::Open,
 ) -> Result<Admitted, Failure> {
     let (head, body) = request.into_parts();
-    let context = bootstrap::context(gateway, path, &head, record);
+    let context = bootstrap::context(gateway, path, peer, &head, record);
     let context = record.stage(StageName::Bootstrap, context)?;
     let call = record.stage(StageName::Normalize, normalize::call(&context, head, body).await)?;
     let permit = record.stage(StageName::Admit, policy::admit(&context, &call).await)?;

@@ -148,7 +148,7 @@ async fn an_announced_body_takes_no_memory_from_others_before_it_comes() {
     setup.limits.max_held_bodies_bytes = 64 * 1024;
     let rig = setup.start().await;
     let (head, _) = rig.app_request(Method::POST, "/v1/workflows/run", "").into_parts();
-    let mut announcing = Box::pin(rig.gateway.app(Request::from_parts(head, Announced(60 * 1024))));
+    let mut announcing = Box::pin(rig.gateway.app(Request::from_parts(head, Announced(60 * 1024)), None));
     assert!(poll!(announcing.as_mut()).is_pending());
     let got = rig.got(rig.app_request(Method::POST, "/v1/workflows/run", vec![b' '; 20 * 1024])).await;
     assert_eq!(got.status, 200, "{}", got.text());

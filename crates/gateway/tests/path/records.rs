@@ -118,7 +118,7 @@ async fn a_dropped_future_leaves_its_record_and_its_permit() {
     let mut rig = with_engine(Arc::new(Never)).start().await;
     let gateway = rig.gateway.clone();
     let request = rig.app_request(Method::POST, "/v1/workflows/run", "{}");
-    let call = async move { gateway.app(request).await };
+    let call = async move { gateway.app(request, None).await };
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
     assert_eq!(rig.only_record().await.outcome, Outcome::CallerGone);
     assert_eq!(rig.gateway.stats().settled_early, 1);
@@ -127,7 +127,7 @@ async fn a_dropped_future_leaves_its_record_and_its_permit() {
 #[tokio::test]
 async fn an_answer_nobody_reads_leaves_its_record_and_its_permit() {
     let mut rig = with_engine(FakeEngine::new(|| json(200, "{}"))).start().await;
-    let response = rig.gateway.app(rig.app_request(Method::POST, "/v1/workflows/run", "{}")).await;
+    let response = rig.gateway.app(rig.app_request(Method::POST, "/v1/workflows/run", "{}"), None).await;
     drop(response);
     let record = rig.only_record().await;
     assert_eq!((record.outcome, record.status, record.bytes_out), (Outcome::CallerGone, 200, 0));

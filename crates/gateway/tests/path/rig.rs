@@ -114,9 +114,9 @@ impl Setup {
         let on_app = gateway.clone();
         tokio::spawn(listen(
             app,
-            move |request| {
+            move |request, peer| {
                 let gateway = on_app.clone();
-                async move { gateway.app(request).await }
+                async move { gateway.app(request, Some(peer.ip())).await }
             },
             shutdown.clone(),
             watch::channel(self.listen).1,
@@ -124,7 +124,7 @@ impl Setup {
         let on_model = gateway.clone();
         tokio::spawn(listen(
             model,
-            move |request| {
+            move |request, _peer| {
                 let gateway = on_model.clone();
                 async move { gateway.model(request).await }
             },

@@ -81,7 +81,7 @@ async fn a_small_whole_answer_leaves_in_one_write() {
         let writes = Arc::new(AtomicUsize::new(0));
         let counted = Counted { stream: ours, writes: writes.clone() };
         let gateway = rig.gateway.clone();
-        let handler = move |request| {
+        let handler = move |request, _peer| {
             let gateway = gateway.clone();
             async move { gateway.model(request).await }
         };

@@ -1,6 +1,6 @@
 //! What all parts of an instance share, and how each part is made from it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::ConnectInfo};
 use http::Request;
@@ -10,7 +10,7 @@ use mainstay_console::AdminTokens;
 use mainstay_control::{Control, Facade, Observer};
 use mainstay_dify::{db::Reader, signature::Catalogue};
 use mainstay_engine::Engine;
-use mainstay_gateway::{Gateway, Limits, ListenLimits, PeerAddress, records};
+use mainstay_gateway::{Gateway, Limits, ListenLimits, records};
 use mainstay_net::{Body, BodyError, Client, ClientOptions};
 use mainstay_standby::Standby;
 use mainstay_store::Store;
@@ -235,15 +235,15 @@ impl Base {
         let listeners = TaskTracker::new();
         if let Some(listener) = app {
             let gateway = gateway.clone();
-            let handler = move |request| {
+            let handler = move |request, peer: SocketAddr| {
                 let gateway = gateway.clone();
-                async move { gateway.app(request).await }
+                async move { gateway.app(request, Some(peer.ip())).await }
             };
             listeners.spawn(mainstay_gateway::listen(listener, handler, self.stop.clone(), limits.clone()));
         }
         if let Some(listener) = model {
             let gateway = gateway.clone();
-            let handler = move |request| {
+            let handler = move |request, _peer| {
                 let gateway = gateway.clone();
                 async move { gateway.model(request).await }
             };
@@ -322,11 +322,9 @@ impl Base {
         router: Router,
         limits: watch::Receiver<ListenLimits>,
     ) {
-        let handler = move |mut request: Request<hyper::body::Incoming>| {
+        let handler = move |mut request: Request<hyper::body::Incoming>, peer: SocketAddr| {
             let router = router.clone();
-            if let Some(PeerAddress(peer)) = request.extensions().get::<PeerAddress>().copied() {
-                request.extensions_mut().insert(ConnectInfo(peer));
-            }
+            request.extensions_mut().insert(ConnectInfo(peer));
             async move {
                 let answer = router.oneshot(request.map(axum::body::Body::new)).await;
                 let answer = answer.unwrap_or_else(|never| match never {});
