@@ -22,8 +22,8 @@ struct Cost {
 /// What one exchange may cost in user space: client, gateway and provider in one thread. What was reached and 3 %. Raise a
 /// bound only with a reason in the commit; lower it when the path got cheaper.
 const BOUNDS: [(&str, &[&str], Cost); 2] = [
-    ("whole answer", &[], Cost { instructions: 141_700, allocations: 78 }),
-    ("stream of 100 chunks", &["stream"], Cost { instructions: 2_445_000, allocations: 300 }),
+    ("whole answer", &[], Cost { instructions: 137_500, allocations: 68 }),
+    ("stream of 100 chunks", &["stream"], Cost { instructions: 2_436_000, allocations: 290 }),
 ];
 
 pub(crate) fn run_task() -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 /// A new time-ordered id (UUID v7) in its usual lower-case spelling.
 pub fn new() -> String {
-    Uuid::now_v7().to_string()
+    Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 /// Whether `text` is a UUID in its hyphenated spelling, as Dify demands of ids in paths.

@@ -29,7 +29,7 @@ impl TraceParent {
 
     /// 32 lower-case hexadecimal digits.
     pub fn trace_id_text(self) -> String {
-        Uuid::from_u128(self.trace_id).simple().to_string()
+        Uuid::from_u128(self.trace_id).simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
     }
 
     /// Reads a header. `None` when it is malformed, which the specification says to treat as absent.
@@ -48,8 +48,20 @@ impl TraceParent {
 
 impl std::fmt::Display for TraceParent {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let trace_id = Uuid::from_u128(self.trace_id).simple();
-        write!(formatter, "00-{trace_id}-{:016x}-{:02x}", self.parent_id, self.flags)
+        // Each call sends one: all of it at once is one allocation of its very length.
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(self.trace_id, &mut text[3..35]);
+        write_hex(self.parent_id.into(), &mut text[36..52]);
+        write_hex(self.flags.into(), &mut text[53..]);
+        formatter.write_str(std::str::from_utf8(&text).map_err(|_| std::fmt::Error)?)
+    }
+}
+
+/// In as many digits as there is room for.
+fn write_hex(mut number: u128, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }
 

@@ -74,14 +74,19 @@ impl fmt::Display for Usd {
                 break;
             }
         }
-        formatter.write_str(if self.0 < 0 { "-$" } else { "$" })?;
-        formatter.write_str(std::str::from_utf8(&text[LONGEST - length..]).map_err(|_| fmt::Error)?)
+        let mut start = LONGEST - length - 1;
+        text[start] = b'$';
+        if self.0 < 0 {
+            start -= 1;
+            text[start] = b'-';
+        }
+        formatter.write_str(std::str::from_utf8(&text[start..]).map_err(|_| fmt::Error)?)
     }
 }
 
 const PLACES: usize = 6;
-/// The largest amount has 19 digits, and a point.
-const LONGEST: usize = 20;
+/// The largest amount has 19 digits and a point, and before them its signs.
+const LONGEST: usize = 22;
 
 #[cfg(test)]
 mod tests {

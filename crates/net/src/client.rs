@@ -94,7 +94,7 @@ impl Client {
         timeouts: &Timeouts,
         rule: AddressRule,
     ) -> Result<Response<Body>, SendError> {
-        let uri = request.uri().clone();
+        let uri = std::mem::take(request.uri_mut());
         let (true, Some(authority)) = (is_absolute_http(&uri), uri.authority()) else {
             let message = "the URL is not absolute, or not http or https";
             return Err(SendError::new(Class::InvalidRequest, &origin(&uri), message, true));
@@ -115,7 +115,8 @@ impl Client {
         loop {
             let (link, has_rested) = match pool.rested(authority.as_str()) {
                 Some(link) => (link, true),
-                None => (connect(pool, &uri, timeouts).await?, false),
+                // On the heap, because most exchanges make no connection and need no room for it.
+                None => (Box::pin(connect(pool, &uri, timeouts)).await?, false),
             };
             let first_byte_at = Instant::now() + timeouts.first_byte;
             match tokio::time::timeout_at(first_byte_at.min(total_at), link.exchange(request)).await {
@@ -200,9 +201,9 @@ fn address(request: &mut Request<Body>, uri: &Uri) -> Result<(), http::Error> {
         };
         request.headers_mut().insert(HOST, host);
     }
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = uri.path_and_query().cloned();
-    *request.uri_mut() = Uri::from_parts(parts)?;
+    if let Some(path_and_query) = uri.path_and_query() {
+        *request.uri_mut() = Uri::from(path_and_query.clone());
+    }
     Ok(())
 }
 

@@ -64,15 +64,19 @@ where
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            let Some(frame) = frame else {
+                self.over = true;
+                return Poll::Ready(None);
+            };
             let now = Instant::now();
             self.last_piece_at = now;
             // A peer that never pauses must not outlive `total` either.
-            if frame.is_some() && now >= self.total_at {
+            if now >= self.total_at {
                 self.over = true;
                 return Poll::Ready(Some(Err(BodyError::Total(self.total))));
             }
-            self.over = !matches!(frame, Some(Ok(_)));
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            self.over = frame.is_err();
+            return Poll::Ready(Some(frame.map_err(Into::into)));
         }
         let first = self.total_at.min(self.last_piece_at + self.idle);
         loop {

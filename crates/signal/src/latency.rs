@@ -79,12 +79,20 @@ impl Latency {
         if self.total == 0 {
             return None;
         }
-        let wanted = (q.clamp(0.0, 1.0) * self.total as f64).max(1.0);
+        let wanted = (q.clamp(0.0, 1.0) * self.total as f64).max(1.0).ceil() as u64;
         let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += u64::from(*count);
-            if seen as f64 >= wanted {
-                return Some(middle(bucket));
+        // Each call asks: an octave whose sum falls short is passed over as a whole.
+        for (octave, counts) in self.counts.chunks(STEPS).enumerate() {
+            let all: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+            if seen + all < wanted {
+                seen += all;
+                continue;
+            }
+            for (step, count) in counts.iter().enumerate() {
+                seen += u64::from(*count);
+                if seen >= wanted {
+                    return Some(middle(octave * STEPS + step));
+                }
             }
         }
         None

@@ -48,11 +48,12 @@ pub(crate) trait Told {
 
 impl Open {
     pub(crate) fn new<B>(gateway: &Gateway, path: Path, request: &Request<B>) -> Open {
-        let request_id: Arc<str> = id::new().into();
+        let id = id::new();
+        let request_id: Arc<str> = id.as_str().into();
         let parent = headers::text(request.headers(), &TRACEPARENT).and_then(TraceParent::parse);
         let trace = parent.map_or_else(TraceParent::new_root, TraceParent::child);
         let record = Record {
-            request_id: request_id.as_ref().to_owned(),
+            request_id: id,
             method: request.method().as_str().to_owned(),
             target: request.uri().path().to_owned(),
             trace_id: trace.trace_id_text(),
@@ -170,6 +171,10 @@ impl Open {
         let started_us = self.elapsed_us();
         let Some(record) = self.record.as_deref_mut() else { return Attempted(0) };
         let class = Some(Class::CallerGone);
+        // Most calls need no second one.
+        if record.attempts.is_empty() {
+            record.attempts.reserve_exact(1);
+        }
         record.attempts.push(Attempt { started_us, class, ..attempt });
         let index = (record.attempts.len() - 1).min(MAX_ATTEMPTS - 1);
         self.under_way |= 1 << index;

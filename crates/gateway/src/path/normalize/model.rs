@@ -118,7 +118,10 @@ impl Asked {
             structured_output,
             region: terms.region.clone(),
             data_class: terms.data_class.clone(),
-            end_user: user.map(|user| user[..user.floor_char_boundary(MAX_USER_BYTES)].to_owned()),
+            end_user: user.map(|mut user| {
+                user.truncate(user.floor_char_boundary(MAX_USER_BYTES));
+                user
+            }),
             app: None,
             deadline: terms.deadline,
             max_cost: terms.max_cost,

@@ -38,8 +38,8 @@ pub(super) struct Order {
     pub(super) asked: Box<Asked>,
     pub(super) chain: Arc<Chain>,
     pub(super) bounds: Bounds,
-    /// A call of `/v1/responses` in the inner form, once somebody asked for it.
-    inner: OnceLock<Result<Request, Unreadable>>,
+    /// A call of `/v1/responses` in the inner form, once somebody asked for it. On the heap: other calls need no room for it.
+    inner: OnceLock<Box<Result<Request, Unreadable>>>,
 }
 
 /// One deadline and one ceiling over all attempts.
@@ -111,7 +111,7 @@ impl Order {
 
     /// A call of `/v1/responses` as it is told to others, or why it cannot be.
     pub(super) fn inner(&self) -> &Result<Request, Unreadable> {
-        self.inner.get_or_init(|| responses::read_request(&self.bytes))
+        self.inner.get_or_init(|| Box::new(responses::read_request(&self.bytes)))
     }
 
     /// Why only a target that speaks the Responses API can take the call. It is not looked for where all targets do.

@@ -183,7 +183,7 @@ fn no_words(target: &ModelTarget, endpoint: Endpoint) -> Unwritten {
 
 /// Of the caller's headers, those that go on: one look at each, one map.
 fn passed_on(caller: &HeaderMap) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(16);
+    let mut map = HeaderMap::with_capacity(12);
     for (name, value) in caller {
         if goes_on(name) {
             map.append(name.clone(), value.clone());
