@@ -106,6 +106,10 @@ impl Bucket {
             return;
         }
         self.fill(now);
+        // Nothing left of nobody knows what, back nobody knows when: whoever answers grants something, and a 429 says more.
+        if left == 0 && told.limit.is_none() && told.reset.is_none() && self.learned.is_none() {
+            return;
+        }
         let grant =
             told.limit.map_or_else(|| self.learned.map_or(left, |(grant, _)| grant.max(left)), bounded);
         self.learned = Some((grant, rate(grant, left, told.reset)));

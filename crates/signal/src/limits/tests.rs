@@ -138,6 +138,26 @@ fn headers_are_believed() {
     assert!(minute.take(later(121_000), 0).is_ok());
 }
 
+// Reproduces: a relay that says `x-ratelimit-remaining-tokens: 0`, and nothing else, with each good answer was asked once
+// in two minutes.
+#[test]
+fn nothing_left_of_an_unknown_grant_says_nothing() {
+    let left = |left, reset| {
+        let tokens = Told { limit: None, left: Some(left), reset };
+        Learned { tokens, ..Learned::default() }
+    };
+    let mut minute = Minute::new(None, None);
+    minute.learn(&left(0, None), START);
+    assert!(minute.take(START, 10).is_ok());
+    // With the moment of its return, or once its size is known, it is believed.
+    minute.learn(&left(0, Some(Duration::from_secs(20))), START);
+    assert!(minute.take(START, 10).is_err());
+    let mut minute = Minute::new(None, None);
+    minute.learn(&left(6_000, None), START);
+    minute.learn(&left(0, None), START);
+    assert_eq!(minute.take(START, 100), Err(Duration::from_secs(1)));
+}
+
 #[test]
 fn a_wait_that_headers_tell_is_no_longer_than_they_are_believed() {
     let mut minute = Minute::new(None, None);
