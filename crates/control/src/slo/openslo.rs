@@ -418,12 +418,15 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_at_once_by_the_keys_of_openslo() {
+        /// What is changed in a document, and the paths that are told.
+        type Case<'a> = (Vec<(&'a str, Value)>, &'a [&'a str]);
+
         let window = |window: Value| ("/spec/timeWindow", json!([window]));
         let calendar = |start: &str| {
             window(json!({ "duration": "1M", "isRolling": false, "calendar": { "startTime": start } }))
         };
         let sli = "/spec/indicator/spec/ratioMetric/good/metricSource/spec/sli";
-        let cases: [(Vec<(&str, Value)>, &[&str]); 10] = [
+        let cases: [Case<'_>; 10] = [
             (vec![], &[]),
             (
                 vec![
