@@ -19,6 +19,11 @@ pub struct Standing {
     pub answers: Vec<Answers>,
 }
 
+impl Standing {
+    /// A gateway says each second how its targets stand; one that is silent for longer knows nothing of now.
+    pub const MAX_AGE: Duration = Duration::from_secs(10);
+}
+
 /// What came of the attempts at one provider that ended in one span of [`Answers::SPAN`], as one process counted them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use mainstay_base::{Clock, Micros, id};
+use mainstay_base::{Clock, Micros, id, listed};
 use mainstay_store::{
     Store, StoreError, Waiting,
     model::{Alert, AlertFilter, AlertState, Execution, ExecutionFilter, TimelineEvent, TimelineFilter},
@@ -175,8 +175,8 @@ impl Facade {
     /// Writes a runbook's execution down; the acting control does it at its next look. Gives the execution's id.
     pub async fn run(&self, request: RunRequest) -> Result<String, RunRefused> {
         let Some(definition) = runbook::find(&request.runbook) else {
-            let names: Vec<&str> = runbook::BUILT_IN.iter().map(|definition| definition.name).collect();
-            return Err(RunRefused::NoRunbook(request.runbook, names.join(", ")));
+            let known = listed(runbook::BUILT_IN.iter().map(|definition| definition.name));
+            return Err(RunRefused::NoRunbook(request.runbook, known));
         };
         let report = self.report();
         let found = report.component(&request.component);

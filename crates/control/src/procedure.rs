@@ -7,6 +7,7 @@
 mod refused;
 mod trial;
 
+use mainstay_base::listed;
 use mainstay_store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use crate::{
     runbook::{left_alone, stand_ins, worded},
 };
 pub use refused::ProcedureRefused;
-use refused::listed;
 pub use trial::TestReport;
 
 /// Who wants it, why, and how seriously.

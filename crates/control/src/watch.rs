@@ -36,8 +36,6 @@ use question::{Probed, Question};
 
 /// Between two reports.
 const LOOK: Duration = Duration::from_millis(500);
-/// A gateway says each second how its targets stand; one that is silent for longer knows nothing of now.
-pub(crate) const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Watch {
     shared: Arc<Shared>,

@@ -578,7 +578,7 @@ async fn what_cannot_be_run_is_refused_with_a_reason() {
     let facade = control.facade();
     until_state(&facade, "worker:0", State::Ok).await;
     for (runbook, component, says) in [
-        ("reboot-everything", "worker:0", "there are: restart-service, provider-detour"),
+        ("reboot-everything", "worker:0", "there are: provider-detour, restart-service"),
         ("restart-service", "worker:7", "no such component"),
         ("restart-service", "store", "worker components"),
     ] {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_base::{
-    Class, Micros, Record, Usd,
+    Class, Micros, Record, Standing, Usd,
     standing::{BreakerState, KeyStanding, TargetStanding},
 };
 use mainstay_store::model::{CallFilter, Stood};
@@ -11,8 +11,6 @@ use serde::Serialize;
 
 use crate::{App, Failure};
 
-/// A gateway that has said nothing for so long is not heard.
-const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
 /// Spans of records to count, the longest first: the first that fits into one page, else the last.
 const SPANS: [Duration; 3] = [Duration::from_secs(3_600), Duration::from_secs(600), Duration::from_secs(60)];
 
@@ -162,7 +160,7 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) async fn read(app: &App) -> Result<Now, Failure> {
-        Ok(Now { stood: app.ports.store.standings().list(STANDING_MAX_AGE).await? })
+        Ok(Now { stood: app.ports.store.standings().list(Standing::MAX_AGE).await? })
     }
 
     pub(crate) fn instances(&self) -> usize {

@@ -1,7 +1,10 @@
 //! Logical models: who answers them, in which order, how that goes; and where a call would go now.
 
 use askama::Template;
-use mainstay_base::snapshot::{CallPolicy, LogicalModel, Strategy};
+use mainstay_base::{
+    listed,
+    snapshot::{CallPolicy, LogicalModel, Strategy},
+};
 use mainstay_control::Overrides;
 use serde::{Deserialize, Serialize};
 
@@ -185,10 +188,7 @@ impl Page for ModelPage {
 
 fn unknown(app: &App, name: &str) -> Failure {
     let snapshot = app.ports.routes.snapshot();
-    let mut known: Vec<&str> = snapshot.model.models.keys().map(String::as_str).collect();
-    known.sort_unstable();
-    known.truncate(30);
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = listed(snapshot.model.models.keys().map(String::as_str));
     Failure { next: format!("there are: {known}"), ..Failure::not_found("model", name) }
 }
 

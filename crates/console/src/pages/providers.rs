@@ -1,7 +1,7 @@
 //! Model providers: how each is, what it serves, what operators may do with it.
 
 use askama::Template;
-use mainstay_base::{Micros, standing::KeyStanding};
+use mainstay_base::{Micros, listed, standing::KeyStanding};
 use mainstay_control::{
     Asks, Component, Drained, FailedOver, OTHER_MODELS, Overrides, Peers, ProviderPeer, Trouble,
 };
@@ -208,8 +208,7 @@ impl ProviderPage {
 }
 
 pub(super) fn unknown(peers: &Peers, name: &str) -> Failure {
-    let known: Vec<&str> = peers.providers.iter().map(ProviderPeer::name).take(30).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = listed(peers.providers.iter().map(ProviderPeer::name));
     Failure { next: format!("there are: {known}"), ..Failure::not_found("provider", name) }
 }
 

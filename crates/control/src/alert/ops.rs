@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mainstay_base::{Micros, id};
+use mainstay_base::{Micros, id, listed};
 use mainstay_store::{
     StoreError,
     model::{OnCallOverride, Silence},
@@ -214,10 +214,6 @@ impl Facade {
         Ok(plan.schedules.iter().map(roster).collect())
     }
 
-    pub async fn overrides_of_call(&self, limit: u32) -> Result<Vec<OnCallOverride>, StoreError> {
-        self.shared.store.on_call().list(limit).await
-    }
-
     /// Somebody is on call from then on, for so long, instead of whoever would be.
     pub async fn override_call(&self, new: NewOverride, actor: &str) -> Result<OnCallOverride, NotDone> {
         let now = self.shared.clock.now();
@@ -225,18 +221,12 @@ impl Facade {
         let mut problems = span_problems(starts_at, lasts, now);
         let plan = self.shared.options.borrow().alerting.clone();
         if plan.schedule(&schedule).is_none() {
-            let names: Vec<&str> = plan.schedules.iter().map(|known| known.name.as_str()).collect();
-            problems.push((
-                "schedule".to_owned(),
-                format!("there is no {schedule}; there are: {}", names.join(", ")),
-            ));
+            let known = listed(plan.schedules.iter().map(|known| known.name.as_str()));
+            problems.push(("schedule".to_owned(), format!("there is no {schedule}; there are: {known}")));
         }
         if plan.person(&person).is_none() {
-            let names: Vec<&str> = plan.people.iter().map(|known| known.name.as_str()).collect();
-            problems.push((
-                "person".to_owned(),
-                format!("there is no {person}; there are: {}", names.join(", ")),
-            ));
+            let known = listed(plan.people.iter().map(|known| known.name.as_str()));
+            problems.push(("person".to_owned(), format!("there is no {person}; there are: {known}")));
         }
         problems.extend(text_problem("comment", &comment, false));
         if !problems.is_empty() {

@@ -2,9 +2,6 @@
 
 use mainstay_store::StoreError;
 
-/// Names listed in a refusal.
-const MAX_LISTED: usize = 30;
-
 #[derive(Debug, thiserror::Error)]
 pub enum ProcedureRefused {
     #[error("there is no provider `{name}`; there are: {known}")]
@@ -51,19 +48,5 @@ impl ProcedureRefused {
             }
             ProcedureRefused::Store(_) => "see mainstay health".to_owned(),
         }
-    }
-}
-
-/// Each name once, in order, and not more than a person reads.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    let more = names.len().saturating_sub(MAX_LISTED);
-    names.truncate(MAX_LISTED);
-    match (names.is_empty(), more) {
-        (true, _) => "none".to_owned(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
     }
 }

@@ -3,20 +3,19 @@
 use std::collections::BTreeSet;
 
 use mainstay_base::{
-    Class, Usd,
+    Class, Standing, Usd, listed,
     snapshot::{Price, ProviderKey},
 };
 use mainstay_store::StoreError;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{ProcedureRefused, find, refused::listed, subject};
+use super::{ProcedureRefused, find, subject};
 use crate::{
     facade::Facade,
     overrides::{self, Overrides},
     ports::{OTHER_MODELS, ProviderPeer},
     probe::{self, Tested},
-    watch::STANDING_MAX_AGE,
 };
 
 /// Keys that one test tries; a provider has one or two.
@@ -92,7 +91,7 @@ impl Facade {
         let of_it = format!("provider-key:{provider}/");
         let refused = report.components.iter().filter(|component| component.state.is_trouble());
         let refused = refused.filter_map(|component| component.id.strip_prefix(&of_it).map(str::to_owned));
-        let stood = self.shared.store.standings().list(STANDING_MAX_AGE).await?;
+        let stood = self.shared.store.standings().list(Standing::MAX_AGE).await?;
         let rest = stood.iter().flat_map(|stood| &stood.standing.keys).filter(|key| {
             key.provider == provider
                 && key.rests_until.is_some_and(|until| until > now)

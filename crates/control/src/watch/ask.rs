@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_base::{Class, Micros, snapshot::ProviderKey};
+use mainstay_base::{Class, Micros, Standing, snapshot::ProviderKey};
 use mainstay_store::{
     Waiting,
     model::{QueueStats, Stood, Worker},
@@ -10,7 +10,7 @@ use mainstay_store::{
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
-    STANDING_MAX_AGE, Watch,
+    Watch,
     question::{PROBE_TROUBLED_EVERY, Probed, pace},
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Watch {
         if self.standings_question.begin(STANDINGS_EVERY) {
             let standings = store.standings();
             self.answers.spawn(async move {
-                let list = standings.list(STANDING_MAX_AGE);
+                let list = standings.list(Standing::MAX_AGE);
                 Answer::Standings(within(STORE_DEADLINE, list).await)
             });
         }
@@ -182,7 +182,7 @@ impl Watch {
                     self.observer.hear(&others.collect::<Vec<_>>(), now);
                     self.stood = stood;
                 }
-                self.stood.retain(|stood| now.since(stood.at) <= STANDING_MAX_AGE);
+                self.stood.retain(|stood| now.since(stood.at) <= Standing::MAX_AGE);
             }
             Answer::Receivers(result) => {
                 // While the store does not answer, what was known stays.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mainstay_base::{
-    Micros, Snapshot,
+    Micros, Snapshot, listed,
     snapshot::{LogicalModel, ModelKey, ModelTarget, Strategy},
     standing::{BreakerState, TargetStanding},
 };
@@ -11,10 +11,6 @@ use mainstay_console::{Explained, RouteAsk, RouteRefused, Step};
 use mainstay_signal::chain::{self, Ask, CONVERTED, Seen, Why};
 use mainstay_store::model::Stood;
 
-use super::listed;
-
-/// A gateway that has said nothing for so long is not heard.
-pub(super) const STANDING_MAX_AGE: Duration = Duration::from_secs(10);
 /// The grant of a minute comes back within it.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Chance has no place in an explanation: this draw is as good as any.
@@ -50,18 +46,7 @@ pub(super) fn explain(
     };
     let seen = |index: usize| seen(snapshot, &model.targets[index], stood, now);
     let plan = chain::order(&model, &asked, seen, &snapshot.model.failovers, || CHANCE);
-    if model.strategy != Strategy::Ordered {
-        notes.push(
-            "targets of one priority are ordered by chance or by load: a real call may find another order"
-                .to_owned(),
-        );
-    }
-    if stood.is_empty() {
-        notes.push("no gateway says how its targets stand: all count as well".to_owned());
-    }
-    if stood.len() > 1 {
-        notes.push(format!("{} gateways are running; of each target the worst word is used", stood.len()));
-    }
+    notes.extend(unlike_a_call(model.strategy, stood.len()));
     let step = |index: usize, why: Option<String>| Step {
         provider: model.targets[index].provider.name.clone(),
         model: model.targets[index].model.clone(),
@@ -87,6 +72,22 @@ pub(super) fn explain(
         standing_at: stood.iter().map(|stood| stood.standing.at).max(),
         notes,
     })
+}
+
+/// What is not as in a real call.
+fn unlike_a_call(strategy: Strategy, gateways: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if strategy != Strategy::Ordered {
+        let note =
+            "targets of one priority are ordered by chance or by load: a real call may find another order";
+        notes.push(note.to_owned());
+    }
+    match gateways {
+        0 => notes.push("no gateway says how its targets stand: all count as well".to_owned()),
+        1 => {}
+        _ => notes.push(format!("{gateways} gateways are running; of each target the worst word is used")),
+    }
+    notes
 }
 
 fn find_key(snapshot: &Snapshot, name: &str) -> Result<Arc<ModelKey>, RouteRefused> {

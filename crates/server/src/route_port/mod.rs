@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use mainstay_base::{Clock, Snapshot};
+use mainstay_base::{Clock, Snapshot, Standing};
 use mainstay_console::{Explained, RouteAsk, RouteRefused, Routes, Simulation};
 use mainstay_store::Store;
 use tokio::sync::Semaphore;
@@ -36,7 +36,7 @@ impl Routes for RoutePort {
     fn explain(&self, ask: RouteAsk) -> BoxFuture<'static, Result<Explained, RouteRefused>> {
         let port = self.clone();
         Box::pin(async move {
-            let stood = port.store.standings().list(explain::STANDING_MAX_AGE).await;
+            let stood = port.store.standings().list(Standing::MAX_AGE).await;
             let stood = stood.map_err(|error| RouteRefused::Unavailable(Box::new(error)))?;
             explain::explain(&port.snapshot.load(), &ask, &stood, port.clock.now())
         })
@@ -44,19 +44,5 @@ impl Routes for RoutePort {
 
     fn simulate(&self, what: Simulation) -> BoxFuture<'static, Result<serde_json::Value, RouteRefused>> {
         Box::pin(simulate::simulate(self.clone(), what))
-    }
-}
-
-/// Names for a refusal: in order, and not more than a person reads.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const MAX_LISTED: usize = 30;
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    let more = names.len().saturating_sub(MAX_LISTED);
-    names.truncate(MAX_LISTED);
-    match (names.is_empty(), more) {
-        (true, _) => "none".to_owned(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
     }
 }

@@ -1,7 +1,7 @@
 //! One worker: what it has, what it takes, and what can be done with it.
 
 use askama::Template;
-use mainstay_base::{Finding, Micros};
+use mainstay_base::{Finding, Micros, listed};
 use serde::Serialize;
 
 use super::{
@@ -39,9 +39,7 @@ impl Page for WorkerPage {
         let latest = latest(app)?;
         let mut rows = queues::workers(&latest);
         let Some(at) = rows.iter().position(|row| row.worker.name == name) else {
-            let known: Vec<&str> = rows.iter().map(|row| row.worker.name.as_str()).take(30).collect();
-            let next =
-                format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+            let next = format!("there are: {}", listed(rows.iter().map(|row| row.worker.name.as_str())));
             return Err(Failure { next, ..Failure::not_found("worker", name) });
         };
         let row = rows.swap_remove(at);
