@@ -1,5 +1,7 @@
 //! Verdicts about workers: lost, wedged, taking nothing, too long at one task.
 
+use std::time::Duration;
+
 use mainstay_base::{Evidence, Finding, Severity, finding::Subject};
 use mainstay_dify::celery::{Answer, Running, Seen, Worker, act::word};
 
@@ -68,43 +70,64 @@ fn silent(bench: &mut Bench<'_>, seen: &Seen, worker: &Worker) {
         tenant: held.iter().find_map(|task| task.about.tenant.clone()),
         ..Subject::default()
     };
-    let finding = if is_connected {
-        Finding {
-            id: "worker-wedged".to_owned(),
-            severity: Severity::Critical,
-            component: format!("worker:{}", worker.name),
-            subject,
-            what: format!(
-                "worker {} lives and does nothing: no heartbeat and no answer for {}",
-                worker.name,
-                worded(silent_for)
-            ),
-            cause: format!("its process is stopped, or one task holds it whole{}", named(&held)),
-            remedy: format!(
-                "restart the container of {}; a pool of gevent is held by a task that computes",
-                worker.name
-            ),
-            evidence,
-        }
-    } else {
-        Finding {
-            id: "worker-lost".to_owned(),
-            severity: if left.is_empty() { Severity::Warning } else { Severity::Critical },
-            component: format!("worker:{}", worker.name),
-            subject,
-            what: format!("worker {} is gone without a goodbye{}", worker.name, unconsumed(&left)),
-            cause: format!(
-                "it was killed, as by the kernel for memory, or lost its network; what it ran is not run again{}",
-                named(&held)
-            ),
-            remedy: format!(
-                "start it again and look for its end: docker inspect, OOMKilled, exit 137 ({})",
-                worker.name
-            ),
-            evidence,
-        }
+    let finding = match is_connected {
+        true => wedged(worker, silent_for, &held, subject, evidence),
+        false => lost(worker, &left, &held, subject, evidence),
     };
     bench.find(finding);
+}
+
+/// It holds its connection: it is stopped.
+fn wedged(
+    worker: &Worker,
+    silent_for: Duration,
+    held: &[&Running],
+    subject: Subject,
+    evidence: Vec<Evidence>,
+) -> Finding {
+    Finding {
+        id: "worker-wedged".to_owned(),
+        severity: Severity::Critical,
+        component: format!("worker:{}", worker.name),
+        subject,
+        what: format!(
+            "worker {} lives and does nothing: no heartbeat and no answer for {}",
+            worker.name,
+            worded(silent_for)
+        ),
+        cause: format!("its process is stopped, or one task holds it whole{}", named(held)),
+        remedy: format!(
+            "restart the container of {}; a pool of gevent is held by a task that computes",
+            worker.name
+        ),
+        evidence,
+    }
+}
+
+/// It holds no connection: it is gone.
+fn lost(
+    worker: &Worker,
+    left: &[String],
+    held: &[&Running],
+    subject: Subject,
+    evidence: Vec<Evidence>,
+) -> Finding {
+    Finding {
+        id: "worker-lost".to_owned(),
+        severity: if left.is_empty() { Severity::Warning } else { Severity::Critical },
+        component: format!("worker:{}", worker.name),
+        subject,
+        what: format!("worker {} is gone without a goodbye{}", worker.name, unconsumed(left)),
+        cause: format!(
+            "it was killed, as by the kernel for memory, or lost its network; what it ran is not run again{}",
+            named(held)
+        ),
+        remedy: format!(
+            "start it again and look for its end: docker inspect, OOMKilled, exit 137 ({})",
+            worker.name
+        ),
+        evidence,
+    }
 }
 
 /// Queues that nobody else consumes.
