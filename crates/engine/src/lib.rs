@@ -36,5 +36,5 @@ pub use limits::Limits;
 pub use outcome::{IterationPlace, NodeExecution, NodeStatus, RunOutcome, RunStatus};
 pub use plan::Plan;
 pub use problem::Problem;
-pub use sink::{SINK_CAPACITY, Sink};
+pub use sink::Sink;
 pub use usage::Usage;

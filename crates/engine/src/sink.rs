@@ -4,9 +4,6 @@ use tokio::sync::mpsc;
 
 use crate::Event;
 
-/// Events that wait for a listener; a run whose listener is this far behind waits for it.
-pub const SINK_CAPACITY: usize = 256;
-
 /// Nobody, or one listener behind a bounded channel. A slow listener slows its own run and nothing else; a listener
 /// that went away is forgotten and the run goes on, as in Dify.
 #[derive(Debug, Default)]

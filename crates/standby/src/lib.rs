@@ -112,11 +112,6 @@ impl Standby {
         Response::from_parts(head, body)
     }
 
-    /// How many runs this process executes now.
-    pub fn active_runs(&self) -> usize {
-        self.inner.options.max_active_runs.saturating_sub(self.inner.active.available_permits())
-    }
-
     /// Waits for the runs of this process, then stops those that are left and stores them as stopped.
     pub async fn shutdown(&self, patience: Duration) {
         self.inner.running.close();

@@ -86,12 +86,6 @@ impl Source<'_> {
         self.states(SQL, dataset).await
     }
 
-    pub async fn segments_by_state(&self, document: Id) -> Result<Vec<DocumentState>, Failure> {
-        const SQL: &str =
-            "SELECT status, count(*) FROM document_segments WHERE document_id = $1 GROUP BY 1 LIMIT 20";
-        self.states(SQL, document).await
-    }
-
     async fn states(&self, sql: &str, of: Id) -> Result<Vec<DocumentState>, Failure> {
         let read = |row: &Row| Ok(DocumentState { status: row.word(0)?, count: row.int(1)?.unwrap_or(0) });
         self.rows(sql, &[Value::Id(of)], 20).await?.iter().map(read).collect()

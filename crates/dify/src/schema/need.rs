@@ -17,11 +17,10 @@ pub enum Capability {
     Apps,
     Datasets,
     Documents,
-    Segments,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 11] = [
+    pub const ALL: [Capability; 10] = [
         Capability::Runs,
         Capability::Nodes,
         Capability::Origins,
@@ -32,7 +31,6 @@ impl Capability {
         Capability::Apps,
         Capability::Datasets,
         Capability::Documents,
-        Capability::Segments,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -183,13 +181,6 @@ fn need(capability: Capability) -> &'static Need {
                 "updated_at",
             ],
             index: &["dataset_id"],
-        },
-        Capability::Segments => &Need {
-            name: "segments",
-            lost: "the states of segments are not read",
-            table: "document_segments",
-            columns: &["id", "document_id", "dataset_id", "status"],
-            index: &["document_id"],
         },
     }
 }

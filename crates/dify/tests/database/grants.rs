@@ -81,7 +81,6 @@ async fn the_printed_rights_are_enough_for_every_read() {
     source.datasets(None, 10).await.unwrap();
     source.documents_under_way(ids[0], 10).await.unwrap();
     source.documents_by_state(ids[0]).await.unwrap();
-    source.segments_by_state(ids[0]).await.unwrap();
     plugins::references(&reader).await.unwrap();
 
     let facts = database_facts(&reader).await.unwrap();

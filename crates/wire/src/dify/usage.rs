@@ -23,18 +23,6 @@ pub struct Usage {
     pub time_to_generate: Option<f64>,
 }
 
-impl Usage {
-    /// Tokens without prices.
-    pub fn of_tokens(prompt_tokens: u64, completion_tokens: u64) -> Usage {
-        Usage {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            ..Usage::default()
-        }
-    }
-}
-
 impl Default for Usage {
     fn default() -> Usage {
         Usage {

@@ -26,27 +26,6 @@ pub enum Edit<'a> {
     },
 }
 
-/// The body with another `model`. `None` when there is no such field to change.
-pub fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
-    edited(body, &[Edit::Model(model)])
-}
-
-/// The body with `stream_options.include_usage` set. `None` when it is set already.
-pub fn with_include_usage(body: &[u8]) -> Option<Vec<u8>> {
-    edited(body, &[Edit::IncludeUsage])
-}
-
-/// The body without these top-level fields. `None` when it has none of them.
-pub fn without_fields(body: &[u8], fields: &[&str]) -> Option<Vec<u8>> {
-    let edits: Vec<Edit<'_>> = fields.iter().map(|field| Edit::Without(field)).collect();
-    edited(body, &edits)
-}
-
-/// The body with another name for a top-level field. `None` when it has no such field.
-pub fn with_field_renamed(body: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
-    edited(body, &[Edit::Renamed { from, to }])
-}
-
 /// The body after all the edits. `None` when nothing is to be changed, or the body is not a JSON object.
 pub fn edited(body: &[u8], edits: &[Edit<'_>]) -> Option<Vec<u8>> {
     let mut fields = top_level(body)?;
@@ -245,12 +224,16 @@ mod tests {
             (r#"{"x":{"model":"inner"},"model":"outer"}"#, r#"{"x":{"model":"inner"},"model":"b\"c"}"#),
             (r#"{"x":"\"model\":1","m\u006fdel":"a"}"#, r#"{"x":"\"model\":1","m\u006fdel":"b\"c"}"#),
         ] {
-            assert_eq!(with_model(body.as_bytes(), "b\"c").unwrap(), expected.as_bytes(), "{body}");
+            assert_eq!(
+                edited(body.as_bytes(), &[Edit::Model("b\"c")]).unwrap(),
+                expected.as_bytes(),
+                "{body}"
+            );
         }
         for without in [&b"{}"[..], b"[]", b"nonsense", b"{\"model\":\"a\"", b"{\"model\":\"a\"} x"] {
-            assert_eq!(with_model(without, "b"), None);
+            assert_eq!(edited(without, &[Edit::Model("b")]), None);
         }
-        assert_eq!(with_model(br#"{"model":"b"}"#, "b"), None, "nothing to change");
+        assert_eq!(edited(br#"{"model":"b"}"#, &[Edit::Model("b")]), None, "nothing to change");
     }
 
     #[test]
@@ -265,14 +248,15 @@ mod tests {
             r#"{"stream_options":{"x" : 1, "include_usage": true},"a":1}"#,
         );
         check(r#"{"stream_options":{}}"#, &ask, r#"{"stream_options":{"include_usage":true}}"#);
-        assert_eq!(with_include_usage(br#"{"stream_options":{"include_usage":true}}"#), None);
-        assert_eq!(with_include_usage(br#"{"stream_options":[]}"#), None);
+        assert_eq!(edited(br#"{"stream_options":{"include_usage":true}}"#, &ask), None);
+        assert_eq!(edited(br#"{"stream_options":[]}"#, &ask), None);
     }
 
     #[test]
     fn fields_go_with_their_commas() {
         let drop = |names: &[&str], body: &str| {
-            String::from_utf8(without_fields(body.as_bytes(), names).unwrap()).unwrap()
+            let edits: Vec<Edit<'_>> = names.iter().map(|name| Edit::Without(name)).collect();
+            String::from_utf8(edited(body.as_bytes(), &edits).unwrap()).unwrap()
         };
         let body = r#"{ "a": 1, "b" : [2], "c":3 }"#;
         assert_eq!(drop(&["a"], body), r#"{ "b" : [2], "c":3 }"#);
@@ -280,7 +264,7 @@ mod tests {
         assert_eq!(drop(&["b", "c"], body), r#"{ "a": 1 }"#);
         assert_eq!(drop(&["a", "b", "c"], body), r#"{  }"#);
         assert_eq!(drop(&["a"], r#"{"a":1,"a":2,"b":3}"#), r#"{"b":3}"#);
-        assert_eq!(without_fields(b"{\"a\":1}", &["b"]), None);
+        assert_eq!(edited(b"{\"a\":1}", &[Edit::Without("b")]), None);
     }
 
     #[test]
