@@ -6,15 +6,17 @@
 //! read, and one that is suddenly empty is refused: it is a copy that failed. However many ask at once, one reload that
 //! begins after they asked answers all of them. A process that ends loads nothing any more.
 
+mod look;
+mod outcome;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mainstay_base::{Clock, Micros, Secret};
+use mainstay_base::{Clock, Secret};
 use mainstay_console::AdminTokens;
 use mainstay_control::{Group, Observer, State, Told};
 use mainstay_store::model::NewEvent;
@@ -25,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    config::{self, Config, Follow, LoadError, Problem},
+    config::{Config, LoadError, Problem},
     failure::chain,
     last_good::StateFiles,
     live::Live,
@@ -33,104 +35,13 @@ use crate::{
     publisher::Publisher,
     records::Keep,
 };
+use look::read;
+pub(crate) use outcome::{Applied, NotReloaded, Origin, Refused, SecretsNow};
 
 /// The subject of the timeline's events.
 const SUBJECT: &str = "config";
 /// Problems that one event of the timeline tells; the log and the answer have all.
 const MAX_PROBLEMS_NOTED: usize = 20;
-
-/// How long a file must stay as it is before it counts as written, and how often that is looked for.
-const SETTLED: Duration = Duration::from_millis(100);
-const MAX_LOOKS: usize = 20;
-/// A file or a secret on a share that does not answer.
-const READ_WAIT: Duration = Duration::from_secs(30);
-
-/// Where the configuration came from.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// Made in this process: it cannot be loaded again.
-    BuiltIn,
-    File {
-        path: PathBuf,
-        text: String,
-    },
-    /// The file at `path` could not be used; the last accepted text is in force instead.
-    LastGood {
-        path: PathBuf,
-        refused: Refused,
-    },
-}
-
-impl Origin {
-    fn path(&self) -> Option<PathBuf> {
-        match self {
-            Origin::BuiltIn => None,
-            Origin::File { path, .. } | Origin::LastGood { path, .. } => Some(path.clone()),
-        }
-    }
-}
-
-/// The configuration in force.
-#[derive(Clone, Debug)]
-pub(crate) struct Applied {
-    pub(crate) revision: String,
-    /// 1 at the start; grows with each that is applied.
-    pub(crate) generation: u64,
-    pub(crate) at: Micros,
-    pub(crate) by: String,
-    /// Sections whose change waits for a restart.
-    pub(crate) restart_needed: Vec<&'static str>,
-    pub(crate) secrets: SecretsNow,
-    pub(crate) warnings: Vec<Problem>,
-}
-
-/// Which values of secrets are in force, without telling any: a revision knows references only.
-#[derive(Clone, Debug)]
-pub(crate) struct SecretsNow {
-    /// 1 at the start; grows with each reload that found another value behind a reference.
-    pub(crate) generation: u64,
-    pub(crate) changed_at: Micros,
-    /// The references with another value than before the last reload.
-    pub(crate) changed: Vec<String>,
-}
-
-/// A configuration that was not put in force.
-#[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    pub(crate) at: Micros,
-    pub(crate) by: String,
-    /// In one line.
-    pub(crate) reason: String,
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl Refused {
-    pub(crate) fn new(error: &LoadError, by: &str, at: Micros) -> Refused {
-        Refused { at, by: by.to_owned(), reason: chain(error), problems: Refused::problems(error) }
-    }
-
-    fn problems(error: &LoadError) -> Vec<Problem> {
-        match error {
-            LoadError::Problems(problems) => problems.clone(),
-            LoadError::Read { .. }
-            | LoadError::TooLarge { .. }
-            | LoadError::Syntax { .. }
-            | LoadError::Empty { .. }
-            | LoadError::Changing { .. }
-            | LoadError::Silent { .. } => Vec::new(),
-        }
-    }
-}
-
-/// Why nothing was loaded.
-#[derive(Clone, Debug)]
-pub(crate) enum NotReloaded {
-    /// This process was not started from a file.
-    NoFile,
-    /// The process is ending.
-    Ending,
-    Refused(Arc<Refused>),
-}
 
 pub(crate) struct Reloader {
     pub(crate) parts: Parts,
@@ -417,113 +328,5 @@ impl Reloader {
                 at: self.applied().at,
             },
         }
-    }
-}
-
-/// The file and the secrets may be on a slow network share; one that says nothing keeps nobody else from trying later.
-async fn read(
-    path: &Path,
-    may_be_empty: bool,
-    looks: &Arc<Semaphore>,
-) -> Result<(Config, String), LoadError> {
-    let name = path.display().to_string();
-    let silent = || LoadError::Silent { path: name.clone(), waited: READ_WAIT };
-    let look = || {
-        let (path, looks) = (path.to_owned(), Arc::clone(looks));
-        async move {
-            // One look at a time, also when an earlier one hangs: threads that hang do not add up.
-            let permit = looks.try_acquire_owned().ok()?;
-            let looked = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                Look::at(&path)
-            });
-            looked.await.ok()
-        }
-    };
-    let settled = tokio::time::timeout(READ_WAIT, settled(path, look)).await;
-    let Look { text, config } = settled.ok().flatten().ok_or_else(silent)??;
-    if text.trim().is_empty() && !may_be_empty {
-        return Err(LoadError::Empty { path: name.clone() });
-    }
-    Ok((config?, text))
-}
-
-/// What a file says at a moment, with the secrets behind it.
-struct Look {
-    text: String,
-    config: Result<Config, LoadError>,
-}
-
-impl Look {
-    fn at(path: &Path) -> Result<Look, LoadError> {
-        let text = config::read_again(path)?;
-        let name = path.display().to_string();
-        let config = config::parse(&name, &text, &config::environment(), Follow::Yes);
-        Ok(Look { text, config })
-    }
-
-    /// Whether the file, and every secret that it refers to, is as it was.
-    fn is_as(&self, before: &Look) -> bool {
-        let is_same = match (&self.config, &before.config) {
-            (Ok(now), Ok(before)) => now.secrets == before.secrets,
-            (Err(now), Err(before)) => Refused::problems(now) == Refused::problems(before),
-            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-        };
-        is_same && self.text == before.text
-    }
-}
-
-type Looked = Result<Look, LoadError>;
-
-/// The look that found what the one before it found. `None`: there was no answer.
-async fn settled<Looking: Future<Output = Option<Looked>>>(
-    path: &Path,
-    mut look: impl FnMut() -> Looking,
-) -> Option<Looked> {
-    let mut before = look().await?;
-    for _ in 0..MAX_LOOKS {
-        tokio::time::sleep(SETTLED).await;
-        let now = look().await?;
-        let is_settled = match (&now, &before) {
-            (Ok(now), Ok(before)) => now.is_as(before),
-            // A file may be missing for a moment while it is replaced.
-            (Err(now), Err(before)) => chain(now) == chain(before),
-            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-        };
-        if is_settled {
-            return Some(now);
-        }
-        before = now;
-    }
-    Some(Err(LoadError::Changing { path: path.display().to_string() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn check(looks: &[Option<&str>], expected: Option<&str>) {
-        let mut looks = looks.iter().cycle();
-        let look = || {
-            let looked = match looks.next().copied().flatten() {
-                Some(text) => {
-                    Ok(Look { text: text.to_owned(), config: Err(LoadError::Empty { path: "f".to_owned() }) })
-                }
-                None => Err(LoadError::Empty { path: "f".to_owned() }),
-            };
-            std::future::ready(Some(looked))
-        };
-        let read = settled(Path::new("f"), look).await.unwrap();
-        assert_eq!(read.ok().map(|look| look.text).as_deref(), expected);
-    }
-
-    // Half of a file may be a valid configuration: one without the providers of the other half.
-    #[tokio::test]
-    async fn a_file_that_is_being_written_is_read_when_it_stays_as_it_is() {
-        check(&[Some("whole")], Some("whole")).await;
-        check(&[Some(""), Some("ha"), Some("half"), Some("whole"), Some("whole")], Some("whole")).await;
-        check(&[Some("one"), Some("other")], None).await;
-        check(&[Some("old"), None, Some("new"), Some("new")], Some("new")).await;
-        check(&[None], None).await;
     }
 }
