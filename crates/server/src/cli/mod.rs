@@ -2,6 +2,8 @@
 
 mod alert;
 mod dify;
+#[cfg(test)]
+mod documented;
 mod model;
 mod parse;
 mod queue;
