@@ -156,7 +156,9 @@ impl Remote {
         }
         let body = answer.json();
         let said = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(one_line);
-        let cause = said("/error/message").unwrap_or_else(|| format!("it answered {}", answer.status));
+        let cause = problems(&body)
+            .or_else(|| said("/error/message"))
+            .unwrap_or_else(|| format!("it answered {}", answer.status));
         let next = |otherwise: &str| said("/error/next").unwrap_or_else(|| otherwise.to_owned());
         let thing = format!("the admin API refused {path}");
         Err(match answer.status {
@@ -169,6 +171,18 @@ impl Remote {
             _ => Failure::problem(thing, cause, next("")),
         })
     }
+}
+
+/// Several problems, a line each: where, and what. `None`: there are not several, or they have no place.
+fn problems(body: &Value) -> Option<String> {
+    let problems = body.pointer("/error/problems")?.as_array().filter(|problems| problems.len() > 1)?;
+    let one = |problem: &Value| {
+        let message = problem["message"].as_str()?;
+        let place = problem["path"].as_str()?;
+        Some(format!("    {}", one_line(format!("{place} {message}").trim())))
+    };
+    let lines: Vec<String> = problems.iter().map(one).collect::<Option<_>>()?;
+    Some(format!("{} problems found\n{}", lines.len(), lines.join("\n")))
 }
 
 fn running(admin: Option<&str>) -> Result<instance::Instance, Failure> {
@@ -201,6 +215,28 @@ fn running(admin: Option<&str>) -> Result<instance::Instance, Failure> {
         )),
         Found::Nothing => {
             Err(Failure::unreachable("no instance found", format!("there is no {}", path.display()), next))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn several_problems_have_a_line_each_and_cannot_drive_the_terminal() {
+        let body = |problems: Value| json!({ "error": { "message": "a: x; b: y", "problems": problems } });
+        let two = json!([{ "path": "a", "message": "x\u{1b}[2J" }, { "path": "", "message": "y" }]);
+        assert_eq!(problems(&body(two)).as_deref(), Some("2 problems found\n    a x [2J\n    y"));
+        for other in [
+            json!([]),
+            json!([{ "path": "a", "message": "x" }]),
+            json!([{ "file": "a.yml", "reason": "x" }, { "file": "b.yml", "reason": "y" }]),
+            json!("none"),
+        ] {
+            assert_eq!(problems(&body(other)), None);
         }
     }
 }

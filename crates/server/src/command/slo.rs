@@ -112,6 +112,15 @@ async fn set(name: &str, pairs: &[String], change: &SloChange) -> Result<Exit, F
     let all = remote.get("/api/slos").await?;
     let known = items(&all, "slos").iter().find(|slo| slo["name"] == name);
     let mut document = known.map_or_else(|| json!({ "name": name }), |slo| slo["document"].clone());
+    for (key, value) in parted(pairs)? {
+        plan::put(&mut document, key, value);
+    }
+    post("/api/slos/set", json!({ "documents": [document] }), change).await
+}
+
+/// Keys with their values. Of two that cannot both hold, the later would win without a word.
+fn parted(pairs: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
+    let mut parted: Vec<(&str, &str)> = Vec::new();
     for pair in pairs {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(Failure::usage(
@@ -120,9 +129,18 @@ async fn set(name: &str, pairs: &[String], change: &SloChange) -> Result<Exit, F
                 "write it as target=99.5 or selector.mode=workflow",
             ));
         };
-        plan::put(&mut document, key, value);
+        let is_rival = |(known, had): &&(&str, &str)| {
+            let windows = ["window.rolling_days", "window.calendar"];
+            *known == key
+                || windows.contains(known) && windows.contains(&key) && !had.is_empty() && !value.is_empty()
+        };
+        if let Some((known, _)) = parted.iter().find(is_rival) {
+            let cause = format!("{known} is given already, and only one of both can hold");
+            return Err(Failure::usage(format!("cannot set {pair}"), cause, "leave one of them out"));
+        }
+        parted.push((key, value));
     }
-    post("/api/slos/set", json!({ "documents": [document] }), change).await
+    Ok(parted)
 }
 
 fn text_of(file: &std::path::Path) -> Result<String, Failure> {
@@ -335,6 +353,23 @@ fn difference(before: &Value, after: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_pairs_that_contradict_each_other_none_wins() {
+        let read = |pairs: &[&str]| {
+            let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            parted(&pairs).map(|parted| parted.len()).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(read(&["target=99", "owner=a=b", "window.rolling_days="]), Ok(3));
+        assert_eq!(read(&["window.rolling_days=", "window.calendar=month"]), Ok(2));
+        for (pairs, says) in [
+            (["target=99", "target=98"], "target is given already"),
+            (["window.calendar=month", "window.rolling_days=3"], "window.calendar is given already"),
+            (["target=99", "owner"], "it is not KEY=VALUE"),
+        ] {
+            assert!(read(&pairs).unwrap_err().contains(says), "{pairs:?}");
+        }
+    }
 
     #[test]
     fn a_change_is_told_by_what_is_different() {
