@@ -66,6 +66,7 @@ impl Failure {
         let id: String = id.chars().take(64).collect();
         let next = match what {
             "receiver" => "check the name: `mainstay alert receivers` lists them",
+            "service level" => "check the name: `mainstay slo list` lists them",
             _ => "check the id; old rows are removed by retention",
         };
         Failure::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id}"), next)

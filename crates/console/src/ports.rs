@@ -9,9 +9,9 @@ use mainstay_control::{
     ProcedureRefused, Report, RunRefused, RunRequest, TestReport,
     alert::{
         AcknowledgedGroup, Group, GroupDetail, GroupView, NewOverride, NewSilence, NotDone, Remark, Roster,
-        Shadow,
+        Shadow, What,
     },
-    delivery::{ReceiverState, TestRefused},
+    delivery::{Preview, PreviewRefused, ReceiverState, TestRefused},
     doctor::Diagnosis,
     queue::{Acted, Action, Latest, NotActed},
 };
@@ -58,6 +58,13 @@ pub trait Control: Send + Sync {
     fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverState>, StoreError>>;
     /// Gives the id of the test notice's delivery.
     fn test_receiver(&self, name: String, actor: String) -> BoxFuture<'_, Result<String, TestRefused>>;
+    /// What a receiver would be sent of an alert, or of the sample. Nothing is sent.
+    fn preview(
+        &self,
+        receiver: String,
+        what: What,
+        alert: Option<String>,
+    ) -> BoxFuture<'_, Result<Preview, PreviewRefused>>;
     /// Nobody is told of these alerts for a while.
     fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>>;
     fn unsilence(&self, id: String, actor: String) -> BoxFuture<'_, Result<(), NotDone>>;
@@ -133,6 +140,15 @@ impl Control for Facade {
 
     fn test_receiver(&self, name: String, actor: String) -> BoxFuture<'_, Result<String, TestRefused>> {
         Box::pin(async move { Facade::test_receiver(self, &name, &actor).await })
+    }
+
+    fn preview(
+        &self,
+        receiver: String,
+        what: What,
+        alert: Option<String>,
+    ) -> BoxFuture<'_, Result<Preview, PreviewRefused>> {
+        Box::pin(async move { Facade::preview(self, &receiver, what, alert.as_deref()).await })
     }
 
     fn silence(&self, new: NewSilence, actor: String) -> BoxFuture<'_, Result<Silence, NotDone>> {

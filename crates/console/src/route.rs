@@ -15,8 +15,9 @@ use crate::{
     assets, auth, headers, live, login,
     page::{self, Page},
     pages::{
-        alerts, apps, dead, dify, groups, incident, models, oncall, overview, procedures, providers, quiet,
-        receivers, requests, runbooks, runs, simulation, slo_change, slo_past, slos, timeline,
+        alerts, apps, dead, dify, groups, incident, models, oncall, overview, preview, procedures, providers,
+        quiet, receivers, requests, runbooks, runs, simulation, slo_change, slo_lint, slo_past, slos,
+        timeline,
     },
 };
 
@@ -63,6 +64,7 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<groups::Groups>("/groups"));
     routes.extend(page::<groups::GroupPage>("/groups/{id}"));
     routes.extend(page::<receivers::Receivers>("/receivers"));
+    routes.extend(page::<preview::Preview>("/receivers/{name}/preview"));
     routes.extend(page::<quiet::Silences>("/silences"));
     routes.extend(page::<oncall::OnCall>("/oncall"));
     routes.extend(page::<incident::Incident>("/incidents/{id}"));
@@ -84,6 +86,7 @@ fn pages() -> Vec<Route> {
     routes.extend(page::<runbooks::Runbooks>("/runbooks"));
     routes.extend(page::<runbooks::ExecutionPage>("/executions/{id}"));
     routes.extend(page::<slos::Slos>("/slos"));
+    routes.extend(page::<slo_lint::Lint>("/slos/lint"));
     routes.extend(page::<slos::SloPage>("/slos/{name}"));
     routes.extend(page::<slo_past::Past>("/slos/{name}/past"));
     routes.extend(page::<timeline::Timeline>("/timeline"));

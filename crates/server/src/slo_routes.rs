@@ -1,12 +1,12 @@
-//! `/api/slos/…` on the admin listener: what the past of service levels says, and what other programs read of them. How they
-//! stand is told by the console's pages and their twins; what changes them is the console's actions.
+//! `/api/slos/…` on the admin listener: when service levels would have paged, and what other programs read of them. How they
+//! stand, and what is to be expected of them, is told by the console's pages and their twins; what changes them is the console's actions.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, Query, State},
+    http::{StatusCode, request::Parts},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
@@ -25,7 +25,6 @@ use serde_json::json;
 use crate::config_routes::door;
 
 const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
-const LINT_SPAN: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(Clone)]
 pub(crate) struct Slos {
@@ -39,7 +38,6 @@ pub(crate) fn router(slos: Slos, tokens: AdminTokens) -> Router {
     Router::new()
         .route("/api/slos/export", get(export))
         .route("/api/slos/rules", get(prometheus))
-        .route("/api/slos/lint", get(lint))
         .route("/api/slos/history", get(changes))
         .route("/api/slos/{name}/replay", get(replay))
         .with_state(Arc::new(slos))
@@ -59,14 +57,28 @@ struct Looked {
     target: Option<f64>,
 }
 
-async fn export(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+impl<S: Send + Sync> FromRequestParts<S> for Looked {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Looked, Response> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(looked)) => Ok(looked),
+            Err(error) => {
+                let next = "name, since_seconds (a whole number) and target (percent) are known";
+                Err(answer(StatusCode::BAD_REQUEST, "bad_query", &error.body_text(), next, &json!([])))
+            }
+        }
+    }
+}
+
+async fn export(State(slos): Of, looked: Looked) -> Response {
     match documents(&slos, &looked).await {
         Ok(documents) => Json(json!({ "openslo": openslo::write(&documents) })).into_response(),
         Err(why) => refused(why),
     }
 }
 
-async fn prometheus(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+async fn prometheus(State(slos): Of, looked: Looked) -> Response {
     match documents(&slos, &looked).await {
         Ok(documents) => {
             Json(json!({ "rules": rules::write(&documents, slos.dify.is_some()) })).into_response()
@@ -75,19 +87,7 @@ async fn prometheus(State(slos): Of, Query(looked): Query<Looked>) -> Response {
     }
 }
 
-async fn lint(State(slos): Of, Query(looked): Query<Looked>) -> Response {
-    let (until, span) = (slos.clock.now(), span(&looked, LINT_SPAN));
-    let lint = async {
-        let documents = documents(&slos, &looked).await?;
-        Ok(history::lint(&slos.store, slos.dify.as_deref(), &documents, until - span, until).await?)
-    };
-    match lint.await {
-        Ok(linted) => Json(json!({ "since": until - span, "until": until, "slos": linted })).into_response(),
-        Err(why) => refused(why),
-    }
-}
-
-async fn replay(State(slos): Of, Path(name): Path<String>, Query(looked): Query<Looked>) -> Response {
+async fn replay(State(slos): Of, Path(name): Path<String>, looked: Looked) -> Response {
     let (until, span) = (slos.clock.now(), span(&looked, DEFAULT_SPAN));
     let replay = async {
         let looked = Looked { name: Some(name), ..looked };
@@ -107,7 +107,7 @@ async fn replay(State(slos): Of, Path(name): Path<String>, Query(looked): Query<
     }
 }
 
-async fn changes(State(slos): Of, Query(looked): Query<Looked>) -> Response {
+async fn changes(State(slos): Of, looked: Looked) -> Response {
     match admin::history(&slos.store, looked.name.as_deref()).await {
         Ok(changes) => Json(json!({ "changes": changes })).into_response(),
         Err(error) => refused(error.into()),
@@ -147,7 +147,34 @@ fn refused(why: Refused) -> Response {
         Refused::Problems(problems) => json!(problems),
         _ => json!([]),
     };
-    let message = crate::failure::chain(&why);
+    answer(status, code, &crate::failure::chain(&why), next, &problems)
+}
+
+fn answer(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    next: &str,
+    problems: &serde_json::Value,
+) -> Response {
     let body = json!({ "error": { "code": code, "message": message, "next": next, "problems": problems } });
     (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_cannot_be_read_is_refused_as_every_error_is() {
+        for query in ["since_seconds=abc", "target=x", "since=7"] {
+            let request = axum::http::Request::get(format!("/api/slos/a/replay?{query}")).body(()).unwrap();
+            let refused = Looked::from_request_parts(&mut request.into_parts().0, &()).await.err().unwrap();
+            assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+            let body = axum::body::to_bytes(refused.into_body(), 4_096).await.unwrap();
+            let error = serde_json::from_slice::<serde_json::Value>(&body).unwrap()["error"].take();
+            assert_eq!(error["code"], "bad_query", "{query}");
+            assert!(error["message"].is_string() && error["next"].is_string(), "{error}");
+        }
+    }
 }

@@ -98,7 +98,11 @@ impl Past {
     }
 }
 
-fn number<T: std::str::FromStr>(field: Option<String>, name: &str, otherwise: T) -> Result<T, Failure> {
+pub(super) fn number<T: std::str::FromStr>(
+    field: Option<String>,
+    name: &str,
+    otherwise: T,
+) -> Result<T, Failure> {
     let Some(text) = given(field) else { return Ok(otherwise) };
     text.trim().parse().map_err(|_| {
         Failure::bad_request("bad_filter", format!("`{name}` is no number"), "leave it out for the default")

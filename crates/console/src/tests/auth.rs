@@ -26,6 +26,7 @@ fn address(route: &Route, world: &World) -> String {
         path if path.contains("/providers/") => "openai",
         path if path.contains("/models/") => "gpt",
         path if path.contains("/slos/") => "workflow-availability",
+        path if path.contains("/preview") => "on-call",
         _ => "x",
     };
     route.path.replace("{id}", id).replace("{name}", name)

@@ -13,7 +13,7 @@ use mainstay_control::{
     ModelEffect, Operation, Overrides, Peers, ProbeKind, Procedure, ProcedureRefused, ProviderPeer, Report,
     RunRefused, RunRequest, State, TestReport, Tested, Trouble,
     alert::{self, NewOverride, NewSilence, NotDone, Roster, Shadow},
-    delivery::{ReceiverState, TestRefused},
+    delivery::{Preview, PreviewRefused, ReceiverState, TestRefused},
     oncall::{OnCall, Shift},
 };
 use mainstay_store::{
@@ -175,8 +175,22 @@ impl Control for Judge {
             last_error: Some(self.name("answered 503").to_owned()),
             ..Standing::default()
         };
-        let state = ReceiverState { name, kind: "slack".into(), min_severity: "warning".into(), standing };
-        Box::pin(async move { Ok(vec![state]) })
+        let failing = ReceiverState {
+            name,
+            kind: "slack".into(),
+            min_severity: "warning".into(),
+            state: Some(State::Degraded),
+            standing,
+        };
+        // One that gave a notice up fails, although nothing waits for it.
+        let gave_up = ReceiverState {
+            name: "gone".into(),
+            kind: "webhook".into(),
+            state: Some(State::Down),
+            standing: Standing { receiver: "gone".into(), failed: 1, ..Standing::default() },
+            ..failing.clone()
+        };
+        Box::pin(async move { Ok(vec![failing, gave_up]) })
     }
 
     fn test_receiver(&self, name: String, _: String) -> BoxFuture<'_, Result<String, TestRefused>> {
@@ -186,6 +200,24 @@ impl Control for Judge {
                 Ok("alert-test-1".into())
             } else {
                 Err(TestRefused::NoReceiver(name, "on-call".into()))
+            }
+        })
+    }
+
+    fn preview(
+        &self,
+        receiver: String,
+        what: alert::What,
+        alert: Option<String>,
+    ) -> BoxFuture<'_, Result<Preview, PreviewRefused>> {
+        let known = self.name("on-call") == receiver;
+        let title = format!("{} of {}", what.as_str(), alert.as_deref().unwrap_or("the sample"));
+        let body = format!("*bold*\nline <b> of {receiver}");
+        Box::pin(async move {
+            match alert {
+                Some(id) if id == "none" => Err(PreviewRefused::NoAlert(id)),
+                _ if known => Ok(Preview { title, body, call: format!("{{\"to\": \"{receiver}\"}}") }),
+                _ => Err(PreviewRefused::NoReceiver(receiver, "on-call".to_owned())),
             }
         })
     }

@@ -33,9 +33,10 @@ pub(super) fn hostile_names() -> Vec<String> {
 /// A page by name: its path, and what a form sends there; nothing: it is asked for.
 type PageOf = (&'static str, fn(&str) -> String, &'static [(&'static str, &'static str)]);
 
-const PAGES: [PageOf; 14] = [
+const PAGES: [PageOf; 15] = [
     ("overview", |_| "/overview".to_owned(), &[]),
     ("groups", |_| "/groups".to_owned(), &[]),
+    ("preview", |name| format!("/receivers/{}/preview", encoded(name)), &[]),
     ("group", |_| format!("/groups/{}", super::control::GROUP), &[]),
     ("providers", |_| "/providers".to_owned(), &[]),
     ("provider", |name| format!("/providers/{}", encoded(name)), &[]),

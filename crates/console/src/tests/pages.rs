@@ -22,6 +22,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("groups", "/groups".to_owned()),
         ("group", format!("/groups/{}", super::control::GROUP)),
         ("receivers", "/receivers".to_owned()),
+        ("preview", format!("/receivers/on-call/preview?what=escalated&alert={ALERT}")),
         ("silences", "/silences".to_owned()),
         ("oncall", "/oncall".to_owned()),
         ("incident", format!("/incidents/{ALERT}")),
@@ -42,6 +43,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("slos", "/slos".to_owned()),
         ("slo", "/slos/workflow-availability".to_owned()),
         ("slo_past", "/slos/workflow-availability/past?since_s=86400&target=99.5".to_owned()),
+        ("slo_lint", "/slos/lint?since_seconds=86400".to_owned()),
         ("timeline", "/timeline".to_owned()),
     ]
 }
@@ -126,6 +128,9 @@ async fn what_is_not_there_is_said_with_the_next_step() {
         "/models/x",
         "/slos/x",
         "/groups/x",
+        "/receivers/x/preview",
+        "/receivers/on-call/preview?alert=none",
+        "/slos/lint?name=x",
         "/slos/x/past",
         "/models/x/route",
         "/nowhere",
@@ -146,6 +151,8 @@ async fn a_filter_that_is_not_known_is_refused_with_the_words_there_are() {
     for path in [
         "/api/runs?status=great",
         "/api/runs?kind=x",
+        "/api/receivers/on-call/preview?what=x",
+        "/api/slos/lint?since_seconds=x",
         "/api/requests?outcome=x",
         "/api/requests?before=x",
         "/api/models/gpt/route?input_tokens=many",

@@ -14,6 +14,7 @@ pub(crate) mod shadow;
 mod step;
 mod view;
 
+pub(crate) use dispatch::told_severity;
 pub use dispatch::{Group, Member};
 pub(crate) use inhibit::{FAULT, FAULT_PROVIDER, PASSING};
 pub use lint::{GAPS_AHEAD, Remark, lint};

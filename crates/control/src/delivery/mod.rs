@@ -22,7 +22,7 @@ mod tests;
 #[cfg(test)]
 mod told_tests;
 
-pub use ask::{Preview, ReceiverState, TestRefused, preview};
+pub use ask::{Preview, PreviewRefused, ReceiverState, TestRefused, preview};
 pub use email::check_address;
 pub(crate) use pulse::{Acted, Pulse};
 pub use receiver::{Receiver, Trust};

@@ -5,7 +5,7 @@ use crate::{
     health::{Component, Group},
 };
 
-pub(super) fn labels_of(component: &Component) -> Labels {
+pub(crate) fn labels_of(component: &Component) -> Labels {
     let mut labels = component.labels.clone();
     let mut add = |name: &str, value: &str| {
         labels.insert(name.to_owned(), value.to_owned());

@@ -25,6 +25,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+pub(crate) use self::labels::labels_of;
+
 use self::draft::Draft;
 use crate::{
     alert::{self, Alert, Group, Labels, Phase, shadow::Shadows},

@@ -27,6 +27,7 @@ pub(super) async fn list(read: &Read) -> Result<Exit, Failure> {
         let mut table = Table::new(&[
             "receiver",
             "kind",
+            "state",
             "from",
             "failing since",
             "waiting",
@@ -38,6 +39,7 @@ pub(super) async fn list(read: &Read) -> Result<Exit, Failure> {
             table.row([
                 cell(receiver, "/name"),
                 cell(receiver, "/kind"),
+                cell(receiver, "/state"),
                 cell(receiver, "/min_severity"),
                 time_cell(receiver, "/failing_since"),
                 cell(receiver, "/pending"),
