@@ -80,7 +80,7 @@ async fn relayed(dialect: u8, form: u8, pieces: Vec<Bytes>) -> Option<Relayed> {
     let mut reading = Reading::new(&dialect, &wanted, body);
     let later = Instant::now() + Duration::from_secs(60);
     let waits = Waits { first_token_at: later, deadline_at: later };
-    let proved = prove(&mut reading, &PreCommit::default(), &waits).await.ok()?;
+    let proved = prove(&mut reading, &PreCommit::default(), &waits, false).await.ok()?;
     let terms = Terms { form, include_usage: true, input_tokens: 7, stall: Duration::from_secs(60) };
     let mut relay = Relay::new(reading, proved, terms);
     let mut bytes = Vec::new();

@@ -382,7 +382,7 @@ proptest! {
                 let _ = anthropic::write_request(&request, &Facts::default());
             }
             let _ = (openai::read_completion_request(data), openai::read_answer(data), anthropic::read_answer(data));
-            let _ = (failure::inside(&Dialect::OpenAi, data), StreamFacts::of(data), vet(data));
+            let _ = (failure::inside(&Dialect::OpenAi, data), StreamFacts::of(data), vet(data, false));
             let _ = failure::told(&Dialect::Gemini, 400, |_| None, data, 0);
         }
     }

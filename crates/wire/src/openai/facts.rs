@@ -47,8 +47,9 @@ pub struct AnswerFacts {
 }
 
 /// Whether the body is an answer of the dialect: an error inside, an end too early, a page for humans and an answer
-/// without anything in it are none.
-pub fn vet(body: &[u8]) -> Result<AnswerFacts, Told> {
+/// without anything in it are none. `stops`: the request named texts at which the answer ends, so nothing at all may be
+/// what it asked for.
+pub fn vet(body: &[u8], stops: bool) -> Result<AnswerFacts, Told> {
     let seen = Seen::look(body).map_err(|broken| match broken {
         Broken::Short if !body.trim_ascii().is_empty() => {
             Told::plain(Class::TruncatedJson, "the answer's JSON ends too early")
@@ -65,7 +66,10 @@ pub fn vet(body: &[u8]) -> Result<AnswerFacts, Told> {
                 "the answer is JSON, but none of the dialect's answers",
             ));
         }
-        None if seen.has_choices && facts.chars == 0 && !is_deliberate(facts.finish_reason.as_deref()) => {
+        None if seen.has_choices
+            && facts.chars == 0
+            && !is_deliberate(facts.finish_reason.as_deref(), stops) =>
+        {
             return Err(Told::plain(Class::Empty, "the answer has no content"));
         }
         None => {}
@@ -97,9 +101,13 @@ pub(crate) fn may_hold_an_error(body: &[u8]) -> bool {
     walked.is_ok() && (says_error || !has_answer)
 }
 
-/// Nothing was said for a reason: a limit that thinking used up, or a filter.
-fn is_deliberate(finish_reason: Option<&str>) -> bool {
-    matches!(finish_reason, Some("length" | "content_filter"))
+/// Nothing was said for a reason: a limit that thinking used up, a filter, or the caller's own stop.
+fn is_deliberate(finish_reason: Option<&str>, stops: bool) -> bool {
+    match finish_reason {
+        Some("length" | "content_filter") => true,
+        Some("stop") => stops,
+        _ => false,
+    }
 }
 
 /// What a look found, borrowed.
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_vetted_by_its_content() {
-        let class = |body: &str| vet(body.as_bytes()).err().map(|told| told.class);
+        let class = |body: &str| vet(body.as_bytes(), false).err().map(|told| told.class);
         for (body, expected) in [
             (r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#, None),
             (
@@ -339,12 +347,21 @@ mod tests {
         ] {
             assert_eq!(class(body), expected, "{body}");
         }
+        let stopped = |finish: &str| {
+            format!(r#"{{"choices":[{{"message":{{"content":""}},"finish_reason":{finish}}}]}}"#)
+        };
+        for (finish, expected) in
+            [("\"stop\"", None), ("null", Some(Class::Empty)), ("\"tool_calls\"", Some(Class::Empty))]
+        {
+            let class = vet(stopped(finish).as_bytes(), true).err().map(|told| told.class);
+            assert_eq!(class, expected, "{finish}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_looked_at_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (StreamFacts::of(&bytes), vet(&bytes));
+            let _ = (StreamFacts::of(&bytes), vet(&bytes, true));
         }
 
         #[test]

@@ -72,6 +72,8 @@ pub(crate) struct Asked {
     pub(crate) tools: bool,
     pub(crate) vision: bool,
     pub(crate) structured_output: bool,
+    /// The caller named texts at which the answer ends, so nothing at all may be the answer.
+    pub(crate) stops: bool,
     pub(crate) region: Option<String>,
     pub(crate) data_class: Option<String>,
     pub(crate) end_user: Option<String>,
@@ -101,6 +103,7 @@ impl Asked {
             max_output_tokens,
             tools,
             structured_output,
+            stops,
             user,
             prompt,
         } = scanned;
@@ -116,6 +119,7 @@ impl Asked {
             tools,
             vision: prompt.images > 0 && endpoint.is_json(),
             structured_output,
+            stops,
             region: terms.region.clone(),
             data_class: terms.data_class.clone(),
             end_user: user.map(|mut user| {

@@ -36,10 +36,12 @@ pub(crate) struct Unproved {
     pub(crate) tally: Tally,
 }
 
+/// `stops`: the request named texts at which the answer ends, so an end without content may be what it asked for.
 pub(crate) async fn prove(
     reading: &mut Reading,
     window: &PreCommit,
     waits: &Waits,
+    stops: bool,
 ) -> Result<Proved, Unproved> {
     let mut held = Held::default();
     loop {
@@ -55,7 +57,7 @@ pub(crate) async fn prove(
                 }
             }
             Ok(Ok(None)) => {
-                return match held.verdict() {
+                return match held.verdict(stops) {
                     None => Ok(held.proved(true)),
                     Some(broken) => Err(Unproved { broken, tally: held.tally }),
                 };
@@ -117,10 +119,11 @@ impl Held {
 
     /// What is wrong with an end that came here, if anything. Tokens spent on thoughts alone (`length`) are an answer:
     /// the next target would spend them as well.
-    fn verdict(&self) -> Option<Broken> {
+    fn verdict(&self, stops: bool) -> Option<Broken> {
         match &self.tally.finish {
             _ if self.tally.has_content => None,
             Some(Finish::Length) => None,
+            Some(Finish::Stop) if stops => None,
             Some(Finish::ContentFilter) => Some(Broken::new(
                 Class::ContentFilter,
                 "the provider's content filter left nothing of the answer",

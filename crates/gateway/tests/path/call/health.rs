@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::Method;
 use mainstay_base::{
     Snapshot,
-    snapshot::{Breaker, Failover},
+    snapshot::{Breaker, Dialect, Failover},
     standing::BreakerState,
 };
 use mainstay_faulty::Fault;
@@ -107,5 +108,43 @@ async fn drained_providers_come_last_and_failover_turns_the_order() {
     assert_eq!(one.count(), 1);
     for _ in 0..3 {
         rig.record().await;
+    }
+}
+
+/// A caller that names the text at which its answer ends may get an answer without a word. That speaks against nobody;
+/// the same answer to a caller that named none is a failure, and another target is asked.
+#[tokio::test]
+async fn an_answer_that_ends_at_the_callers_own_stop_speaks_against_nobody() {
+    // A whole answer of OpenAI's that is empty here has no choice at all, which no stop explains.
+    for (dialect, version, streams) in [
+        (Dialect::OpenAi, "/v1", &[true][..]),
+        (Dialect::Anthropic, "/v1", &[false, true]),
+        (Dialect::Gemini, "/v1beta", &[false, true]),
+    ] {
+        for &stream in streams {
+            let (one, two) = (super::faulty().await, super::faulty().await);
+            let mut first = provider("one", &one, 1);
+            first.dialect = dialect.clone();
+            first.base_url = format!("{}{version}", one.url());
+            let targets = vec![target(first), target(provider("two", &two, 1))];
+            let mut rig = setup(targets, policy()).start().await;
+            one.set(Fault::Empty);
+            for _ in 0..20 {
+                let body = super::body(stream).replacen('{', r#"{"stop":["END"],"#, 1);
+                let got = rig.got(rig.model_request(Method::POST, super::CHAT, body)).await;
+                assert_eq!(got.status, 200, "{dialect:?}: {}", got.text());
+                assert!(got.text().contains(r#""finish_reason":"stop""#), "{dialect:?}: {}", got.text());
+                assert_eq!(
+                    course(&rig.record().await),
+                    ["one/key-0 first ok"],
+                    "{dialect:?}, stream: {stream}"
+                );
+            }
+            assert_eq!((state(&rig), two.count()), (BreakerState::Closed, 0), "{dialect:?}");
+            assert_eq!(ask(&rig, stream).await.status, 200);
+            let unasked = course(&rig.record().await);
+            assert_eq!(unasked[0], "one/key-0 first empty", "{dialect:?}, stream: {stream}");
+            assert!(two.count() > 0);
+        }
     }
 }

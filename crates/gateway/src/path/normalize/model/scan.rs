@@ -35,6 +35,8 @@ pub(crate) struct Scanned {
     pub(crate) max_output_tokens: Option<u64>,
     pub(crate) tools: bool,
     pub(crate) structured_output: bool,
+    /// Texts at which the answer ends (`stop`) were named.
+    pub(crate) stops: bool,
     pub(crate) user: Option<String>,
     pub(crate) prompt: Weight,
 }
@@ -83,6 +85,7 @@ enum Key {
     Functions,
     ResponseFormat,
     Text,
+    Stop,
     User,
     Messages,
     Input,
@@ -130,6 +133,7 @@ impl Key {
             "functions" => Key::Functions,
             "response_format" => Key::ResponseFormat,
             "text" => Key::Text,
+            "stop" => Key::Stop,
             "user" => Key::User,
             "messages" => Key::Messages,
             "input" => Key::Input,
@@ -156,6 +160,7 @@ impl Key {
             Key::Functions => "functions",
             Key::ResponseFormat => "response_format",
             Key::Text => "text",
+            Key::Stop => "stop",
             Key::User => "user",
             Key::Messages => "messages",
             Key::Input => "input",
@@ -311,6 +316,7 @@ impl<'de> Scan<'de> {
                 found.structured_output |= text_is_structured(raw)?;
                 weigh(raw, &mut found.prompt)?;
             }
+            Key::Stop => found.stops = !matches!(raw.get(), "null" | "[]" | "\"\""),
             Key::User => found.user = user(raw)?,
             _ => {}
         }

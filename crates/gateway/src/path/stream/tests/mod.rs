@@ -60,7 +60,7 @@ pub(super) struct Seen {
 /// All of the pipeline: reading, proof, relay, and the end that the delivery would write.
 pub(super) async fn seen(dialect: &Dialect, wanted: &Wanted<'_>, body: Body) -> Seen {
     let mut reading = Reading::new(dialect, wanted, body);
-    match prove(&mut reading, &PreCommit::default(), &patient()).await {
+    match prove(&mut reading, &PreCommit::default(), &patient(), false).await {
         Ok(proved) => relayed(reading, proved, wanted).await,
         Err(Unproved { broken, .. }) => Seen { bytes: Vec::new(), broken: Some(broken), is_unproved: true },
     }

@@ -42,9 +42,14 @@ fn proof(
     on_a_runtime(async {
         let mut reading = Reading::new(&Dialect::OpenAi, &WANTED, body);
         let now = Instant::now();
-        prove(&mut reading, window, &Waits { first_token_at: now + first_token, deadline_at: now + deadline })
-            .await
-            .map_err(Box::new)
+        prove(
+            &mut reading,
+            window,
+            &Waits { first_token_at: now + first_token, deadline_at: now + deadline },
+            false,
+        )
+        .await
+        .map_err(Box::new)
     })
 }
 
@@ -143,7 +148,7 @@ fn a_callers_pause_is_not_the_providers_silence() {
             let mut reading = Reading::new(&Dialect::OpenAi, &WANTED, mainstay_net::stream(whole));
             let now = Instant::now();
             let waits = Waits { first_token_at: now + LONG, deadline_at: now + LONG };
-            let proved = prove(&mut reading, &PreCommit::default(), &waits).await.unwrap();
+            let proved = prove(&mut reading, &PreCommit::default(), &waits, false).await.unwrap();
             let mut relay = Relay::new(reading, proved, Terms { stall: STALL, ..TERMS });
             let mut steps = Vec::new();
             loop {

@@ -41,7 +41,7 @@ pub(super) async fn streamed(
     let first_token_at = patience.began + patience.first_token;
     let deadline_at = if continues { order.bounds.deadline_at } else { order.bounds.answer_by };
     let waits = Waits { first_token_at, deadline_at };
-    match stream::prove(&mut reading, &policy.pre_commit, &waits).await {
+    match stream::prove(&mut reading, &policy.pre_commit, &waits, order.asked.stops).await {
         Ok(proved) => {
             if proved.first_token_at.is_some() {
                 flight.first_token();

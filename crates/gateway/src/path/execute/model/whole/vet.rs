@@ -35,7 +35,7 @@ pub(super) fn vetted(
         (_, Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations) if !is_json(head) => {
             plain(body)
         }
-        (_, endpoint) if order.passes(target, false) => same(endpoint, body),
+        _ if order.passes(target, false) => same(order, body),
         (dialect, Endpoint::Chat | Endpoint::Completions | Endpoint::Responses) => {
             converted(order, dialect, &body)
         }
@@ -61,8 +61,9 @@ fn plain(body: Bytes) -> Result<Vetted, Missed> {
 }
 
 /// The caller's own dialect passes byte for byte.
-fn same(endpoint: Endpoint, body: Bytes) -> Result<Vetted, Missed> {
-    let facts = vet(&body).map_err(Missed::told)?;
+fn same(order: &Order, body: Bytes) -> Result<Vetted, Missed> {
+    let endpoint = order.asked.endpoint;
+    let facts = vet(&body, order.asked.stops).map_err(Missed::told)?;
     if endpoint.writes_text() && facts.chars == 0 && facts.finish_reason.as_deref() == Some("content_filter")
     {
         return Err(Missed::new(
@@ -87,7 +88,7 @@ fn converted(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Mi
         Dialect::OpenAi | Dialect::Azure { .. } | Dialect::Cohere => openai::read_answer(body),
     };
     let mut answer = read.map_err(|unreadable| Missed::new(Class::NotAnAnswer, unreadable.to_string()))?;
-    let quarters = said(&answer)?;
+    let quarters = said(&answer, order.asked.stops)?;
     answer.model.clone_from(&order.asked.name);
     if answer.id.is_empty() {
         answer.id = order.request_id.as_ref().to_owned();
@@ -106,15 +107,18 @@ fn converted(order: &Order, dialect: &Dialect, body: &[u8]) -> Result<Vetted, Mi
     Ok((written.into(), answer.usage, quarters))
 }
 
-/// How much was said; nothing at all is an answer only when there is a reason for it.
-fn said(answer: &llm::Answer) -> Result<u64, Missed> {
+/// How much was said; nothing at all is an answer only when there is a reason for it: a limit, or a text at which the
+/// caller wanted it to end (`stops`).
+fn said(answer: &llm::Answer, stops: bool) -> Result<u64, Missed> {
     let quarters = weight(answer);
     let ended = |finish: &Finish| answer.choices.iter().any(|choice| choice.finish == *finish);
     match quarters {
         0 if ended(&Finish::ContentFilter) => {
             Err(Missed::new(Class::ContentFilter, "the provider's content filter left nothing of the answer"))
         }
-        0 if !ended(&Finish::Length) => Err(Missed::new(Class::Empty, "the answer has no content")),
+        0 if !(ended(&Finish::Length) || stops && ended(&Finish::Stop)) => {
+            Err(Missed::new(Class::Empty, "the answer has no content"))
+        }
         quarters => Ok(quarters),
     }
 }

@@ -63,6 +63,16 @@ fn structured_output_is_found_in_both_spellings() {
 }
 
 #[test]
+fn texts_at_which_an_answer_ends_are_seen() {
+    for (stop, expected) in
+        [("\"END\"", true), ("[\"a\"]", true), ("null", false), ("[]", false), ("\"\"", false)]
+    {
+        assert_eq!(read(&format!(r#"{{"stop":{stop}}}"#)).stops, expected, "{stop}");
+    }
+    assert!(!read("{}").stops);
+}
+
+#[test]
 fn a_known_field_of_the_wrong_type_or_twice_is_named() {
     for (body, field) in [
         (r#"{"model":7}"#, "model"),
